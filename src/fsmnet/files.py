@@ -1,0 +1,92 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fsmnet.errors import UserError
+
+
+def make_folder(path: Path) -> Path:
+    """Create an output folder with its parents; a file in the way or missing rights are said in words."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot make this output folder ({reason(error)}); choose another with --out"
+        ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: this output folder is not writable; choose another with --out")
+    return path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder that replaces ``path`` on success and vanishes on failure.
+
+    The temporary name keeps all suffixes, since writers choose the format by them.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    make_folder(path.parent)
+    suffixes = "".join(path.suffixes[-2:])
+    handle, name = -1, ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffixes, dir=path.parent)
+        os.close(handle)
+        os.chmod(name, 0o666 & ~_umask())
+        yield Path(name)
+        os.replace(name, path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({reason(error)}); free space or choose another place with --out"
+        ) from None
+    finally:
+        if name:
+            Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Like :func:`atomic_path`, with the temporary file open for writing bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file in one step."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: IO[bytes]) -> str:  # Python 3.10
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def reason(error: OSError) -> str:
+    """The operating system's words without file names and numbers."""
+    return (error.strerror or str(error)).lower()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

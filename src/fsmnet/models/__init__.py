@@ -1,0 +1,82 @@
+"""The methods by name: one table, one constructor.
+
+Every model maps ``(target, auxiliary)``, both ``(B, 1, H, W)`` float32 of any H and W, to an
+:class:`~fsmnet.models.blocks.Output`. The target is the zero-filled image, the auxiliary the fully sampled other
+contrast, each normalised (:class:`fsmnet.transforms.Normalisation`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import nn
+
+from fsmnet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a method lives and who published it."""
+
+    module: str
+    cls: str
+    citation: str
+
+
+MODELS: dict[str, Entry] = {
+    "zero_filling": Entry("zero_filling", "ZeroFilling", "no network: missing k-space lines stay zero"),
+    "fsmnet": Entry("fsmnet", "FSMNet", "Chen et al., MICCAI 2024, as the paper describes it"),
+    "fsmnet_released": Entry(
+        "released", "ReleasedFSMNet", "Chen et al., MICCAI 2024, as the authors' code computes it"
+    ),
+}
+
+
+def list_models() -> list[str]:
+    """Names that :func:`create_model` takes, in the order of the paper's Table 1."""
+    return list(MODELS)
+
+
+def model_class(name: str) -> type[nn.Module]:
+    """The class behind a name.
+
+    Raises:
+        UserError: an unknown name; the message lists the known ones.
+    """
+    if name not in MODELS:
+        raise UserError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+    entry = MODELS[name]
+    return cast("type[nn.Module]", getattr(importlib.import_module(f"fsmnet.models.{entry.module}"), entry.cls))
+
+
+def model_options(name: str) -> dict[str, Any]:
+    """Constructor options of a model with their defaults."""
+    parameters = inspect.signature(model_class(name)).parameters.values()
+    return {p.name: p.default for p in parameters}
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """Build a model with fresh weights, e.g. ``create_model("fsmnet", features=64, blocks=2)``.
+
+    The name and all options in force are kept on the module as ``model.recipe``, which checkpoints store.
+
+    Raises:
+        UserError: an unknown name or option, or a value the model refuses.
+    """
+    known = model_options(name)
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"model {name} has no option {option!r}; "
+                + (f"it takes {', '.join(known)}" if known else "it takes none")
+            )
+    options = {**known, **options}
+    try:
+        model = model_class(name)(**options)
+    except TypeError as error:
+        raise UserError(f"model {name} cannot be built with {options}: {error}") from None
+    model.recipe = {"name": name, "options": options}  # type: ignore[assignment]
+    return model

@@ -1,0 +1,294 @@
+"""FSMNet as the authors' code computes it (qic999/FSMNet), so that its checkpoints load and its results carry over.
+
+It differs from the paper (:mod:`fsmnet.models.fsmnet`) in two FSFE per stage, FS-fusion before CMS-fusion, a frequency
+branch that never sees the spatial one, one attention used in both directions, and an absolute value after each inverse
+FFT. The irregular wiring of the fusion inputs and skips is part of it. One deviation: the phase at self-conjugate bins
+follows :func:`fsmnet.models.blocks.amplitude_phase`, without which the result depends on rounding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from fsmnet.models.blocks import (
+    ChannelAttention,
+    ConvPReLU,
+    Down,
+    FrequencyBlock,
+    Output,
+    ResidualGroup,
+    SelectionScores,
+    SelectiveFusion,
+    Up,
+    check_size,
+    modality_fusion_block,
+)
+from fsmnet.transforms import pad_to_multiple, unpad
+
+
+class ReleasedFSFusion(nn.Module):
+    """FS-fusion of the released code: 3x3 convolutions, one attention used twice in turn, then selection."""
+
+    def __init__(self, features: int, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "attention":
+            self.conv_spatial = nn.Conv2d(features, features, 3, padding=1)
+            self.conv_frequency = nn.Conv2d(features, features, 3, padding=1)
+            self.attention = ChannelAttention(features)
+            self.scores = SelectionScores(features)
+
+    def forward(self, frequency: Tensor, spatial: Tensor) -> Tensor:
+        """Two ``(B, C, H, W)`` to the next spatial feature."""
+        if self.kind == "sum":
+            return spatial + frequency
+        f, t = self.conv_frequency(frequency), self.conv_spatial(spatial)
+        t = t + self.attention(t, f)
+        f = f + self.attention(f, t)
+        score_t, score_f = self.scores(t, f)
+        mixed: Tensor = score_t * t + score_f * f
+        return mixed
+
+
+class Stage(nn.Module):
+    """A change of resolution (Down, Up or none) and two extraction blocks, whose outputs are both needed."""
+
+    def __init__(self, resize: nn.Module, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.resize = resize
+        self.first = first
+        self.second = second
+
+    def forward(self, x: Tensor, between: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Features after the first and after the second block; ``between`` changes what the second one receives."""
+        first: Tensor = self.first(self.resize(x))
+        return first, self.second(between(first) if between else first)
+
+
+class Encoder(nn.Module):
+    """Head, three stages with Down and the neck of one stream; the stages' blocks are frequency or residual ones."""
+
+    def __init__(self, features: int, block: type[nn.Module], *args: int | bool | float) -> None:
+        super().__init__()
+        self.head = ConvPReLU(1, features)
+        self.stages = nn.ModuleList(
+            Stage(Down(features) if level < 3 else nn.Identity(), block(features, *args), block(features, *args))
+            for level in range(4)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features after the head and after each stage's second block (the auxiliary's way through)."""
+        features: list[Tensor] = [self.head(x)]
+        for stage in self.stages:
+            features.append(stage(features[-1])[1])
+        return features
+
+
+class Branch(Encoder):
+    """A target stream: the encoder, three stages with Up, and the tail."""
+
+    def __init__(self, features: int, block: type[nn.Module], *args: int | bool | float) -> None:
+        super().__init__(features, block, *args)
+        self.decoder = nn.ModuleList(
+            Stage(Up(features), block(features, *args), block(features, *args)) for _ in range(3)
+        )
+        self.tail = ConvPReLU(features, 1)
+
+
+class ReleasedFSMNet(nn.Module):
+    """The released network, number for number.
+
+    Args:
+        features: width C of every layer, a multiple of 8; released with 64.
+        blocks: residual blocks per spatial group.
+        modality_fusion: ``"selective"`` (CMS-fusion) or ``"sum"`` (ablation).
+        branch_fusion: ``"attention"`` (FS-fusion) or ``"sum"`` (ablation).
+
+    With the defaults 13,799,848 parameters (14,053,528 in the authors' file, which keeps 253,680 that nothing uses)
+    and 317 GFLOP for a 240 x 240 slice.
+    """
+
+    def __init__(
+        self, features: int = 64, blocks: int = 2, modality_fusion: str = "selective", branch_fusion: str = "attention"
+    ) -> None:
+        super().__init__()
+        check_size(features, blocks, branch_fusion)
+        frequency_options = (True, 1e-8)  # magnitude, epsilon
+        self.frequency = Branch(features, FrequencyBlock, *frequency_options)
+        self.spatial = Branch(features, ResidualGroup, blocks)
+        self.fuse_branches = nn.ModuleList(ReleasedFSFusion(features, branch_fusion) for _ in range(14))
+        self.auxiliary_frequency = Encoder(features, FrequencyBlock, *frequency_options)
+        self.auxiliary_spatial = Encoder(features, ResidualGroup, blocks)
+        self.fuse_frequency = nn.ModuleList(
+            modality_fusion_block(modality_fusion, features, "convolved") for _ in range(5)
+        )
+        self.fuse_spatial = nn.ModuleList(
+            modality_fusion_block(modality_fusion, features, "convolved") for _ in range(5)
+        )
+
+    def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
+        """Zero-filled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, any H and W."""
+        height, width = target.shape[-2:]
+        x, y = pad_to_multiple(target, 8), pad_to_multiple(auxiliary, 8)
+        for_spatial, frequency_residual = self._frequency(x, y)
+        image = x + self._spatial(x, y, for_spatial)
+        return Output(unpad(image, height, width), unpad(x + frequency_residual, height, width))
+
+    def _frequency(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Frequency branch: what each of the 14 FS-fusions receives from it, in order, and its residual."""
+        branch, fuse = self.frequency, self.fuse_frequency
+        auxiliary = self.auxiliary_frequency(y)
+        fused = [fuse[0](auxiliary[0], branch.head(x))]
+        for_spatial: list[Tensor] = []
+        for level, stage in enumerate(branch.stages):
+            first, second = stage(fused[level])
+            fused.append(fuse[level + 1](auxiliary[level + 1], second))
+            # The released wiring: stage 1 hands over the fused feature, stages 2 and 3 the unfused one.
+            for_spatial += [first, fused[1] if level == 0 else second]
+        up = fused[4] + fused[3]
+        for_spatial[-1] = up  # and the neck its sum with the stage above
+        for stage, skip in zip(branch.decoder, (fused[2], fused[1], fused[0]), strict=True):
+            first, second = stage(up)
+            up = second + skip
+            for_spatial += [first, up]
+        return for_spatial, branch.tail(up)
+
+    def _spatial(self, x: Tensor, y: Tensor, frequency: list[Tensor]) -> Tensor:
+        """Spatial branch, given what the FS-fusions receive from the frequency branch; its residual."""
+        branch = self.spatial
+        auxiliary = self.auxiliary_spatial(y)
+        branches = iter(zip(self.fuse_branches, frequency, strict=True))
+
+        def fuse(spatial: Tensor) -> Tensor:
+            block, from_frequency = next(branches)
+            fused: Tensor = block(from_frequency, spatial)
+            return fused
+
+        head = branch.head(x)
+        feature = self.fuse_spatial[0](auxiliary[0], head)
+        skips = [head]  # the decoder's skips are taken before CMS-fusion
+        for level, stage in enumerate(branch.stages):
+            _, enhanced = stage(feature, fuse)
+            if level == 3:
+                enhanced = enhanced + skips[3]
+            skips.append(enhanced)
+            feature = self.fuse_spatial[level + 1](auxiliary[level + 1], fuse(enhanced))
+        for stage, skip in zip(branch.decoder, (skips[2], skips[1], skips[0]), strict=True):
+            feature = fuse(stage(feature, fuse)[1] + skip)
+        residual: Tensor = branch.tail(feature)
+        return residual
+
+
+# Names inside a block: ours -> the authors'. A block's entries in the authors' order.
+_BLOCK_NAMES: dict[type[nn.Module], dict[str, str]] = {
+    ConvPReLU: {"conv.weight": "layers.weight", "act.weight": "act.weight"},
+    Down: {"smooth.weight": "layers.0.layers.weight", "mix.weight": "layers.2.layers.weight"},
+    Up: {"expand.weight": "0.weight", "expand.bias": "0.bias", "act.weight": "2.weight"},
+    FrequencyBlock: {
+        f"{ours}.{kind}": f"{theirs}.{kind}"
+        for ours, theirs in (
+            ("pre", "fpre"),
+            ("amplitude.0", "amp_fuse.0"),
+            ("amplitude.2", "amp_fuse.2"),
+            ("phase.0", "pha_fuse.0"),
+            ("phase.2", "pha_fuse.2"),
+            ("post", "post"),
+        )
+        for kind in ("weight", "bias")
+    },
+    ChannelAttention: {
+        "temperature": "temperature",
+        "key_value.weight": "kv.weight",
+        "key_value_depthwise.weight": "kv_dwconv.weight",
+        "query.weight": "q.weight",
+        "query_depthwise.weight": "q_dwconv.weight",
+        "project.weight": "project_out.weight",
+    },
+    SelectionScores: {
+        f"{ours}.{kind}": f"{theirs}.{kind}"
+        for ours, theirs in (("squeeze", "0"), ("expand", "1"))
+        for kind in ("weight", "bias")
+    },
+    nn.Conv2d: {"weight": "weight", "bias": "bias"},
+}
+
+
+def block_names(block: nn.Module) -> dict[str, str]:
+    """Our entry names inside one block -> the authors', in the authors' order."""
+    if isinstance(block, ResidualGroup):
+        names = {
+            f"blocks.{i}.conv{j + 1}.weight": f"body.{i}.layers.{j}.layers.weight"
+            for i in range(len(block.blocks))
+            for j in range(2)
+        }
+        closing = {f"close.{k}": f"body.{len(block.blocks)}.{v}" for k, v in _BLOCK_NAMES[ConvPReLU].items()}
+        return names | closing | {"scale": "re_scale.scale"}
+    if isinstance(block, ReleasedFSFusion) and block.kind == "attention":
+        # The authors' calls pass (frequency, spatial) to a function declared the other way round.
+        parts = {"conv_spatial": "fre", "conv_frequency": "spa", "attention": "fre_att", "scores": "fuse"}
+    elif isinstance(block, SelectiveFusion):
+        parts = {"conv_a": "t1", "conv_b": "t2", "scores": "fuse"}
+    else:
+        return _BLOCK_NAMES.get(type(block), {})
+    return {
+        f"{ours}.{k}": f"{theirs}.{v}"
+        for ours, theirs in parts.items()
+        for k, v in block_names(block.get_submodule(ours)).items()
+    }
+
+
+def released_names(model: ReleasedFSMNet) -> dict[str, str]:
+    """Every entry of our state dict -> its name in the authors' checkpoints, in the authors' order."""
+    places: list[tuple[str, str]] = []  # our module path, their prefix
+
+    def stage(path: str, name: str, suffix: str, resized: bool) -> None:
+        branch = "_fre" if "_fre" in suffix else ""
+        modality = "_T1" if "_T1" in suffix else ""
+        if resized:
+            places.append((f"{path}.resize", f"{name}{suffix}.0"))
+        places.append((f"{path}.first", f"{name}{suffix}.{int(resized)}"))
+        places.append((f"{path}.second", f"{name}{branch}_mo{modality}.0"))
+
+    def encoder(path: str, suffix: str) -> None:
+        places.append((f"{path}.head", f"head{suffix}.0"))
+        for level in range(4):
+            stage(f"{path}.stages.{level}", f"down{level + 1}" if level < 3 else "neck", suffix, level < 3)
+
+    for path, suffix in (("frequency", "_fre"), ("spatial", "")):
+        encoder(path, suffix)
+        for level in range(3):
+            stage(f"{path}.decoder.{level}", f"up{level + 1}", suffix, True)
+        places.append((f"{path}.tail", f"tail{suffix}.0"))
+    places += [(f"fuse_branches.{i}", f"conv_fuse.{i}") for i in range(14)]
+    encoder("auxiliary_frequency", "_fre_T1")
+    encoder("auxiliary_spatial", "_T1")
+    places += [(f"fuse_frequency.{i}", f"conv_fuse_fre.{i}") for i in range(5)]
+    places += [(f"fuse_spatial.{i}", f"conv_fuse_spa.{i}") for i in range(5)]
+    return {
+        f"{path}.{ours}": f"{prefix}.{theirs}"
+        for path, prefix in places
+        for ours, theirs in block_names(model.get_submodule(path)).items()
+    }
+
+
+def released_options(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Constructor options read from the shapes of an authors' checkpoint; only those it decides."""
+    options: dict[str, int] = {}
+    if "head.0.layers.weight" in shapes:
+        options["features"] = shapes["head.0.layers.weight"][0]
+    blocks = {int(m[1]) for name in shapes if (m := re.match(r"neck\.0\.body\.(\d+)\.layers\.0\.", name))}
+    if blocks:
+        options["blocks"] = len(blocks)
+    return options
+
+
+def unused_entries(model: ReleasedFSMNet) -> dict[str, str]:
+    """Entries of the authors' checkpoints that nothing reads: their name -> the name of the entry of the same shape."""
+    return {
+        theirs.replace(".fre_att.", ".spa_att."): theirs
+        for theirs in released_names(model).values()
+        if ".fre_att." in theirs
+    }

@@ -1,0 +1,118 @@
+"""Weights trained by the authors' code of each method, in and out.
+
+A model's module states how its entries are called in the authors' checkpoints:
+
+- ``released_names(model)``: our entry name -> theirs, in their order;
+- ``released_options(shapes)``: the constructor options that their entries' shapes decide;
+- ``unused_entries(model)``: entries of theirs that nothing reads -> the entry of theirs with the same shape.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_write
+from fsmnet.models import MODELS, create_model, model_class
+
+Weights = str | Path | Mapping[str, Any]
+
+
+def load_released(weights: Weights, model: str = "fsmnet_released", **options: Any) -> nn.Module:
+    """Model in eval mode with weights trained by the authors' code.
+
+    Args:
+        weights: a ``torch.save`` file, a state dict, or ``{"network": state dict}``; names with or without ``module.``.
+        model: which method, see :func:`fsmnet.list_models`.
+        options: constructor options; those not given are read from the shapes where they decide them.
+
+    Raises:
+        UserError: not a checkpoint, or missing, extra and misshapen entries, all in one message.
+    """
+    module = _names_module(model)
+    state = _state_dict(weights)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    network = create_model(model, **{**module.released_options(shapes), **options})
+    names: dict[str, str] = module.released_names(network)
+    own = network.state_dict()
+    problems = [f"missing {theirs}" for theirs in names.values() if theirs not in state]
+    extra = set(state) - set(names.values()) - set(module.unused_entries(network))
+    problems += [f"extra {theirs}" for theirs in state if theirs in extra]
+    problems += [
+        f"{theirs} is {list(shapes[theirs])} instead of {list(own[ours].shape)}"
+        for ours, theirs in names.items()
+        if theirs in state and shapes[theirs] != tuple(own[ours].shape)
+    ]
+    if problems:
+        source = weights if isinstance(weights, str | Path) else "the state dict"
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise UserError(f"{source}: not weights of {model}: {shown}")
+    network.load_state_dict({ours: state[theirs] for ours, theirs in names.items()}, strict=False)
+    return network.eval()
+
+
+def export_released(network: nn.Module, path: Path | None = None) -> dict[str, dict[str, Tensor]]:
+    """``{"network": state dict}`` with the authors' names in their order, to be read by their code.
+
+    Entries that nothing reads come back as copies of the entry they duplicate, since the authors' loader insists on them.
+
+    Args:
+        network: a model made by :func:`fsmnet.create_model` or :func:`load_released`.
+        path: written with ``torch.save`` when given.
+    """
+    recipe = getattr(network, "recipe", None)
+    if recipe is None:
+        raise UserError("only a model made by create_model can be exported under the authors' names")
+    module = _names_module(recipe["name"])
+    names: dict[str, str] = module.released_names(network)
+    own = network.state_dict()
+    state: dict[str, Tensor] = {}
+    copies = {original: unused for unused, original in module.unused_entries(network).items()}
+    waiting: dict[str, Tensor] = {}
+    for ours, theirs in names.items():
+        # The unused twin of a block follows the block as a whole.
+        if waiting and theirs not in copies:
+            state |= waiting
+            waiting = {}
+        state[theirs] = own[ours].detach().cpu().contiguous()
+        if theirs in copies:
+            waiting[copies[theirs]] = state[theirs].clone()
+    state |= waiting
+    checkpoint = {"network": state}
+    if path is not None:
+        with atomic_write(path) as file:
+            torch.save(checkpoint, file)
+    return checkpoint
+
+
+def _names_module(model: str) -> Any:
+    model_class(model)  # an unknown name is said there
+    module = importlib.import_module(f"fsmnet.models.{MODELS[model].module}")
+    if not hasattr(module, "released_names"):
+        known = ", ".join(n for n, e in MODELS.items() if n not in ("zero_filling", "fsmnet"))
+        raise UserError(f"{model} has no weights trained by others; load_released knows {known}")
+    return module
+
+
+def _state_dict(weights: Weights) -> dict[str, Tensor]:
+    source: Any = weights
+    if isinstance(weights, str | Path):
+        path = Path(weights)
+        if not path.is_file():
+            raise UserError(f"{path}: no such checkpoint file")
+        try:
+            source = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first_line})") from None
+    if isinstance(source, Mapping) and isinstance(source.get("network"), Mapping):
+        source = source["network"]
+    if not isinstance(source, Mapping) or not all(isinstance(value, Tensor) for value in source.values()):
+        raise UserError("the checkpoint is neither a state dict nor {'network': state dict}")
+    return {name.removeprefix("module."): tensor for name, tensor in source.items()}
