@@ -79,7 +79,7 @@ def make_mask(kind: MaskKind, columns: int, acceleration: float, center_fraction
         raise UserError(f"a mask needs at least one column, not {columns}")
     if not math.isfinite(acceleration) or not 1 < acceleration <= columns:
         raise UserError(
-            f"acceleration {acceleration:g} is impossible with {columns} columns; give more than 1 and at most {columns}"
+            f"acceleration {acceleration:g} is impossible with {columns} columns; give more than 1, at most {columns}"
         )
     if not 0 <= center_fraction < 1:
         raise UserError(f"center fraction {center_fraction:g} is not in [0, 1); 0.08 is usual at 4x, 0.04 at 8x")

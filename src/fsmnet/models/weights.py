@@ -60,7 +60,7 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
 def export_released(network: nn.Module, path: Path | None = None) -> dict[str, dict[str, Tensor]]:
     """``{"network": state dict}`` with the authors' names in their order, to be read by their code.
 
-    Entries that nothing reads come back as copies of the entry they duplicate, since the authors' loader insists on them.
+    Entries that nothing reads come back as copies of their twins, since the authors' loader insists on them.
 
     Args:
         network: a model made by :func:`fsmnet.create_model` or :func:`load_released`.
