@@ -41,8 +41,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffixes, dir=path.parent)
         os.close(handle)
-        os.chmod(name, 0o666 & ~_umask())
         yield Path(name)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp, and some writers, leave it to the owner alone
         os.replace(name, path)
     except OSError as error:
         raise UserError(

@@ -1,0 +1,7 @@
+"""``python -m fsmnet``."""
+
+import sys
+
+from fsmnet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,268 @@
+"""Options of the commands: plain dataclasses that become YAML keys and flags of the same names.
+
+Nothing here imports torch, so that ``--help`` is quick. A key nobody knows is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from fsmnet.errors import UserError
+from fsmnet.masks import BRATS_SEED, Mask, MaskKind, Seed, default_center_fraction, make_mask, seed_from_name
+
+Protocol = Literal["brats", "float"]
+Device = str
+T = TypeVar("T")
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field with the help text of its flag."""
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+def required(help: str) -> Any:
+    """A dataclass field without a default."""
+    return field(metadata={"help": help})
+
+
+@dataclass(kw_only=True)
+class MaskOptions:
+    """How k-space is under-sampled."""
+
+    acceleration: float = option(4, "requested acceleration")
+    mask_kind: MaskKind | None = option(
+        None, "kind of mask; by default the protocol's (BraTS 4x random, 8x equispaced)"
+    )
+    center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the protocol's")
+    mask_seed: int | Literal["name"] | None = option(
+        None, "seed of the mask, or 'name' for one mask per file from its name; default: 1337 (brats), name (float)"
+    )
+
+    def mask_recipe(self, protocol: str) -> MaskRecipe:
+        """The recipe in force: given options over the protocol's."""
+        equispaced = protocol == "brats" and self.acceleration == 8 and self.center_fraction is None
+        kind: MaskKind = self.mask_kind or ("equispaced_fraction" if equispaced else "random")
+        center = self.center_fraction
+        if center is None:
+            brats_4x = protocol == "brats" and self.acceleration == 4
+            center = 0.10 if brats_4x else default_center_fraction(self.acceleration)
+        seed = self.mask_seed if self.mask_seed is not None else (BRATS_SEED if protocol == "brats" else "name")
+        return MaskRecipe(kind, float(self.acceleration), center, seed)
+
+
+@dataclass(frozen=True)
+class MaskRecipe:
+    """How masks are drawn.
+
+    Attributes:
+        kind: see :data:`fsmnet.masks.MASK_KINDS`.
+        acceleration: requested.
+        center_fraction: share of columns always kept in the middle.
+        seed: a number for one mask everywhere, or ``"name"`` for one per file from the file's own name.
+    """
+
+    kind: MaskKind
+    acceleration: float
+    center_fraction: float
+    seed: int | str
+
+    def draw(self, columns: int, name: str | Path) -> Mask:
+        """The mask of a file."""
+        return self.draw_with(columns, self.seed if isinstance(self.seed, int) else seed_from_name(name))
+
+    def draw_with(self, columns: int, seed: Seed) -> Mask:
+        """A mask of this kind with another seed."""
+        return make_mask(self.kind, columns, self.acceleration, self.center_fraction, seed)
+
+
+@dataclass(kw_only=True)
+class PairOptions:
+    """Which exams, and which contrast of each is accelerated."""
+
+    data: Path = required(
+        "folder of cases: BraTS (either naming convention), or any folder if the contrasts are patterns"
+    )
+    target: str = option("t2", "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'")
+    auxiliary: str = option("t1", "fully sampled contrast, or a pattern")
+    cases: list[str] | None = option(None, "only these cases")
+    protocol: Protocol = option("brats", "how to simulate and score: brats (8 bits, per slice) or float (per volume)")
+    resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
+
+
+@dataclass(kw_only=True)
+class RunOptions:
+    """Where and how to compute."""
+
+    device: Device = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    threads: int | None = option(None, "CPU threads; default: all cores")
+
+
+@dataclass(kw_only=True)
+class TrainConfig(RunOptions, MaskOptions, PairOptions):
+    """Train a network on pairs of contrasts."""
+
+    out: Path = required("folder for checkpoints, log, configuration, split and mask")
+    resume: bool = option(False, "go on where the run in --out was stopped")
+    model: str = option("fsmnet", "name, see 'fsmnet models'")
+    model_options: dict[str, Any] = option({}, "constructor options of the model, e.g. '{features: 16, blocks: 2}'")
+    init: Path | None = option(None, "start from the weights of this checkpoint")
+    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation")
+
+    split: Path | None = option(None, "JSON file with train, validation and test cases; made from split_seed if absent")
+    split_seed: int = option(0, "seed of the split by patient")
+    validation_fraction: float = option(0.1, "share of the patients kept for choosing the best checkpoint")
+    test_fraction: float = option(0.0, "share of the patients left untouched, for 'fsmnet evaluate'")
+    cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs")
+    cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache")
+    workers: int = option(0, "processes that prepare slices; 0: in the training process")
+    augment: bool = option(True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop)")
+
+    iterations: int | None = option(100_000, "optimiser steps; null: until 'minutes' have passed")
+    minutes: float | None = option(None, "stop after this much training time; the schedule fits itself to it")
+    batch: int = option(4, "slices per step, on all devices together")
+    optimizer: Literal["adamw", "adam", "rmsprop"] = option("adamw", "optimiser")
+    learning_rate: float = option(1e-4, "initial learning rate")
+    betas: list[float] = option([0.9, 0.999], "Adam's two averaging factors")
+    weight_decay: float = option(0.01, "weight decay")
+    schedule: Literal["constant", "step", "cosine"] = option("step", "how the learning rate falls")
+    warmup: int = option(0, "steps over which the learning rate rises from 0")
+    decay_every: int = option(20_000, "step schedule: steps between decays")
+    decay: float = option(0.1, "step schedule: factor of a decay (the paper's 0.1; the released code's 0.5)")
+    clip_norm: float | None = option(None, "largest gradient norm; null: no clipping")
+    ema: float | None = option(None, "decay of an exponential moving average of the weights; null: none")
+    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss")
+    wrap_phase: bool = option(False, "measure phase differences around the circle")
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
+    )
+    channels_last: bool = option(True, "memory layout that suits convolutions on most processors")
+
+    validate_every: int = option(1000, "steps between validations")
+    validate_slices: int = option(64, "validation slices at most, spread evenly over the patients; 0: all")
+    save_every: int = option(500, "steps between saves of the resumable state")
+    log_every: int = option(10, "steps between rows of log.csv")
+    tensorboard: bool = option(False, "also write TensorBoard events")
+
+    def check(self) -> None:
+        """Refuse impossible values, each in one sentence."""
+        if self.iterations is None and self.minutes is None:
+            raise UserError("give iterations or minutes; with neither the training would never end")
+        for name in ("batch", "validate_every", "save_every", "log_every", "decay_every"):
+            _at_least(self, name, 1)
+        for name in ("workers", "warmup", "validate_slices", "weight_decay", "frequency_weight"):
+            _at_least(self, name, 0)
+        for name in ("learning_rate", "decay", "iterations", "minutes", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} must be more than 0, not {value}")
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise UserError("validation_fraction and test_fraction leave no patient to train on; lower one")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UserError(f"ema must lie between 0 and 1, not {self.ema}")
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise UserError(f"betas are two numbers in [0, 1), not {self.betas}")
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
+    """Score models on the same slices with the same masks."""
+
+    models: list[str] = required("checkpoints and model names, e.g. zero_filling runs/quick/best.safetensors")
+    out: Path = required("folder for metrics.csv, summary.json, the masks and the picture")
+    split: Path | None = option(None, "split file of a training run; its test cases are scored")
+    batch: int = option(4, "slices per step")
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
+    )
+    save_images: bool = option(False, "also write each reconstruction as NIfTI")
+    picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
+
+
+@dataclass(kw_only=True)
+class ReconstructConfig(RunOptions):
+    """Reconstruct an accelerated contrast with the help of a fully sampled one."""
+
+    target: Path = required("NIfTI file of the contrast to reconstruct")
+    auxiliary: Path = required("NIfTI file of the fully sampled contrast")
+    out: Path = required("result (.nii.gz); mask and JSON sidecar are written beside it")
+    checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
+    target_is: Literal["full", "zero-filled"] = option(
+        "full", "full: under-sample it first, as a retrospective experiment; zero-filled: it is degraded already"
+    )
+    acceleration: float | None = option(None, "requested acceleration; default: the one the network was trained for")
+    mask_kind: MaskKind | None = option(None, "kind of mask; default: the network's")
+    center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the network's")
+    mask_seed: int | Literal["name"] | None = option(None, "seed of the mask, or 'name'; default: the network's")
+    mask: Path | None = option(None, "mask from a file (.npy, .npz) instead of drawing one")
+    resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
+    batch: int = option(4, "slices per step")
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
+    )
+    overwrite: bool = option(False, "replace an existing result")
+
+
+@dataclass(kw_only=True)
+class MaskConfig:
+    """Draw a sampling mask and save it."""
+
+    out: Path = required("file to write, .npy (columns) or .npz (columns and recipe)")
+    kind: MaskKind = option("random", "fastMRI's name of the kind")
+    columns: int = option(240, "number of phase-encode columns")
+    acceleration: float = option(4, "requested acceleration")
+    center_fraction: float | None = option(
+        None, "share of columns always kept in the middle; default: 0.32/acceleration"
+    )
+    seed: int | None = option(None, "seed of the draw")
+    name: str | None = option(None, "file name to take the seed from, as fastMRI does; folders are ignored")
+
+
+@dataclass(kw_only=True)
+class ModelsConfig:
+    """List the models with their size and cost."""
+
+    size: int = option(240, "rows and columns for which GFLOPs and memory are given")
+    batch: int = option(4, "batch for which training memory is given")
+    json: bool = option(False, "machine-readable output")
+
+
+@dataclass(kw_only=True)
+class DoctorConfig:
+    """Check this installation, and a data folder if one is given."""
+
+    data: Path | None = option(None, "folder of cases to look through")
+    json: bool = option(False, "machine-readable output")
+
+
+@dataclass(kw_only=True)
+class DemoConfig(RunOptions):
+    """Make a head, accelerate it, reconstruct it, and show the picture; needs no data."""
+
+    out: Path = option(Path("demo"), "folder for images, scores and the picture")
+    minutes: float = option(4.0, "training time if no weights are shipped or --train is given")
+    train: bool = option(False, "train the quick network here instead of using the shipped one")
+    acceleration: float = option(4, "requested acceleration")
+    subjects: int = option(6, "subjects made for training; one more is held out")
+    seed: int = option(0, "seed of the subjects and of the training")
+
+
+def _at_least(config: Any, name: str, least: float) -> None:
+    if not getattr(config, name) >= least:
+        raise UserError(f"{name} must be at least {least}, not {getattr(config, name)}")
+
+
+def field_types(config: type[Any]) -> list[tuple[str, Any, Any, str]]:
+    """(name, type, default or MISSING, help) of each field."""
+    hints = get_type_hints(config)
+    rows = []
+    for f in fields(config):
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        rows.append((f.name, hints[f.name], default, f.metadata.get("help", "")))
+    return rows

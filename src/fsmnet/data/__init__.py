@@ -1,0 +1,1 @@
+"""Volumes in and out, pairs of them, data sets and the embedded phantom."""

@@ -1,0 +1,155 @@
+"""Two contrasts of one exam: find them in a folder, and make sure they lie on one grid."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fsmnet.data.volume import Volume, read_volume, volume_stem
+from fsmnet.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# BraTS's two naming conventions: to 2021 <case>/<case>_t1.nii.gz, from 2023 <case>/<case>-t1n.nii.gz.
+BRATS_2023_NAMES = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
+AFFINE_TOLERANCE_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Files of one exam: the contrast to be accelerated and the one that helps."""
+
+    case: str
+    target: Path
+    auxiliary: Path
+
+
+def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | None = None) -> list[Pair]:
+    """Pairs below a folder, sorted by case.
+
+    Args:
+        root: a folder of BraTS cases (either naming convention, at any depth), or any folder for patterns.
+        target: a contrast name (``t1``, ``t1ce``, ``t2``, ``flair``, or what follows ``<case>_`` in the files' names),
+            or a pattern with ``{case}``, e.g. ``"{case}/anat/{case}_T2w.nii.gz"``.
+        auxiliary: likewise, for the fully sampled contrast.
+        cases: only these; each must be there.
+
+    Raises:
+        UserError: no folder, no pair, or a case that is not there.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds the cases with --data")
+    if ("{case}" in target) != ("{case}" in auxiliary):
+        raise UserError("give target and auxiliary both as contrast names or both as patterns with {case}")
+    by_pattern = "{case}" in target
+    targets, auxiliaries = (
+        _by_pattern(root, name) if by_pattern else _by_contrast(root, name) for name in (target, auxiliary)
+    )
+    for case in sorted(targets.keys() ^ auxiliaries.keys()):
+        missing = auxiliary if case in targets else target
+        if cases is None or case in cases:
+            logger.warning("%s: case %s has no %s and is left out", root, case, missing)
+    pairs = [Pair(case, targets[case], auxiliaries[case]) for case in sorted(targets.keys() & auxiliaries.keys())]
+    if not pairs:
+        wanted = f"files matching {target} and {auxiliary}" if by_pattern else f"<case>/<case>_{target}.nii.gz"
+        raise UserError(f"{root}: no case has both {target} and {auxiliary} (looked for {wanted})")
+    if cases is not None:
+        known = {pair.case: pair for pair in pairs}
+        if absent := [case for case in cases if case not in known]:
+            shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
+            raise UserError(f"{root}: no pair for case {', '.join(absent)}; there are {shown}")
+        pairs = [known[case] for case in cases]
+    return pairs
+
+
+def load_pair(target: Path, auxiliary: Path, resample: bool = False) -> tuple[Volume, Volume]:
+    """Read both volumes and make sure that they share one grid.
+
+    Args:
+        target: NIfTI file of the contrast to be accelerated.
+        auxiliary: NIfTI file of the fully sampled one.
+        resample: bring the auxiliary onto the target's grid (linear interpolation) where they differ.
+
+    Raises:
+        UserError: a file that cannot be read, or different grids without ``resample``.
+    """
+    target_volume, auxiliary_volume = read_volume(target), read_volume(auxiliary)
+    for volume in (target_volume, auxiliary_volume):
+        if repairs := volume.repairs():
+            logger.warning(repairs)
+    difference = grid_difference(target_volume, auxiliary_volume)
+    if difference and not resample:
+        raise UserError(f"{difference}; pass --resample to bring the auxiliary onto the target's grid")
+    if difference:
+        logger.info("%s: resampled onto the grid of %s", auxiliary, target)
+        auxiliary_volume = resample_to(auxiliary_volume, target_volume)
+    return target_volume, auxiliary_volume
+
+
+def grid_difference(a: Volume, b: Volume) -> str:
+    """How two grids differ, in words with numbers; empty if they are the same."""
+    if a.shape != b.shape:
+        return f"{a.source} is {_size(a)}, {b.source} is {_size(b)}"
+    corners = np.array([[i, j, k, 1] for i in (0, a.shape[0]) for j in (0, a.shape[1]) for k in (0, a.shape[2])]).T
+    apart = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max()
+    if apart > AFFINE_TOLERANCE_MM:
+        return f"{a.source} and {b.source} have the same size but lie up to {apart:.3g} mm apart"
+    return ""
+
+
+def resample_to(volume: Volume, reference: Volume) -> Volume:
+    """A volume on another one's grid by linear interpolation; 0 outside its own field of view.
+
+    Raises:
+        UserError: the two fields of view do not overlap.
+    """
+    import nibabel as nib
+    from nibabel.processing import resample_from_to
+
+    image = nib.Nifti1Image(np.moveaxis(volume.data, 0, 2), volume.affine)
+    moved = resample_from_to(image, (reference.shape, reference.affine), order=1, cval=0.0)
+    data = np.ascontiguousarray(np.moveaxis(moved.get_fdata(dtype=np.float32), 2, 0))
+    if data.max() <= 0:
+        raise UserError(f"{volume.source} and {reference.source} do not overlap in space; are they of one exam?")
+    return replace(volume, data=data, affine=reference.affine, header=reference.header)
+
+
+def _size(volume: Volume) -> str:
+    return " x ".join(map(str, volume.shape))
+
+
+def _by_contrast(root: Path, contrast: str) -> dict[str, Path]:
+    wanted = BRATS_2023_NAMES.get(contrast.lower(), contrast.lower())
+    found: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.nii*")):
+        if not path.name.endswith((".nii", ".nii.gz")):
+            continue
+        case, stem = path.parent.name, volume_stem(path)
+        name = stem[len(case) + 1 :].lower()
+        if stem.startswith(case) and stem[len(case) : len(case) + 1] in ("_", "-"):
+            is_2023 = stem[len(case)] == "-"
+            if (BRATS_2023_NAMES.get(name, name) if is_2023 else name) == wanted:
+                _add(found, case, path)
+    return found
+
+
+def _by_pattern(root: Path, pattern: str) -> dict[str, Path]:
+    # {case} may stand more than once; the same text must match at each place.
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("{case}")]
+    expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
+    found: dict[str, Path] = {}
+    for path in sorted(root.glob(pattern.replace("{case}", "*"))):
+        if match := re.fullmatch(expression, path.relative_to(root).as_posix()):
+            _add(found, match["case"], path)
+    return found
+
+
+def _add(found: dict[str, Path], case: str, path: Path) -> None:
+    if case in found:
+        raise UserError(f"case {case} has two candidates, {found[case]} and {path}; keep one or use a narrower pattern")
+    found[case] = path

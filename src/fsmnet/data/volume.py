@@ -1,0 +1,141 @@
+"""One contrast of one exam: a stack of slices with its place in space."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_path
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass
+class Volume:
+    """Slices and geometry of a scan.
+
+    Attributes:
+        data: float32, ``(S, H, W)``: slice, row (the file's first index), column (its second, the phase-encode axis).
+        affine: ``(4, 4)``, file indices (i, j, k) to millimetres; ``data[k, i, j]`` is the voxel (i, j, k).
+        source: file it came from.
+        n_nan: voxels that were NaN or infinite and became 0.
+        n_negative: voxels that were negative and became 0; magnitude images have none, interpolation makes some.
+        header: NIfTI header of the source, kept for its geometry.
+    """
+
+    data: Array
+    affine: npt.NDArray[np.float64]
+    source: Path
+    n_nan: int = 0
+    n_negative: int = 0
+    header: Any = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size in the file's order (i, j, k), as viewers show it."""
+        n_slices, height, width = self.data.shape
+        return height, width, n_slices
+
+    @property
+    def maximum(self) -> float:
+        """Largest value of the volume."""
+        return float(self.data.max())
+
+    def repairs(self) -> str:
+        """What was set to zero on reading, in words; empty if nothing was."""
+        parts = [
+            f"{count} {what}"
+            for count, what in ((self.n_nan, "NaN or infinite"), (self.n_negative, "negative"))
+            if count
+        ]
+        return f"{self.source}: {' and '.join(parts)} voxels of {self.data.size} set to 0" if parts else ""
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a 3-D NIfTI file (``.nii`` or ``.nii.gz``); NaN, infinite and negative voxels become 0 and are counted.
+
+    Raises:
+        UserError: missing, not NIfTI, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
+    """
+    import nibabel as nib
+
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give one .nii or .nii.gz file")
+    try:
+        image: Any = nib.load(path)  # its declared type lacks what every image has
+    except nib.filebasedimages.ImageFileError:
+        raise UserError(f"{path}: not a NIfTI image; give a .nii or .nii.gz file") from None
+    except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
+        raise UserError(f"{path}: damaged or not a NIfTI image ({_first_line(error)}); copy it again") from None
+    shape = tuple(image.shape)
+    if len(shape) > 3 and all(n == 1 for n in shape[3:]):
+        shape = shape[:3]
+    if len(shape) != 3:
+        raise UserError(
+            f"{path}: has {len(shape)} axes {shape}; give one 3-D volume (a time point or echo saved on its own)"
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise UserError(f"{path}: holds {image.get_data_dtype()} values; give a real magnitude image")
+    try:
+        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(f"{path}: cut short or damaged ({_first_line(error)}); copy it again") from None
+    finite = np.isfinite(array)
+    n_nan = int(array.size - np.count_nonzero(finite))
+    if n_nan == array.size:
+        raise UserError(f"{path}: every voxel is NaN or infinite; there is nothing to reconstruct")
+    if n_nan:
+        array = np.where(finite, array, np.float32(0))
+    n_negative = int(np.count_nonzero(array < 0))
+    array = np.maximum(array, 0)
+    if array.min() == array.max():
+        raise UserError(f"{path}: every voxel is {array.max():g}; a constant volume cannot be reconstructed")
+    data = np.ascontiguousarray(np.moveaxis(array, 2, 0))
+    return Volume(data, np.asarray(image.affine, dtype=np.float64), path, n_nan, n_negative, image.header)
+
+
+def write_volume(data: Array, like: Volume, path: Path, description: str = "") -> None:
+    """Write ``(S, H, W)`` as float32 NIfTI with the affine and header geometry of ``like``, in one step.
+
+    Args:
+        data: the slices, of the size of ``like``.
+        like: the volume whose place in space the result takes.
+        path: ``.nii`` or ``.nii.gz``.
+        description: at most 79 characters, stored in the header's ``descrip``.
+    """
+    import nibabel as nib
+
+    check_output_name(path)
+    array = np.moveaxis(np.asarray(data, dtype=np.float32), 0, 2)
+    header = None if like.header is None else like.header.copy()
+    image = nib.Nifti1Image(array, like.affine, header)
+    image.set_data_dtype(np.float32)
+    image.header.set_slope_inter(1, 0)
+    image.header["cal_min"] = image.header["cal_max"] = 0  # display window of the source, wrong for another range
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def check_output_name(path: Path) -> None:
+    """Refuse a name that is not NIfTI before any work is done."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise UserError(f"{path}: the result is written as NIfTI; end the name in .nii.gz")
+
+
+def volume_stem(path: Path) -> str:
+    """File name without ``.nii`` or ``.nii.gz``."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,89 @@
+"""Size and cost of a model before anything is computed: parameters, operations, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.models import create_model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs at one image size.
+
+    Attributes:
+        parameters: number of learned values.
+        gflops: floating-point operations of one slice in 1e9, 2 per multiply-add, FFTs not counted.
+        inference_bytes: weights and the largest set of live tensors of one slice, roughly.
+        training_bytes: weights, gradients, two optimiser averages and what the backward pass keeps for the whole batch.
+    """
+
+    parameters: int
+    gflops: float
+    inference_bytes: int
+    training_bytes: int
+
+
+def predict_cost(name: str, options: dict[str, object], height: int, width: int, batch: int) -> Cost:
+    """Cost of a model by name, found on the meta device: no memory is taken and nothing is computed.
+
+    Args:
+        name: see :func:`fsmnet.list_models`.
+        options: constructor options.
+        height: rows of a slice.
+        width: columns of a slice.
+        batch: slices of a training step.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        model = create_model(name, **options)
+        image = torch.empty(1, 1, height, width)
+    parameters = sum(p.numel() for p in model.parameters())
+    if not parameters:
+        return Cost(0, 0.0, 4 * height * width, 0)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        saved = _bytes_kept_for_backward(model, image)
+    # Inference keeps a few feature maps at a time; the widest handful of what training saves stands for them.
+    weights = 4 * parameters
+    return Cost(
+        parameters=parameters,
+        gflops=counter.get_total_flops() / 1e9,
+        inference_bytes=weights + _largest_live(saved),
+        training_bytes=4 * weights + batch * sum(saved),
+    )
+
+
+def _bytes_kept_for_backward(model: nn.Module, image: Tensor) -> list[int]:
+    """Sizes of the distinct tensors that autograd keeps for one slice, weights left out."""
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no storage's identity is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in kept and storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(image, image)
+    return list(kept.values())
+
+
+def _largest_live(saved: list[int]) -> int:
+    return sum(sorted(saved)[-12:])
+
+
+def human_bytes(count: float) -> str:
+    """Bytes for people: 3.1 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

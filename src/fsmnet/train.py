@@ -1,0 +1,518 @@
+"""Training: steps, validation, checkpoints, and going on where it stopped.
+
+The order of the slices and everything random about them follow from the seed and the step, so that the state of a run
+is its weights, the optimiser's averages and a step number. A run that is stopped and resumed takes the same steps.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fsmnet.checkpoint import Header, load_weights, read_checkpoint, save_checkpoint, versions
+from fsmnet.config import MaskRecipe, TrainConfig
+from fsmnet.data.datasets import RunSampler, SlicePairs, prepared_slices
+from fsmnet.data.pairs import Pair, find_pairs
+from fsmnet.data.split import Split, load_split, make_split, save_split
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_write, make_folder, write_text
+from fsmnet.inference import choose_device, reconstruct_slices
+from fsmnet.losses import SpatialFrequencyLoss
+from fsmnet.masks import save_mask
+from fsmnet.metrics import score
+from fsmnet.models import create_model
+from fsmnet.profile import human_bytes, predict_cost
+from fsmnet.protocols import ProtocolName, Slices, check_protocol, zero_fill
+
+logger = logging.getLogger(__name__)
+
+# What may change between a run and its continuation; everything else defines the result.
+_MAY_CHANGE = {
+    "out", "resume", "data", "iterations", "minutes", "device", "threads", "workers", "cache", "cache_folder",
+    "save_every", "log_every", "tensorboard",
+}  # fmt: skip
+LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_norm", "validation_psnr"]
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr: float = -math.inf
+    best_step: int = 0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run left behind.
+
+    Attributes:
+        best: checkpoint with the highest validation PSNR (the last one without validation cases).
+        last: checkpoint of the last step.
+        progress: steps, seconds and validation PSNR.
+        finished: False if the run was interrupted.
+    """
+
+    best: Path
+    last: Path
+    progress: Progress
+    finished: bool
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Train a model as configured; see :class:`fsmnet.config.TrainConfig`.
+
+    Raises:
+        UserError: a wrong option, data that cannot be used, or a loss that is no longer finite.
+    """
+    config.check()
+    return _Run(config).execute()
+
+
+class _Run:
+    """One training run: everything that :func:`train` builds and moves along."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.protocol: ProtocolName = check_protocol(config.protocol)
+        self.mask: MaskRecipe = config.mask_recipe(self.protocol)
+        self.out = make_folder(config.out)
+        self.state_file = self.out / "resume.pt"
+        saved = self._saved_state()
+        device = choose_device(config.device, config.threads)
+        self.accelerator = Accelerator(
+            cpu=device.type == "cpu", mixed_precision="bf16" if config.precision == "bfloat16" else "no"
+        )
+        pairs = {p.case: p for p in find_pairs(config.data, config.target, config.auxiliary, config.cases)}
+        self.split = self._split(list(pairs), saved)
+        cache = (config.cache_folder or self.out / "cache") if config.cache == "disk" else None
+        self.data = SlicePairs(
+            [pairs[case] for case in self.split.train],
+            self.protocol,
+            self.mask,
+            seed=config.seed,
+            augment=config.augment,
+            resample=config.resample,
+            cache=cache,
+        )
+        if len(self.data.sizes) > 1 and config.batch > 1:
+            sizes = ", ".join(f"{h} x {w}" for h, w in sorted(self.data.sizes))
+            raise UserError(
+                f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1 or protocol to brats"
+            )
+        self.validation = [self._validation_slices(pairs[case], cache) for case in self.split.validation]
+
+        torch.manual_seed(config.seed)
+        self.model = create_model(config.model, **config.model_options)
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise UserError(f"model {config.model} has nothing to train; choose another with --model")
+        if config.init is not None and saved is None:
+            load_weights(self.model, read_checkpoint(config.init)[0], config.init)
+        self.recipe: dict[str, Any] = self.model.recipe  # type: ignore[assignment]
+        self._announce()
+        if config.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = None
+        if config.ema is not None:
+            self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+            self.average.to(self.accelerator.device)
+        self.loss = SpatialFrequencyLoss(config.frequency_weight, config.wrap_phase)
+        self.optimizer = _optimizer(config, self.model)
+        self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        self.progress = Progress()
+        self.rows: list[dict[str, Any]] = []
+        self.board: Any = None
+        if saved is not None:
+            self._restore(saved)
+
+    # -- the run ------------------------------------------------------------------------------------------------------
+
+    def execute(self) -> TrainResult:
+        """Write what defines the run, take the steps, leave the checkpoints."""
+        config, progress = self.config, self.progress
+        if self.accelerator.is_main_process:
+            self._write_definition()
+        loader = DataLoader(
+            self.data,
+            batch_sampler=RunSampler(
+                len(self.data),
+                config.batch,
+                config.seed,
+                start=progress.step,
+                rank=self.accelerator.process_index,
+                world=self.accelerator.num_processes,
+            ),
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        finished = self._done()
+        with _stop_on_signal() as stop, self._bar() as bar:
+            before, started = progress.seconds, time.perf_counter()
+            batches = iter(loader)
+            saved_at = progress.step
+            while not finished and not stop:
+                loss, norm, rate = self._step(next(batches))
+                progress.step += 1
+                progress.seconds = before + time.perf_counter() - started
+                finished = self._done()
+                if not math.isfinite(loss):
+                    raise UserError(
+                        f"the loss is {loss} at step {progress.step}; {self.out / 'last.safetensors'} holds step "
+                        f"{saved_at}; lower learning_rate or set clip_norm in a new run with --init"
+                    )
+                psnr = None
+                if self.validation and (progress.step % config.validate_every == 0 or finished):
+                    psnr = self._validate()
+                    progress.seconds = before + time.perf_counter() - started
+                if psnr is not None or progress.step % config.log_every == 0 or finished:
+                    self._log(loss, norm, rate, psnr)
+                self._advance(bar, loss)
+                if progress.step % config.save_every == 0:
+                    self._save()
+                    saved_at = progress.step
+        if self.accelerator.is_main_process:
+            self._save()
+            if not self.validation:
+                self._save_weights("best.safetensors", {"step": progress.step})
+            if self.board is not None:
+                self.board.close()
+        self.accelerator.wait_for_everyone()
+        return TrainResult(self.out / "best.safetensors", self.out / "last.safetensors", progress, finished)
+
+    def _step(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float, float]:
+        """One optimiser step; loss, gradient norm and learning rate."""
+        config = self.config
+        rate = config.learning_rate * learning_rate_factor(config, self.progress.step, self._share_done())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        zero_filled, auxiliary, target = (t.to(self.accelerator.device, non_blocking=True) for t in batch)
+        self.network.train()
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(zero_filled, auxiliary), target)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm or math.inf)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return float(loss.detach()), float(norm or 0.0), rate
+
+    def _share_done(self) -> float:
+        """How much of the budget is spent, 0 to 1."""
+        shares = []
+        if self.config.iterations is not None:
+            shares.append(self.progress.step / self.config.iterations)
+        if self.config.minutes is not None:
+            shares.append(self.progress.seconds / (60 * self.config.minutes))
+        return min(1.0, max(shares))
+
+    def _done(self) -> bool:
+        return self._share_done() >= 1.0
+
+    def _validate(self) -> float:
+        """Mean PSNR over the validation cases; saves the checkpoint if it is the best so far."""
+        psnr = -math.inf
+        if self.accelerator.is_main_process:
+            model = self._weights_to_use().eval()
+            values: list[float] = []
+            for slices, zero_filled in self.validation:
+                images = reconstruct_slices(
+                    model,
+                    zero_filled,
+                    slices.auxiliary,
+                    self.protocol,
+                    batch=self.config.batch,
+                    device=self.accelerator.device,
+                    precision=self.config.precision,
+                )
+                values += [metrics.psnr for metrics in score(slices.target, images, self.protocol)]
+            psnr = sum(values) / len(values)
+            if psnr > self.progress.best_psnr:
+                self.progress.best_psnr, self.progress.best_step = psnr, self.progress.step
+                self._save_weights("best.safetensors", {"step": self.progress.step, "validation_psnr": psnr})
+        self.accelerator.wait_for_everyone()
+        return psnr
+
+    def _weights_to_use(self) -> nn.Module:
+        return self.model if self.average is None else self.average.module
+
+    # -- before the run -----------------------------------------------------------------------------------------------
+
+    def _split(self, cases: list[str], saved: Mapping[str, Any] | None) -> Split:
+        config = self.config
+        if saved is not None:
+            split = Split(**json.loads(saved["split"]))
+        elif config.split is not None:
+            split = load_split(config.split)
+        else:
+            split = make_split(cases, config.split_seed, config.validation_fraction, config.test_fraction)
+        missing = sorted({*split.train, *split.validation} - set(cases))
+        if missing:
+            raise UserError(f"{config.data}: the split names cases that are not there: {', '.join(missing)}")
+        if not split.train:
+            raise UserError("the split has no case to train on")
+        return split
+
+    def _validation_slices(self, pair: Pair, cache: Path | None) -> tuple[Slices, Tensor]:
+        """Slices of a validation case, thinned out evenly, and their zero-filled images."""
+        slices = prepared_slices(pair, self.protocol, self.config.resample, cache)
+        if self.config.validate_slices:
+            most = max(1, self.config.validate_slices // len(self.split.validation))
+            keep = torch.linspace(0, len(slices.numbers) - 1, min(most, len(slices.numbers))).round().long()
+            numbers = [slices.numbers[i] for i in keep]
+            slices = Slices(slices.target[keep], slices.auxiliary[keep], numbers)
+        mask = torch.from_numpy(self.mask.draw(slices.target.shape[-1], pair.target.name).columns)
+        return slices, zero_fill(slices.target, mask, self.protocol)
+
+    def _announce(self) -> None:
+        """Say what is about to be trained and what it will take."""
+        config = self.config
+        height, width = max(self.data.sizes)
+        cost = predict_cost(config.model, config.model_options, height, width, config.batch)
+        logger.info(
+            "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d",
+            config.model,
+            f"{cost.parameters:,}",
+            cost.gflops,
+            human_bytes(cost.training_bytes),
+            config.batch,
+        )
+        logger.info(
+            "%d training slices of %d cases, %d validation slices of %d; protocol %s",
+            len(self.data),
+            len(self.split.train),
+            sum(len(slices.numbers) for slices, _ in self.validation),
+            len(self.split.validation),
+            config.protocol,
+        )
+        logger.info("mask %s", self.mask.draw(width, self.data.names[0]).describe())
+        if not self.validation:
+            logger.info("no validation cases: the best checkpoint will be the last")
+
+    def _write_definition(self) -> None:
+        config = self.config
+        write_text(self.out / "config.yaml", dump_config(config))
+        save_split(self.split, self.out / "split.json")
+        _, width = max(self.data.sizes)
+        save_mask(self.mask.draw(width, self.data.names[0]), self.out / "mask.npz")
+        if config.tensorboard:
+            self.board = _tensorboard(self.out / "tensorboard")
+
+    # -- the log ------------------------------------------------------------------------------------------------------
+
+    def _log(self, loss: float, norm: float, rate: float, psnr: float | None) -> None:
+        progress = self.progress
+        row = {
+            "step": progress.step,
+            "epoch": progress.step * self.config.batch // len(self.data),
+            "seconds": round(progress.seconds, 2),
+            "learning_rate": f"{rate:.4g}",
+            "loss": f"{loss:.6g}",
+            "gradient_norm": f"{norm:.4g}",
+            "validation_psnr": "" if psnr is None else f"{psnr:.3f}",
+        }
+        self.rows.append(row)
+        if not self.accelerator.is_main_process:
+            return
+        if psnr is not None:
+            left = "" if self._done() else f", {_minutes(self._seconds_left())} left"
+            logger.info("step %d: loss %.4f, validation %.2f dB%s", progress.step, loss, psnr, left)
+        if self.board is not None:
+            for name, value in (("loss", loss), ("learning_rate", rate), ("validation_psnr", psnr)):
+                if value is not None:
+                    self.board.add_scalar(name, value, progress.step)
+
+    def _seconds_left(self) -> float:
+        share = self._share_done()
+        return self.progress.seconds * (1 - share) / share if share else math.inf
+
+    @contextmanager
+    def _bar(self) -> Iterator[tqdm[Any]]:
+        # The bar counts thousandths of the budget, be it steps or minutes.
+        watched = sys.stderr.isatty() and self.accelerator.is_main_process
+        form = "{l_bar}{bar}| {elapsed} < {remaining}{postfix}"
+        with tqdm(total=1000, desc="training", disable=not watched, bar_format=form) as bar:
+            bar.update(int(1000 * self._share_done()))
+            if watched:  # time left counts from the start of the run, not of its continuation
+                bar.start_t -= self.progress.seconds
+            yield bar
+
+    def _advance(self, bar: tqdm[Any], loss: float) -> None:
+        if not bar.disable:
+            bar.set_postfix_str(f"step {self.progress.step}, loss {loss:.4f}", refresh=False)
+            bar.update(int(1000 * self._share_done()) - bar.n)
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def _save_weights(self, name: str, metrics: dict[str, Any]) -> None:
+        header = Header(
+            model=self.recipe,
+            training=plain_config(self.config),
+            split=asdict(self.split),
+            metrics=metrics,
+            versions=versions(),
+        )
+        save_checkpoint(self.out / name, self._weights_to_use().state_dict(), header)
+
+    def _save(self) -> None:
+        """Weights for use, state for resuming, and the log, each replaced in one step."""
+        if not self.accelerator.is_main_process:
+            return
+        self._save_weights("last.safetensors", {"step": self.progress.step})
+        state = {
+            "config": json.dumps(plain_config(self.config)),
+            "split": json.dumps(asdict(self.split)),
+            "progress": asdict(self.progress),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        with atomic_write(self.state_file) as file:
+            torch.save(state, file)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, LOG_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.out / "log.csv", text.getvalue())
+
+    def _saved_state(self) -> dict[str, Any] | None:
+        """State of the run in the output folder, if this is to be its continuation."""
+        if not self.config.resume:
+            if self.state_file.exists():
+                raise UserError(
+                    f"{self.out} already holds a run; pass --resume to go on with it, or choose another --out"
+                )
+            return None
+        if not self.state_file.exists():
+            raise UserError(f"{self.state_file}: there is no run to resume; leave --resume out to start one")
+        try:
+            state: dict[str, Any] = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            earlier = json.loads(state["config"])
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(
+                f"{self.state_file}: damaged ({str(error).splitlines()[0]}); start again elsewhere"
+            ) from None
+        now = plain_config(self.config)
+        changed = [name for name in now if name not in _MAY_CHANGE and now[name] != earlier.get(name)]
+        if changed:
+            differences = ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
+            raise UserError(f"{self.out}: this is not the run that was stopped: {differences}; use its config.yaml")
+        return state
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        log = self.out / "log.csv"
+        if log.exists():
+            with log.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self.progress.step]
+        logger.info("resuming %s at step %d", self.out, self.progress.step)
+
+
+def learning_rate_factor(config: TrainConfig, step: int, share_done: float) -> float:
+    """Learning rate at a step over the initial one; the cosine follows the share of the budget that is spent."""
+    warmup = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    if config.schedule == "step":
+        return warmup * config.decay ** (step // config.decay_every)
+    if config.schedule == "cosine":
+        return warmup * 0.5 * (1 + math.cos(math.pi * share_done))
+    return warmup
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A configuration as JSON and YAML can hold it."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+
+
+def dump_config(config: Any) -> str:
+    """A configuration as YAML that ``--config`` reads back."""
+    text: str = yaml.safe_dump(plain_config(config), sort_keys=False)
+    return text
+
+
+def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=rate, betas=(config.betas[0], config.betas[1]), weight_decay=decay)
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs the tensorboard package; pip install 'fsmnet[tensorboard]'") from None
+    return SummaryWriter(folder)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM: the list turns true, the current step is finished, the state is saved."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:  # asked twice: at once
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        earlier = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals cannot be caught
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def command(config: TrainConfig) -> int:
+    """``fsmnet train``."""
+    result = train(config)
+    progress = result.progress
+    if not result.finished:
+        logger.info(
+            "stopped at step %d; to go on: fsmnet train --config %s --resume",
+            progress.step,
+            config.out / "config.yaml",
+        )
+        return 130
+    best = f", best validation {progress.best_psnr:.2f} dB at step {progress.best_step}" if progress.best_step else ""
+    logger.info("%d steps in %s%s; weights: %s", progress.step, _minutes(progress.seconds), best, result.best)
+    return 0
