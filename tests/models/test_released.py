@@ -33,8 +33,6 @@ def test_outputs_equal_the_golden_numbers(configuration):
     assert golden.largest_difference(single.frequency_image, expected["img_fre"]) < frequency_bound
 
 
-
-
 BLOCKS = {
     "down": (Down(16), [21]),
     "up": (Up(16), [22]),

@@ -28,6 +28,12 @@ class Entry:
 
 MODELS: dict[str, Entry] = {
     "zero_filling": Entry("zero_filling", "ZeroFilling", "no network: missing k-space lines stay zero"),
+    "mdunet": Entry("mdunet", "MDUNet", "Xiang et al., IEEE TBME 2019, as a multi-modal U-Net with concatenation"),
+    "minet": Entry("minet", "MINet", "Feng et al., MICCAI 2021, at the resolution of its inputs"),
+    "mcca": Entry("mcca", "MCCA", "Li et al., IEEE J. Biomed. Health Inform. 28(3), 2024"),
+    "swinir": Entry("swinir", "SwinIR", "Liang et al., ICCV Workshops 2021, both contrasts as channels"),
+    "mtrans": Entry("mtrans", "MTrans", "Feng et al., IEEE TMI 2022, the reconstruction network with cross attention"),
+    "dcamsr": Entry("dcamsr", "DCAMSR", "Huang et al., MICCAI 2023, at scale 1"),
     "fsmnet": Entry("fsmnet", "FSMNet", "Chen et al., MICCAI 2024, as the paper describes it"),
     "fsmnet_released": Entry(
         "released", "ReleasedFSMNet", "Chen et al., MICCAI 2024, as the authors' code computes it"

@@ -283,11 +283,8 @@ def released_options(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     return options
 
 
-def unused_entries(model: MINet) -> dict[str, str]:
-    """Entries of the FSMNet authors' checkpoints that nothing reads -> the entry of the same shape, in their order.
-
-    Several may share one. The unread entries whose shape no other entry has are in :func:`unmatched_entries`.
-    """
+def unused_entries(model: MINet) -> dict[str, str | Tensor]:
+    """Entries of the FSMNet authors' checkpoints that nothing reads -> an entry of the same shape, or zeros."""
     groups, blocks = model.groups, model.blocks
     third_branch = _stage_names(groups, blocks).values()
     return {
@@ -302,14 +299,12 @@ def unused_entries(model: MINet) -> dict[str, str]:
         **_convolutions({"conv1": "net2.last"}),
         **_convolutions({f"map_convs.{stage}": "net1.final.0" for stage in range(groups + 1)}),
         "rgbd_global.outlayer.0.bias": "net1.head.0.bias",
+        **{name: torch.zeros(shape) for name, shape in _unmatched_shapes(model).items()},
     }
 
 
-def unmatched_entries(model: MINet) -> dict[str, tuple[int, ...]]:
-    """Entries of the FSMNet authors' checkpoints that nothing reads and whose shape no other entry has -> that shape.
-
-    They exist with 64 features only, the one width that their code can be built with.
-    """
+def _unmatched_shapes(model: MINet) -> dict[str, tuple[int, ...]]:
+    """Unread entries whose shape no other entry has; with 64 features only, the one width of the authors' code."""
     half = model.target_head.out_channels // 2
     shapes: dict[str, tuple[int, ...]] = {}
     for modality in ("T1", "T2"):

@@ -410,13 +410,13 @@ def released_options(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     return options
 
 
-def unused_entries(model: SwinIR) -> dict[str, str]:
-    """Tables in the authors' checkpoints that follow from the sizes and are not read: each maps to itself, no twin."""
-    return {name: name for i, j in _blocks(model) for name in _computed_names(i, j)}
+def unused_entries(model: SwinIR) -> dict[str, Tensor]:
+    """Tables in the authors' checkpoints that follow from the sizes and are not read, for the paper's 240 x 240."""
+    return computed_entries(model)
 
 
 def computed_entries(model: SwinIR, height: int = 240, width: int = 240) -> dict[str, Tensor]:
-    """The tables of :func:`unused_entries`, which the authors' strict loader expects.
+    """The tables that the authors' strict loader expects.
 
     Args:
         model: network to be exported.

@@ -4,7 +4,8 @@ A model's module states how its entries are called in the authors' checkpoints:
 
 - ``released_names(model)``: our entry name -> theirs, in their order;
 - ``released_options(shapes)``: the constructor options that their entries' shapes decide;
-- ``unused_entries(model)``: entries of theirs that nothing reads -> the entry of theirs with the same shape.
+- ``unused_entries(model)``: entries of theirs that nothing reads, ignored in loading -> what to write for them in
+  exporting: the name of the entry to copy, or a tensor.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
     """Model in eval mode with weights trained by the authors' code.
 
     Args:
-        weights: a ``torch.save`` file, a state dict, or ``{"network": state dict}``; names with or without ``module.``.
+        weights: a ``torch.save`` file, a state dict, or one inside ``{"network": ...}``, ``{"model": ...}`` or
+            ``{"state_dict": ...}``; names with or without the prefixes that wrappers add.
         model: which method, see :func:`fsmnet.list_models`.
         options: constructor options; those not given are read from the shapes where they decide them.
 
@@ -60,7 +62,7 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
 def export_released(network: nn.Module, path: Path | None = None) -> dict[str, dict[str, Tensor]]:
     """``{"network": state dict}`` with the authors' names in their order, to be read by their code.
 
-    Entries that nothing reads come back as copies of their twins, since the authors' loader insists on them.
+    Entries that nothing reads are written too, since the authors' loaders insist on them.
 
     Args:
         network: a model made by :func:`fsmnet.create_model` or :func:`load_released`.
@@ -73,7 +75,13 @@ def export_released(network: nn.Module, path: Path | None = None) -> dict[str, d
     names: dict[str, str] = module.released_names(network)
     own = network.state_dict()
     state: dict[str, Tensor] = {}
-    copies = {original: unused for unused, original in module.unused_entries(network).items()}
+    copies: dict[str, list[str]] = {}
+    computed: dict[str, Tensor] = {}
+    for unused, value in module.unused_entries(network).items():
+        if isinstance(value, Tensor):
+            computed[unused] = value
+        else:
+            copies.setdefault(value, []).append(unused)
     waiting: dict[str, Tensor] = {}
     for ours, theirs in names.items():
         # The unused twin of a block follows the block as a whole.
@@ -81,9 +89,8 @@ def export_released(network: nn.Module, path: Path | None = None) -> dict[str, d
             state |= waiting
             waiting = {}
         state[theirs] = own[ours].detach().cpu().contiguous()
-        if theirs in copies:
-            waiting[copies[theirs]] = state[theirs].clone()
-    state |= waiting
+        waiting |= {unused: state[theirs].clone() for unused in copies.get(theirs, ())}
+    state |= waiting | computed
     checkpoint = {"network": state}
     if path is not None:
         with atomic_write(path) as file:
@@ -111,8 +118,13 @@ def _state_dict(weights: Weights) -> dict[str, Tensor]:
         except Exception as error:  # torch raises many kinds for a damaged or unsafe file
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first_line})") from None
-    if isinstance(source, Mapping) and isinstance(source.get("network"), Mapping):
-        source = source["network"]
+    for wrapper in ("network", "model", "state_dict"):
+        if isinstance(source, Mapping) and isinstance(source.get(wrapper), Mapping):
+            source = source[wrapper]
     if not isinstance(source, Mapping) or not all(isinstance(value, Tensor) for value in source.values()):
         raise UserError("the checkpoint is neither a state dict nor {'network': state dict}")
-    return {name.removeprefix("module."): tensor for name, tensor in source.items()}
+    state = dict(source)
+    for prefix in ("module.", "network.", "rec_model."):  # DataParallel, and two methods' Lightning modules
+        if any(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return state
