@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from fsmnet._version import __version__
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_path
-from fsmnet.models import create_model
+from fsmnet.models import create_model, recipe_of
 
 FORMAT = "fsmnet-1"
 SHIPPED = "fsmnet_quick_4x.safetensors"
@@ -82,8 +82,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: object) 
         if name in own and tensor.shape != own[name].shape
     ]
     if problems:
-        recipe = getattr(model, "recipe", {"name": type(model).__name__})
-        raise UserError(f"{source}: not weights of {recipe['name']}: {listed(problems)}")
+        raise UserError(f"{source}: not weights of {recipe_of(model)['name']}: {listed(problems)}")
     model.load_state_dict(state)
 
 
@@ -102,13 +101,18 @@ def load_model(path: str | Path) -> nn.Module:
         from fsmnet.models.weights import load_released
 
         model = load_released(path)
-        model.header = Header(model.recipe)  # type: ignore[assignment, arg-type]
+        model.header = Header(recipe_of(model))  # type: ignore[assignment]
         return model
     state, header = read_checkpoint(path)
     model = create_model(header.model["name"], **header.model["options"])
     load_weights(model, state, path)
     model.header = header  # type: ignore[assignment]
     return model.eval()
+
+
+def header_of(model: nn.Module) -> Header:
+    """Header of the checkpoint a model came from; empty for a model made otherwise."""
+    return cast("Header", getattr(model, "header", Header({})))
 
 
 def shipped_checkpoint() -> Path | None:

@@ -181,7 +181,6 @@ class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
-    save_images: bool = option(False, "also write each reconstruction as NIfTI")
     picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
 
 

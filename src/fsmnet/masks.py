@@ -11,12 +11,15 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from fsmnet.errors import UserError
+
+if TYPE_CHECKING:
+    from fsmnet.config import MaskConfig
 
 MaskKind = Literal["random", "equispaced", "equispaced_fraction", "magic", "magic_fraction"]
 MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
@@ -230,3 +233,15 @@ def _magic_columns(columns: int, step: int, random_state: np.random.RandomState)
     left[positive::step] = True
     right[negative::step] = True
     return np.asarray(np.fft.fftshift(np.concatenate([left, right[::-1]])))
+
+
+def command(config: MaskConfig) -> int:
+    """``fsmnet mask``."""
+    if config.seed is not None and config.name is not None:
+        raise UserError("give --seed or --name, not both")
+    center = default_center_fraction(config.acceleration) if config.center_fraction is None else config.center_fraction
+    seed = config.seed if config.name is None else seed_from_name(config.name)
+    mask = make_mask(config.kind, config.columns, config.acceleration, center, seed)
+    save_mask(mask, config.out)
+    print(f"{config.out}: {mask.describe()}")
+    return 0

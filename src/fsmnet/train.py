@@ -40,7 +40,7 @@ from fsmnet.inference import choose_device, reconstruct_slices
 from fsmnet.losses import SpatialFrequencyLoss
 from fsmnet.masks import save_mask
 from fsmnet.metrics import score
-from fsmnet.models import create_model
+from fsmnet.models import create_model, recipe_of
 from fsmnet.profile import human_bytes, predict_cost
 from fsmnet.protocols import ProtocolName, Slices, check_protocol, zero_fill
 
@@ -130,7 +130,7 @@ class _Run:
             raise UserError(f"model {config.model} has nothing to train; choose another with --model")
         if config.init is not None and saved is None:
             load_weights(self.model, read_checkpoint(config.init)[0], config.init)
-        self.recipe: dict[str, Any] = self.model.recipe  # type: ignore[assignment]
+        self.recipe = recipe_of(self.model)
         self._announce()
         if config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

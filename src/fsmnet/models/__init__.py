@@ -64,6 +64,18 @@ def model_options(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters}
 
 
+def recipe_of(model: nn.Module) -> dict[str, Any]:
+    """``{"name": ..., "options": ...}`` that :func:`create_model` built a model from.
+
+    Raises:
+        UserError: a model made otherwise.
+    """
+    recipe = getattr(model, "recipe", None)
+    if recipe is None:
+        raise UserError(f"this {type(model).__name__} was not made by create_model, so its options are not known")
+    return cast("dict[str, Any]", recipe)
+
+
 def create_model(name: str, **options: Any) -> nn.Module:
     """Build a model with fresh weights, e.g. ``create_model("fsmnet", features=64, blocks=2)``.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write
-from fsmnet.models import MODELS, create_model, model_class
+from fsmnet.models import MODELS, create_model, model_class, recipe_of
 
 Weights = str | Path | Mapping[str, Any]
 
@@ -68,10 +68,7 @@ def export_released(network: nn.Module, path: Path | None = None) -> dict[str, d
         network: a model made by :func:`fsmnet.create_model` or :func:`load_released`.
         path: written with ``torch.save`` when given.
     """
-    recipe = getattr(network, "recipe", None)
-    if recipe is None:
-        raise UserError("only a model made by create_model can be exported under the authors' names")
-    module = _names_module(recipe["name"])
+    module = _names_module(recipe_of(network)["name"])
     names: dict[str, str] = module.released_names(network)
     own = network.state_dict()
     state: dict[str, Tensor] = {}

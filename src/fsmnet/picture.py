@@ -1,0 +1,54 @@
+"""A picture like the paper's Fig. 2: reconstructions above, error maps below, one scale for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.files import atomic_path
+
+Image = npt.NDArray[np.floating]
+
+
+def comparison_picture(
+    path: Path, reference: Image, images: Mapping[str, Image], captions: Mapping[str, str], title: str = ""
+) -> None:
+    """Draw one slice by several methods.
+
+    Args:
+        path: PNG, SVG or PDF file.
+        reference: fully sampled slice ``(H, W)``.
+        images: method -> its slice ``(H, W)``, on the reference's scale.
+        captions: method -> a second line under its name, e.g. its PSNR.
+        title: line above everything.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    errors = {name: np.abs(image - reference) for name, image in images.items()}
+    brightest = float(reference.max())
+    # The worst method's 99.5th percentile, so that a few pixels do not hide everything else.
+    largest = max(float(np.percentile(error, 99.5)) for error in errors.values()) or 1.0
+    n = len(images) + 1
+    figure = Figure(figsize=(2.4 * n + 0.6, 5.6), facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, n, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    columns = {"reference": reference, **images}
+    for axis, (name, image) in zip(axes[0], columns.items(), strict=True):
+        axis.imshow(np.rot90(image), cmap="gray", vmin=0, vmax=brightest)
+        axis.set_title("\n".join(filter(None, (name, captions.get(name, "")))), color="white", fontsize=9)
+    shown = None
+    for axis, error in zip(axes[1][1:], errors.values(), strict=True):
+        shown = axis.imshow(np.rot90(error) / brightest, cmap="inferno", vmin=0, vmax=largest / brightest)
+    bar = figure.colorbar(shown, ax=axes[1].tolist(), fraction=0.02)
+    bar.set_label("|error| / maximum of the reference", color="white", fontsize=8)
+    bar.ax.tick_params(colors="white", labelsize=8)
+    if title:
+        figure.suptitle(title, color="white", fontsize=9)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,229 @@
+"""Reconstruct one scan: two files in, one file out in the same place, and a record of how it was made."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint, versions
+from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig
+from fsmnet.data.pairs import load_pair
+from fsmnet.data.volume import Volume, check_output_name, volume_stem, write_volume
+from fsmnet.errors import UserError
+from fsmnet.evaluate import trained_recipe
+from fsmnet.files import sha256, write_text
+from fsmnet.inference import choose_device, reconstruct_slices
+from fsmnet.masks import Mask, load_mask, save_mask
+from fsmnet.metrics import volume_metrics
+from fsmnet.models import recipe_of
+from fsmnet.protocols import zero_fill
+
+logger = logging.getLogger(__name__)
+
+NOT_CLINICAL = "research use only, not for clinical use"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What :func:`reconstruct` made.
+
+    Attributes:
+        image: float32 ``(S, H, W)`` in the target's intensities.
+        out: the NIfTI file.
+        mask: sampling mask; None for a target that was degraded before.
+        sidecar: content of the JSON file beside the image.
+    """
+
+    image: npt.NDArray[np.float32]
+    out: Path
+    mask: Mask | None
+    sidecar: dict[str, Any]
+
+
+def reconstruct(target: str | Path, auxiliary: str | Path, out: str | Path, **options: Any) -> Reconstruction:
+    """Reconstruct a target with the help of a fully sampled auxiliary, as ``fsmnet reconstruct`` does.
+
+    Args:
+        target: NIfTI file of the contrast to reconstruct.
+        auxiliary: NIfTI file of the fully sampled contrast on the same grid.
+        out: result, ``.nii.gz``; the mask (``_mask.npz``) and a JSON record are written beside it.
+        options: the other fields of :class:`fsmnet.config.ReconstructConfig`, e.g. ``checkpoint``, ``acceleration``.
+
+    Raises:
+        UserError: files or options that cannot be used.
+    """
+    for name in ("checkpoint", "mask"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
+    try:
+        config = ReconstructConfig(target=Path(target), auxiliary=Path(auxiliary), out=Path(out), **options)
+    except TypeError as error:
+        raise UserError(f"reconstruct: {str(error).split('.__init__() ')[-1]}") from None
+    return run(config)
+
+
+def run(config: ReconstructConfig) -> Reconstruction:
+    """Reconstruct as configured."""
+    started = time.perf_counter()
+    _check(config)
+    device = choose_device(config.device, config.threads)
+    checkpoint = config.checkpoint or shipped_checkpoint()
+    if checkpoint is None:
+        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    model = load_model(checkpoint)
+    target, auxiliary = load_pair(config.target, config.auxiliary, config.resample)
+    read = time.perf_counter()
+    keep = torch.from_numpy((target.data > 0).any(axis=(1, 2)))
+    scaled = torch.from_numpy(target.data)[keep] / target.maximum
+    helper = torch.from_numpy(auxiliary.data)[keep] / auxiliary.maximum
+    mask = _mask(config, model, target)
+    zero_filled = scaled if mask is None else zero_fill(scaled, torch.from_numpy(mask.columns), "float")
+    image = reconstruct_slices(
+        model.to(device),
+        zero_filled,
+        helper,
+        "float",
+        batch=config.batch,
+        device=device,
+        precision=config.precision,
+        progress="reconstructing",
+    )
+    if not torch.isfinite(image).all():
+        raise UserError(
+            f"{checkpoint}: the network gives NaN or infinite values for {config.target}; no file was written"
+        )
+    n_below_zero = int((image < 0).sum())
+    image = image.clamp_min(0)  # a magnitude
+    computed = time.perf_counter()
+    result = np.zeros_like(target.data)
+    result[keep.numpy()] = image.numpy() * target.maximum
+    write_volume(result, target, config.out, f"FSMNet reconstruction, {NOT_CLINICAL}")
+    if mask is not None:
+        save_mask(mask, mask_path(config.out))
+    sidecar = {
+        "Description": f"Multi-contrast MRI reconstruction; {NOT_CLINICAL}",
+        "Simulation": "none; the target was degraded before"
+        if mask is None
+        else "retrospective, from a magnitude image",
+        "Sources": [_source(volume) for volume in (target, auxiliary)],
+        "Model": {**recipe_of(model), "file": str(checkpoint), "sha256": sha256(checkpoint)},
+        "Mask": None if mask is None else _describe(mask),
+        "Normalisation": "per slice, mean and population standard deviation of the zero-filled image, clipped to +-6",
+        "SlicesReconstructed": int(keep.sum()),
+        "VoxelsBelowZeroSetToZero": n_below_zero,
+        "Metrics": None if mask is None else _metrics(scaled, zero_filled, image),
+        "Options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()},
+        "Versions": versions(),
+        "Device": str(device),
+        "Seconds": {
+            "read": round(read - started, 3),
+            "network": round(computed - read, 3),
+            "write": round(time.perf_counter() - computed, 3),
+        },
+    }
+    write_text(sidecar_path(config.out), json.dumps(sidecar, indent=2) + "\n")
+    return Reconstruction(result, config.out, mask, sidecar)
+
+
+def mask_path(out: Path) -> Path:
+    """Where the mask of a result is written."""
+    return out.with_name(f"{volume_stem(out)}_mask.npz")
+
+
+def sidecar_path(out: Path) -> Path:
+    """Where the record of a result is written."""
+    return out.with_name(f"{volume_stem(out)}.json")
+
+
+def command(config: ReconstructConfig) -> int:
+    """``fsmnet reconstruct``."""
+    result = run(config)
+    metrics = result.sidecar["Metrics"]
+    if result.mask is not None:
+        logger.info("mask %s", result.mask.describe())
+    if metrics is not None:
+        for name, values in metrics.items():
+            logger.info("%-14s %.2f dB, SSIM %.3f (float, per volume)", name, values["psnr"], values["ssim"])
+    logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
+    return 0
+
+
+def _check(config: ReconstructConfig) -> None:
+    """Everything that can be refused before reading."""
+    check_output_name(config.out)
+    for path in (config.target, config.auxiliary):
+        if path.exists() and config.out.exists() and path.samefile(config.out):
+            raise UserError(f"{config.out}: is one of the inputs; choose another --out")
+    if config.out.exists() and not config.overwrite:
+        raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
+    if config.batch < 1:
+        raise UserError(f"batch must be at least 1, not {config.batch}")
+    if config.acceleration is not None and not config.acceleration > 1:
+        raise UserError(f"acceleration must be more than 1, not {config.acceleration:g}")
+    drawn = [config.acceleration, config.mask_kind, config.center_fraction, config.mask_seed]
+    given = config.mask is not None or any(value is not None for value in drawn)
+    if config.target_is == "zero-filled" and given:
+        raise UserError("a zero-filled target is taken as it is; leave the mask and acceleration options out")
+    if config.mask is not None and any(value is not None for value in drawn):
+        raise UserError("give a mask file or the options to draw one, not both")
+
+
+def _mask(config: ReconstructConfig, model: nn.Module, target: Volume) -> Mask | None:
+    """The mask to simulate with: from the file, or the network's own with what the user changes."""
+    if config.target_is == "zero-filled":
+        return None
+    columns = target.data.shape[-1]
+    if config.mask is not None:
+        return load_mask(config.mask, columns)
+    trained = trained_recipe(model)
+    acceleration = config.acceleration or (trained.acceleration if trained else 4.0)
+    if trained is not None and acceleration == trained.acceleration:
+        recipe = trained
+    else:
+        if trained is not None:
+            logger.warning("the network was trained for %gx, not %gx", trained.acceleration, acceleration)
+        protocol = header_of(model).training.get("protocol", "float")
+        recipe = MaskOptions(acceleration=acceleration).mask_recipe(protocol)
+    given: dict[str, Any] = {
+        "kind": config.mask_kind,
+        "center_fraction": config.center_fraction,
+        "seed": config.mask_seed,
+    }
+    changed: MaskRecipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    return changed.draw(columns, config.target.name)
+
+
+def _metrics(reference: Tensor, zero_filled: Tensor, image: Tensor) -> dict[str, dict[str, float]]:
+    compared = {"zero_filling": zero_filled, "reconstruction": image}
+    return {name: volume_metrics(reference.numpy(), x.numpy())._asdict() for name, x in compared.items()}
+
+
+def _source(volume: Volume) -> dict[str, Any]:
+    return {
+        "file": str(volume.source),
+        "sha256": sha256(volume.source),
+        "shape": list(volume.shape),
+        "voxels_nan_set_to_zero": volume.n_nan,
+        "voxels_negative_set_to_zero": volume.n_negative,
+        "maximum": volume.maximum,
+    }
+
+
+def _describe(mask: Mask) -> dict[str, Any]:
+    return {
+        "kind": mask.kind,
+        "requested_acceleration": mask.acceleration,
+        "achieved_acceleration": mask.achieved_acceleration,
+        "center_fraction": mask.center_fraction,
+        "columns": np.flatnonzero(mask.columns).tolist(),
+        "of": mask.columns.size,
+    }
