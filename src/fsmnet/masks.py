@@ -6,8 +6,8 @@ legacy generator, so that a seed gives the same columns on every machine and in 
 
 from __future__ import annotations
 
+import io
 import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,7 +157,7 @@ def load_mask(path: Path, columns: int | None = None) -> Mask:
         raise UserError(f"{path}: no such mask file; make one with 'fsmnet mask --out {path.name}'")
     recipe: dict[str, float | str] = {}
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)  # np.load leaves a damaged file open
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
                 names = list(loaded)
@@ -168,7 +168,7 @@ def load_mask(path: Path, columns: int | None = None) -> Mask:
                 }
         else:
             array = loaded
-    except (ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path}: not a mask in .npy or .npz form ({error})") from None
     values = np.squeeze(np.asarray(array))
     if values.ndim != 1 or not np.isin(values, (0, 1)).all():

@@ -42,10 +42,11 @@ def comparison_picture(
     for axis, (name, image) in zip(axes[0], columns.items(), strict=True):
         axis.imshow(np.rot90(image), cmap="gray", vmin=0, vmax=brightest)
         axis.set_title("\n".join(filter(None, (name, captions.get(name, "")))), color="white", fontsize=9)
-    shown = None
-    for axis, error in zip(axes[1][1:], errors.values(), strict=True):
-        shown = axis.imshow(np.rot90(error) / brightest, cmap="inferno", vmin=0, vmax=largest / brightest)
-    bar = figure.colorbar(shown, ax=axes[1].tolist(), fraction=0.02)
+    maps = [
+        axis.imshow(np.rot90(error) / brightest, cmap="inferno", vmin=0, vmax=largest / brightest)
+        for axis, error in zip(axes[1][1:], errors.values(), strict=True)
+    ]
+    bar = figure.colorbar(maps[-1], ax=axes[1].tolist(), fraction=0.02)
     bar.set_label("|error| / maximum of the reference", color="white", fontsize=8)
     bar.ax.tick_params(colors="white", labelsize=8)
     if title:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class Cost:
     training_bytes: int
 
 
-def predict_cost(name: str, options: dict[str, object], height: int, width: int, batch: int) -> Cost:
+def predict_cost(name: str, options: Mapping[str, object], height: int, width: int, batch: int) -> Cost:
     """Cost of a model by name, found on the meta device: no memory is taken and nothing is computed.
 
     Args:

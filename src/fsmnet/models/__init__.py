@@ -61,7 +61,7 @@ def model_class(name: str) -> type[nn.Module]:
 def model_options(name: str) -> dict[str, Any]:
     """Constructor options of a model with their defaults."""
     parameters = inspect.signature(model_class(name)).parameters.values()
-    return {p.name: p.default for p in parameters}
+    return {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def recipe_of(model: nn.Module) -> dict[str, Any]:
