@@ -59,7 +59,7 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
     return network.eval()
 
 
-def export_released(network: nn.Module, path: Path | None = None) -> dict[str, dict[str, Tensor]]:
+def export_released(network: nn.Module, path: str | Path | None = None) -> dict[str, dict[str, Tensor]]:
     """``{"network": state dict}`` with the authors' names in their order, to be read by their code.
 
     Entries that nothing reads are written too, since the authors' loaders insist on them.
@@ -90,7 +90,7 @@ def export_released(network: nn.Module, path: Path | None = None) -> dict[str, d
     state |= waiting | computed
     checkpoint = {"network": state}
     if path is not None:
-        with atomic_write(path) as file:
+        with atomic_write(Path(path)) as file:
             torch.save(checkpoint, file)
     return checkpoint
 

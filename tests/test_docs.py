@@ -1,0 +1,81 @@
+"""Every command and every Python example in the README and the docs runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsmnet.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Appended to every training command: the same command, over in seconds.
+SHORT = ["--iterations", "2", "--minutes", "5", "--model-options", "{features: 8, blocks: 1}", "--threads", "1"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    lines = [
+        (page, line)
+        for page, block in blocks("bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("fsmnet ")
+    ]
+    return [(page, shlex.split(line, comments=True)[1:]) for page, line in lines]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with what the examples mention: DATA, BIDS, two scans, the configurations, authors' weights."""
+    pytest.importorskip("nilearn")
+    from fsmnet.data.phantom import write_subjects
+    from fsmnet.models import create_model
+    from fsmnet.models.weights import export_released
+
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    options = {"slices": 2}
+    for case in write_subjects(folder / "DATA", range(5), **options):
+        for contrast in ("t1", "t2"):
+            source = case / f"{case.name}_{contrast}.nii.gz"
+            bids = folder / "BIDS" / case.name / "anat" / f"{case.name}_{contrast.upper()}w.nii.gz"
+            bids.parent.mkdir(parents=True, exist_ok=True)
+            bids.symlink_to(source)
+            scan = folder / f"{contrast.upper()}.nii.gz"
+            if not scan.exists():
+                scan.symlink_to(source)
+    export_released(create_model("fsmnet_released", features=8, blocks=1), folder / "best_checkpoint.pth")
+    return folder
+
+
+def test_there_are_examples():
+    assert {command[0] for _, command in commands()} >= {"train", "evaluate", "reconstruct"}
+
+
+def test_commands_run_as_written(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    for page, command in commands():
+        extra = SHORT if command[0] == "train" else []
+        assert main([*command, *extra]) == 0, f"{page}: fsmnet {' '.join(command)}\n{capsys.readouterr().err}"
+
+
+def test_python_examples_run_as_written(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    if not Path("runs/quick/best.safetensors").exists():
+        pytest.skip("the commands did not leave a checkpoint")
+    import fsmnet
+
+    names = {"fsmnet": fsmnet, "target": torch.zeros(1, 1, 24, 24), "auxiliary": torch.zeros(1, 1, 24, 24)}
+    for page, block in blocks("python"):
+        exec(compile(block, page, "exec"), names)

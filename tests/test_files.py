@@ -1,0 +1,154 @@
+"""Files that appear whole or not at all, and the sentences when they cannot."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+
+import pytest
+
+from fsmnet import files
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_path, atomic_write, make_folder, sha256, write_text
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+FULL_SENTENCE = "cannot be written (no space left on device); free space or choose another place with --out"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def raiser(error):
+    def refuse(*_, **__):
+        raise error
+
+    return refuse
+
+
+def test_a_file_appears_at_the_end_with_its_folders(tmp_path):
+    path = tmp_path / "a" / "b" / "result.nii.gz"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.name.endswith(".nii.gz")  # writers choose the format by the suffix
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert names(path.parent) == ["result.nii.gz"]
+
+
+def test_an_existing_file_is_replaced_at_the_end_only(tmp_path):
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["result.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mistake"), KeyboardInterrupt(), UserError("in words already")])
+@pytest.mark.parametrize("writer", [atomic_write, atomic_path])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, writer, error):
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)) as raised, writer(path):
+        raise error
+    assert raised.value is error
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["result.bin"]
+
+
+def test_a_temporary_file_that_the_writer_renamed_away_is_no_mistake(tmp_path):
+    # Some writers replace the file they are given instead of filling it.
+    with atomic_path(tmp_path / "result.bin") as temporary:
+        (tmp_path / "other").write_bytes(b"theirs")
+        (tmp_path / "other").rename(temporary)
+    assert (tmp_path / "result.bin").read_bytes() == b"theirs"
+    assert names(tmp_path) == ["result.bin"]
+
+
+@pytest.mark.parametrize("place", ["fsmnet.files.os.fsync", "fsmnet.files.os.replace", "fsmnet.files.tempfile.mkstemp"])
+def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path, monkeypatch, place):
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(place, raiser(FULL))
+    with pytest.raises(UserError) as error, atomic_write(path) as file:
+        file.write(b"new")
+    assert str(error.value) == f"{path}: {FULL_SENTENCE}"
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["result.bin"]
+
+
+def test_a_disk_that_fills_up_while_a_writer_writes_is_said_in_words(tmp_path):
+    def write(path):
+        path.write_bytes(b"half")
+        raise FULL
+
+    with pytest.raises(UserError, match="no space left on device"), atomic_path(tmp_path / "result.bin") as temporary:
+        write(temporary)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_without_rights_is_said_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsmnet.files.os.access", lambda *_: False)
+    with pytest.raises(UserError, match="this output folder is not writable; choose another with --out"):
+        make_folder(tmp_path / "out")
+    with pytest.raises(UserError, match="not writable"), atomic_write(tmp_path / "out" / "result.bin"):
+        pytest.fail("the writer must not be reached")
+
+
+def test_a_file_in_the_way_of_a_folder_is_said_in_words(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    for folder, reason in ((tmp_path / "taken", "file exists"), (tmp_path / "taken" / "below", "not a directory")):
+        with pytest.raises(UserError) as error:
+            make_folder(folder)
+        assert str(error.value) == f"{folder}: cannot make this output folder ({reason}); choose another with --out"
+
+
+def test_a_folder_in_the_way_of_a_file_is_said_in_words(tmp_path):
+    (tmp_path / "result.bin").mkdir()
+    with pytest.raises(UserError, match=r"result\.bin: cannot be written \(is a directory\)"):
+        write_text(tmp_path / "result.bin", "text")
+    assert names(tmp_path) == ["result.bin"]
+
+
+def test_making_a_folder_twice_is_no_mistake(tmp_path):
+    folder = tmp_path / "a" / "b"
+    assert make_folder(folder) == make_folder(folder) == folder
+    assert folder.is_dir()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits are POSIX's")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_are_those_of_any_new_file(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "result.txt", "text")
+        with atomic_path(tmp_path / "result.bin") as temporary:
+            os.chmod(temporary, 0o600)  # as some writers do
+        after = os.umask(umask)
+    finally:
+        os.umask(before)
+    assert after == umask  # reading it leaves it alone
+    for name in ("result.txt", "result.bin"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+
+def test_text_is_utf_8_with_the_line_ends_it_has(tmp_path):
+    write_text(tmp_path / "note.txt", "0.5 µm\n")
+    assert (tmp_path / "note.txt").read_bytes() == b"0.5 \xc2\xb5m\n"
+
+
+def test_sha256_is_that_of_the_bytes_in_every_version_of_python(tmp_path, monkeypatch):
+    content = bytes(range(256)) * 5000  # more than one block
+    (tmp_path / "file.bin").write_bytes(content)
+    expected = hashlib.sha256(content).hexdigest()
+    assert sha256(tmp_path / "file.bin") == expected
+    with (tmp_path / "file.bin").open("rb") as file:
+        assert files._digest(file) == expected
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

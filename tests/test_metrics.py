@@ -1,0 +1,126 @@
+"""PSNR, SSIM and NMSE against values computed by hand and from their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from fsmnet.errors import UserError
+from fsmnet.metrics import Metrics, nmse, score, slice_metrics, volume_metrics
+
+
+def grey(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def real(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+def ssim_of_one_window(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
+    """SSIM of a 7 x 7 image, which holds one window (Wang et al. 2004), with sample covariances."""
+    x, y = a.astype(float).ravel(), b.astype(float).ravel()
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    (vx, vxy), (_, vy) = np.cov(x, y)
+    mx, my = x.mean(), y.mean()
+    return (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+
+
+def test_a_slice_by_hand():
+    reference = np.full((7, 7), 100, dtype=np.uint8)
+    image = reference.copy()
+    image[0, 0] = 93  # squared error 49, mean 1
+    metrics = slice_metrics(reference, image)
+    assert metrics.psnr == pytest.approx(20 * math.log10(255))  # 48.13 dB
+    assert metrics.nmse == pytest.approx(49 / (49 * 100**2))
+    assert metrics.ssim == pytest.approx(ssim_of_one_window(reference, image, 255))
+
+
+def test_a_slice_of_the_other_sign_does_not_wrap_around():
+    # 8-bit differences must not overflow: 5 - 250 is -245.
+    metrics = slice_metrics(np.full((7, 7), 5, dtype=np.uint8), np.full((7, 7), 250, dtype=np.uint8))
+    assert metrics.psnr == pytest.approx(20 * math.log10(255 / 245))
+    assert metrics.nmse == pytest.approx((245 / 5) ** 2)
+
+
+def test_ssim_of_a_slice_is_scikit_images_with_its_defaults():
+    reference, image = grey(0, 30, 25), grey(1, 30, 25)
+    assert slice_metrics(reference, image).ssim == structural_similarity(reference, image)
+    windows = [
+        ssim_of_one_window(reference[i : i + 7, j : j + 7], image[i : i + 7, j : j + 7], 255)
+        for i in range(24)
+        for j in range(19)
+    ]
+    assert slice_metrics(reference, image).ssim == pytest.approx(np.mean(windows))
+
+
+def test_a_volume_by_hand():
+    reference = np.zeros((2, 7, 7), dtype=np.float32)
+    reference[0, 3, 3] = 4  # data range 4 for both slices
+    reference[1, 3, 3] = 2
+    image = reference.copy()
+    image[1, 0, 0] = 1.4  # squared error 1.96 in 98 voxels: mean 0.02
+    metrics = volume_metrics(reference, image)
+    assert metrics.psnr == pytest.approx(10 * math.log10(16 / 0.02))  # 29.03 dB
+    assert metrics.nmse == pytest.approx(1.96 / 20)
+    assert metrics.ssim == pytest.approx((1 + ssim_of_one_window(reference[1], image[1], 4)) / 2)
+
+
+def test_ssim_of_a_volume_has_one_data_range_for_all_slices():
+    reference, image = real(0, 3, 12, 15), real(1, 3, 12, 15)
+    reference[0] *= 10
+    expected = np.mean([structural_similarity(r, i, data_range=reference.max()) for r, i in zip(reference, image)])
+    assert volume_metrics(reference, image).ssim == pytest.approx(expected)
+
+
+def test_scale_changes_no_metric_of_a_volume():
+    reference, image = real(0, 3, 12, 15), real(1, 3, 12, 15)
+    assert volume_metrics(reference, image) == pytest.approx(volume_metrics(1024 * reference, 1024 * image))
+
+
+def test_identical_images_are_perfect():
+    assert slice_metrics(grey(0, 9, 9), grey(0, 9, 9)) == (math.inf, 1, 0)
+    assert volume_metrics(real(0, 2, 9, 9), real(0, 2, 9, 9)) == (math.inf, 1, 0)
+
+
+def test_nmse_of_zeros_is_one():
+    assert nmse(grey(0, 9, 9), np.zeros((9, 9), dtype=np.uint8)) == 1
+    assert nmse(np.full(3, 2.0), np.full(3, 1.0)) == 0.25
+
+
+def test_score_gives_a_row_per_slice_in_brats_and_one_row_in_float():
+    reference, image = grey(0, 3, 10, 11), grey(1, 3, 10, 11)
+    rows = score(torch.from_numpy(reference), torch.from_numpy(image), "brats")
+    assert rows == [slice_metrics(r, i) for r, i in zip(reference, image, strict=True)]
+    reference, image = real(0, 3, 10, 11), real(1, 3, 10, 11)
+    (row,) = score(torch.from_numpy(reference), torch.from_numpy(image), "float")
+    assert row == volume_metrics(reference, image)
+    assert isinstance(row, Metrics)
+    assert all(isinstance(value, float) for value in row)  # not NumPy's, which JSON cannot write
+
+
+NAN, INFINITE = real(0, 2, 9, 9), real(0, 2, 9, 9)
+NAN[1, 2, 3], INFINITE[0, 0, 0] = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("metric", "reference", "image", "sentence"),
+    [
+        (slice_metrics, grey(0, 9, 9), grey(0, 9, 8), r"two arrays of 2 axes and one size, not \(9, 9\) and \(9, 8\)"),
+        (slice_metrics, grey(0, 2, 9, 9), grey(0, 2, 9, 9), "two arrays of 2 axes"),
+        (volume_metrics, real(0, 9, 9), real(0, 9, 9), "two arrays of 3 axes"),
+        (slice_metrics, grey(0, 9, 9), real(0, 9, 9), "scores uint8 slices, not uint8 and float32"),
+        (slice_metrics, real(0, 9, 9), grey(0, 9, 9), "scores uint8 slices, not float32 and uint8"),
+        (volume_metrics, real(0, 2, 9, 9), NAN, "has NaN or infinite values; the network diverged"),
+        (volume_metrics, real(0, 2, 9, 9), INFINITE, "has NaN or infinite values"),
+        (volume_metrics, np.zeros((2, 9, 9)), real(0, 2, 9, 9), "the reference is zero everywhere"),
+        (slice_metrics, np.zeros((9, 9), dtype=np.uint8), grey(0, 9, 9), "the reference is zero everywhere"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_words(metric, reference, image, sentence):
+    with pytest.raises(UserError, match=sentence):
+        metric(reference, image)
