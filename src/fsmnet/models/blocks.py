@@ -23,10 +23,12 @@ class Output(NamedTuple):
     Attributes:
         image: reconstruction ``(B, 1, H, W)``, normalised like the target that went in.
         frequency_image: a second estimate from a frequency branch, supervised in training only; None without one.
+        auxiliary_image: the auxiliary as the model reconstructs it, which some originals supervise too; None without.
     """
 
     image: Tensor
     frequency_image: Tensor | None = None
+    auxiliary_image: Tensor | None = None
 
 
 def full_precision(tensor: Tensor) -> Tensor:

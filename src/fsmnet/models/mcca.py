@@ -395,7 +395,8 @@ class MCCA(nn.Module):
         Raises:
             UserError: data consistency without k-space or mask.
         """
-        return Output(self._run(target, auxiliary, kspace, mask, self.training or self.decode_auxiliary).image)
+        result = self._run(target, auxiliary, kspace, mask, self.training or self.decode_auxiliary)
+        return Output(result.image, auxiliary_image=result.auxiliary_image)
 
     def forward_all(
         self, target: Tensor, auxiliary: Tensor, kspace: Tensor | None = None, mask: Tensor | None = None

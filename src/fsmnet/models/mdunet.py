@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,18 +35,6 @@ from fsmnet.models.blocks import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
 SLOPE = 0.2
-
-
-class Reconstructions(NamedTuple):
-    """What :meth:`MDUNet.forward_all` returns.
-
-    Attributes:
-        image: target reconstruction ``(B, 1, H, W)``.
-        auxiliary_image: auxiliary reconstruction ``(B, 1, H, W)``; None with ``fusion="input"``.
-    """
-
-    image: Tensor
-    auxiliary_image: Tensor | None
 
 
 def norm_act(x: Tensor) -> Tensor:
@@ -155,19 +143,6 @@ class MDUNet(nn.Module):
             target_refined: second channel of the target's U-Net with ``fusion="levels"``; the auxiliary by default.
             auxiliary_refined: second channel of the auxiliary's U-Net, likewise.
         """
-        return Output(self.forward_all(target, auxiliary, target_refined, auxiliary_refined).image)
-
-    def forward_all(
-        self,
-        target: Tensor,
-        auxiliary: Tensor,
-        target_refined: Tensor | None = None,
-        auxiliary_refined: Tensor | None = None,
-    ) -> Reconstructions:
-        """Both reconstructions ``(B, 1, H, W)``: with ``fusion="levels"`` the authors train on the sum of their L1.
-
-        Arguments as in :meth:`forward`.
-        """
         if self.fusion == "input" and not (target_refined is None and auxiliary_refined is None):
             raise UserError("only MDUNet with fusion='levels' takes refined images; leave them out")
         height, width = target.shape[-2:]
@@ -177,9 +152,9 @@ class MDUNet(nn.Module):
             # Instance norm needs two pixels at the bottom; the reference refuses images this small.
             x, y = (pad_to_multiple(image, 2 ** (self.levels + 1)) for image in (x, y))
         if self.fusion == "input":
-            return Reconstructions(unpad(self._joined(x), height, width), None)
+            return Output(unpad(self._joined(x), height, width))
         image, auxiliary_image = self._two_streams(x, y)
-        return Reconstructions(unpad(image, height, width), unpad(auxiliary_image, height, width))
+        return Output(unpad(image, height, width), auxiliary_image=unpad(auxiliary_image, height, width))
 
     def _joined(self, x: Tensor) -> Tensor:
         """``fusion="input"``: ``(B, 2, H, W)`` to ``(B, 1, H, W)``."""

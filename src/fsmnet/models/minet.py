@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,18 +29,6 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError
 from fsmnet.models.blocks import Output, full_precision, without_autocast
-
-
-class Reconstructions(NamedTuple):
-    """What :meth:`MINet.forward_all` returns.
-
-    Attributes:
-        image: target reconstruction ``(B, 1, H, W)``.
-        auxiliary_image: auxiliary reconstruction ``(B, 1, H, W)``.
-    """
-
-    image: Tensor
-    auxiliary_image: Tensor
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -191,18 +179,10 @@ class MINet(nn.Module):
         self.summarise = conv3x3(2 * (groups + 1) * features, features)
 
     def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
-        """Under-sampled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, any H and W."""
-        return Output(self.forward_all(target, auxiliary).image)
+        """Under-sampled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, any H and W.
 
-    def forward_all(self, target: Tensor, auxiliary: Tensor) -> Reconstructions:
-        """Both reconstructions: the authors train with 0.7 L1 of the auxiliary's plus 0.3 L1 of the target's.
-
-        Args:
-            target: ``(B, 1, H, W)``.
-            auxiliary: ``(B, 1, H, W)``.
-
-        Returns:
-            Two ``(B, 1, H, W)``. The auxiliary's ``attention``, ``merge`` and ``out`` serve its own image alone.
+        Both are reconstructed: the authors train with 0.7 L1 of the auxiliary plus 0.3 L1 of the target. The
+        auxiliary's ``attention``, ``merge`` and ``out`` serve its own image alone.
         """
         head_a: Tensor = self.auxiliary.head(auxiliary)
         head_t: Tensor = self.target_head(self.target.head(target))
@@ -221,7 +201,7 @@ class MINet(nn.Module):
         auxiliary_image: Tensor = self.auxiliary.out(merged_a + head_a)
         if self.output_activation == "tanh":
             image, auxiliary_image = image.tanh(), auxiliary_image.tanh()
-        return Reconstructions(image, auxiliary_image)
+        return Output(image, auxiliary_image=auxiliary_image)
 
 
 def _convolutions(places: Mapping[str, str]) -> dict[str, str]:

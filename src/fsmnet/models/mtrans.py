@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,18 +37,6 @@ from torch import Tensor, nn
 from fsmnet.errors import UserError
 from fsmnet.models.blocks import Output, full_precision
 from fsmnet.transforms import pad_to_multiple, unpad
-
-
-class Reconstructions(NamedTuple):
-    """Both outputs of :class:`MTrans`; the authors' loss is the sum of the L1 distances of both.
-
-    Attributes:
-        target: ``(B, out_chans, H, W)``.
-        auxiliary: ``(B, out_chans, H, W)``.
-    """
-
-    target: Tensor
-    auxiliary: Tensor
 
 
 class Head(nn.Module):
@@ -208,11 +196,11 @@ class MTrans(nn.Module):
         self.tail_auxiliary = nn.Conv2d(hidden, out_chans, 1)
 
     def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
-        """Zero-filled target and fully sampled auxiliary, ``(B, in_chans, H, W)`` each, any H and W."""
-        return Output(self.forward_all(target, auxiliary).target)
+        """Zero-filled target and fully sampled auxiliary, ``(B, in_chans, H, W)`` each, any H and W.
 
-    def forward_all(self, target: Tensor, auxiliary: Tensor) -> Reconstructions:
-        """Both reconstructions, for the authors' loss; without it the last update of the auxiliary learns nothing."""
+        Both are reconstructed, since the authors' loss is the sum of both L1 distances; without the second, the last
+        update of the auxiliary learns nothing.
+        """
         height, width = target.shape[-2:]
         y = self.head_auxiliary(pad_to_multiple(auxiliary, self.multiple))
         x = self.head_target(pad_to_multiple(target, self.multiple)) + y
@@ -223,7 +211,7 @@ class MTrans(nn.Module):
             x, y = layer(x, y)
         x = self.tail_target(image_of_patches(x, self.patch_target, size))
         y = self.tail_auxiliary(image_of_patches(y, self.patch_aux, size))
-        return Reconstructions(unpad(x, height, width), unpad(y, height, width))
+        return Output(unpad(x, height, width), auxiliary_image=unpad(y, height, width))
 
     def _positions(self, table: Tensor, patch: int, size: tuple[int, int]) -> Tensor:
         """Position embeddings ``(1, N, D)`` for an image of this size."""

@@ -326,7 +326,8 @@ class SwinIR(nn.Module):
 
     def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
         """Zero-filled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, H and W at least the window."""
-        return Output(self.forward_all(target, auxiliary)[:, :1])
+        channels = self.forward_all(target, auxiliary)
+        return Output(channels[:, :1], auxiliary_image=channels[:, 1:] if channels.shape[1] > 1 else None)
 
     def forward_all(self, target: Tensor, auxiliary: Tensor) -> Tensor:
         """All output channels, ``(B, out_channels, H, W)``: the target's image and, with two, the auxiliary's."""
