@@ -81,7 +81,7 @@ def test_every_parameter_gets_a_gradient(fusion):
     torch.manual_seed(0)
     model = create_model("mdunet", features=4, levels=2, dropout=0.2, fusion=fusion)
     shape = (2, 1, 29, 35)
-    out = model.forward_all(golden.image(1, shape), golden.image(2, shape))
+    out = model(golden.image(1, shape), golden.image(2, shape))
     assert out.image.shape == shape
     assert (out.auxiliary_image is None) == (fusion == "input")
     sum(image.abs().mean() for image in out if image is not None).backward()
@@ -121,7 +121,7 @@ def test_two_streams_follow_the_specified_order():
         last = f"decoder{stream + 1}.up_conv.1.1"
         images.append(F.conv2d(x, weights[f"{last}.weight"], weights[f"{last}.bias"]))
     with torch.inference_mode():
-        out = model.forward_all(target, auxiliary, target_refined=refined)
+        out = model(target, auxiliary, target_refined=refined)
     assert golden.largest_difference(out.image, images[1]) < 1e-5
     assert golden.largest_difference(out.auxiliary_image, images[0]) < 1e-5
 

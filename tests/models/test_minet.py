@@ -28,7 +28,7 @@ def test_outputs_equal_the_golden_numbers(activation, suffix):
     model = load_released(golden.weights(live), model="minet", output_activation=activation)
     expected = golden.arrays("minet_small")
     with torch.inference_mode():
-        out = model.forward_all(golden.image(1, (1, 1, 48, 64)), golden.image(2, (1, 1, 48, 64)))
+        out = model(golden.image(1, (1, 1, 48, 64)), golden.image(2, (1, 1, 48, 64)))
     for image, name in ((out.image, "output"), (out.auxiliary_image, "output_aux")):
         assert golden.largest_difference(image, expected[name + suffix]) <= bound(expected[name + suffix])
 
@@ -94,7 +94,7 @@ def small_model():
 def test_every_parameter_gets_a_gradient():
     shape = (2, 1, 19, 23)
     model = small_model()
-    out = model.forward_all(golden.image(1, shape), golden.image(2, shape))
+    out = model(golden.image(1, shape), golden.image(2, shape))
     assert out.image.shape == out.auxiliary_image.shape == shape
     (0.7 * out.auxiliary_image.abs().mean() + 0.3 * out.image.abs().mean()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -113,7 +113,7 @@ def test_the_auxiliary_never_sees_the_target():
     model = small_model().eval()
     x, y, z = (golden.image(seed, (1, 1, 12, 13)) for seed in (1, 2, 3))
     with torch.inference_mode():
-        first, second = model.forward_all(x, y), model.forward_all(z, y)
+        first, second = model(x, y), model(z, y)
     assert torch.equal(first.auxiliary_image, second.auxiliary_image)
     assert not torch.equal(first.image, second.image)
 
