@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fsmnet._version import __version__
 from fsmnet.errors import UserError
-from fsmnet.files import atomic_path
+from fsmnet.files import atomic_write
 from fsmnet.models import create_model, recipe_of
 
 FORMAT = "fsmnet-1"
@@ -38,12 +38,12 @@ class Header:
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], header: Header) -> None:
     """Write weights and header in one step."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in vars(header).items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    with atomic_write(path) as file:  # not save_file, whose error on a full disk is no OSError
+        file.write(save(tensors, metadata))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
@@ -66,6 +66,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of fsmnet (its header lacks the format)")
     try:
         header = Header(**{name: json.loads(text) for name, text in metadata.items() if name != "format"})
+        if not {"name", "options"} <= set(header.model):
+            raise ValueError("it does not name the model and its options")
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: the header is damaged ({error})") from None
     return state, header

@@ -5,22 +5,29 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING
-from typing import Any, NoReturn, get_args, get_origin
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from jsonargparse import ActionYesNo, ArgumentParser
+import yaml
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser  # type: ignore[attr-defined]
 
 from fsmnet import config as options
 from fsmnet._version import __version__
 from fsmnet.errors import UserError
+from fsmnet.files import reason
 
 # command -> (module with a function ``command(config)``, options, one-line help)
 COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "demo": ("fsmnet.demo", options.DemoConfig, "make a head, accelerate it, reconstruct it; needs no data"),
     "train": ("fsmnet.train", options.TrainConfig, "train a network on pairs of contrasts"),
     "evaluate": ("fsmnet.evaluate", options.EvaluateConfig, "score models on the same slices with the same masks"),
+    "compare": ("fsmnet.compare", options.CompareConfig, "train and score several methods under equal conditions"),
     "reconstruct": ("fsmnet.reconstruction", options.ReconstructConfig, "reconstruct one scan"),
     "mask": ("fsmnet.masks", options.MaskConfig, "draw a sampling mask and save it"),
     "models": ("fsmnet.profile", options.ModelsConfig, "list the models with their size and cost"),
@@ -29,13 +36,82 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line.
+
+    Attributes:
+        kinds: option -> its type, as in the dataclass.
+        commands: command -> its parser, in the parser of all commands.
+        file: the YAML file that is being read.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kinds: dict[str, Any] = {}
+        self.commands: dict[str, Parser] = {}
+        self.file: Path | None = None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and where help is, and leave with exit code 2."""
         text = " ".join(str(message).split())
-        sys.stderr.write(f"{self.prog}: error: {text}; see '{self.prog} --help'\n")
+        named = re.search(r"(?:required: |key \")(\w+)\.", text)  # the outer parser calls it command.option
+        parser = self.commands[named[1]] if named and named[1] in self.commands else self
+        sys.stderr.write(f"{parser.prog}: error: {parser.in_words(text)}; see '{parser.prog} --help'\n")
         sys.exit(2)
+
+    def in_words(self, text: str) -> str:
+        """What jsonargparse says, by the names and types that the user knows."""
+        if match := re.search(r"arguments are required: (.*)", text):
+            missing = [_flag(name.rpartition(".")[2]) for name in match[1].split(", ")]
+            return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        if match := re.match(r"unrecognized arguments: (.*)", text):
+            given = match[1].split()
+            unknown = next((word.partition("=")[0] for word in given if word.startswith("--")), given[0])
+            if not unknown.startswith("-"):
+                return f"{unknown!r} belongs to no option"
+            return f"unknown option {unknown}{_similar(unknown, self.kinds, _flag)}"
+        if match := re.search(r"COMMAND: invalid choice: '(.*?)' \(", text):
+            return f"unknown command {match[1]!r}{_similar(match[1], self.commands)}"
+        if "command" in text and "not provided" in text:
+            return f"which command? {', '.join(self.commands)}"
+        match = re.match(r'Parser key "(?:\w+\.)?(\w+)".*(?:Got|Given) value: (.*)', text)
+        if match and match[1] in self.kinds:
+            name = f"{match[1]} in {self.file}" if self.file else _flag(match[1])
+            return f"{name} takes {_described(self.kinds[match[1]])}, not {match[2]!r}"
+        return text.removeprefix("argument ").replace("ignored explicit argument", "takes no value, not")
+
+    def check_file(self, file: Path) -> None:
+        """Refuse a YAML file with another content than known options."""
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            self.error(f"{file}: cannot be read ({reason(error)}); give a YAML file with --config")
+        except UnicodeDecodeError:
+            self.error(f"{file}: not a text file; give a YAML file with --config")
+        except yaml.YAMLError as error:
+            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+            where = "" if mark is None else f"line {mark.line + 1}: "
+            self.error(f"{file}: not YAML ({where}{problem or error})")
+        if not isinstance(content, dict):
+            self.error(f"{file}: holds no options; write lines such as 'batch: 4'")
+        for name, value in content.items():
+            if name not in self.kinds:
+                self.error(f"unknown option {str(name)!r} in {file}{_similar(str(name), self.kinds)}")
+            kind = self.kinds[name]
+            wrong_flag = kind is bool and not isinstance(value, bool)
+            wrong_list = _items(kind) is not None and not isinstance(value, list | NoneType)
+            if wrong_flag or wrong_list:
+                self.error(f"{name} in {file} takes {_described(kind)}, not {value!r}")
+
+
+class ConfigFile(ActionConfigFile):
+    """``--config FILE``: checked first, so that a mistake in it is told with the file's name."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Take the options over from a file."""
+        parser.file = Path(values)
+        parser.check_file(parser.file)
+        super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
+        parser.file = None
 
 
 def build_parser() -> Parser:
@@ -47,17 +123,20 @@ def build_parser() -> Parser:
     )
     commands = parser.add_subcommands(required=True, metavar="COMMAND", dest="command")
     for name, (_, config, text) in COMMANDS.items():
-        sub = Parser(prog=f"fsmnet {name}", description=(config.__doc__ or "").strip())
-        sub.add_argument("--config", action="config", help="YAML file with any of the options below")
+        sub = Parser(description=(config.__doc__ or "").strip())
+        sub.add_argument("--config", action=ConfigFile, help="YAML file with any of the options below")
         for option, kind, default, help in options.field_types(config):
             add_option(sub, option, kind, default, help)
+            sub.kinds[option] = kind
         commands.add_subcommand(name, sub, help=text)
+        sub.prog = f"fsmnet {name}"
+        parser.commands[name] = sub
     return parser
 
 
 def add_option(parser: Parser, name: str, kind: Any, default: Any, help: str) -> None:
     """One flag: ``center_fraction`` of the dataclass is ``--center-fraction`` here and ``center_fraction`` in YAML."""
-    flag = "--" + name.replace("_", "-")
+    flag = _flag(name)
     arguments: dict[str, Any] = {"help": help, "dest": name}
     if default is MISSING:
         arguments["required"] = True
@@ -66,11 +145,43 @@ def add_option(parser: Parser, name: str, kind: Any, default: Any, help: str) ->
     if kind is bool:
         parser.add_argument(flag, action=ActionYesNo(yes_prefix="", no_prefix="no-"), **arguments)
         return
-    members = [kind, *get_args(kind)]
-    if items := next((get_args(m)[0] for m in members if get_origin(m) is list), None):
+    if items := _items(kind):
         parser.add_argument(flag, nargs="+", type=items, **arguments)
         return
     parser.add_argument(flag, type=kind, **arguments)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _items(kind: Any) -> Any:
+    """Type of the items of a list, or of a list that may be left out; None if it is no list."""
+    return next((get_args(member)[0] for member in (kind, *get_args(kind)) if get_origin(member) is list), None)
+
+
+def _described(kind: Any) -> str:
+    """A type in words: ``int | None`` is "a whole number or null"."""
+    *others, last = _alternatives(kind)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _alternatives(kind: Any) -> list[str]:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+    if kind is NoneType:
+        return ["null"]
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    if get_origin(kind) is list:
+        return ["a list of texts" if get_args(kind)[0] is str else "a list of numbers"]
+    if get_origin(kind) is dict:
+        return ["a mapping such as {features: 16}"]
+    return [words[kind]] if kind in words else [text for member in get_args(kind) for text in _alternatives(member)]
+
+
+def _similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
+    close = get_close_matches(name.lstrip("-").replace("-", "_"), list(known), n=1, cutoff=0.75)
+    return f" (did you mean {show(close[0])}?)" if close else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,3 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as with | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"fsmnet {command}: error: {place}{reason(error)}; see to the file or the disk", file=sys.stderr)
+        return 2

@@ -94,6 +94,16 @@ class PairOptions:
 
 
 @dataclass(kw_only=True)
+class SplitOptions:
+    """Which patients are trained on, which choose the checkpoint, which are scored."""
+
+    split: Path | None = option(None, "JSON file with train, validation and test cases; made from split_seed if absent")
+    split_seed: int = option(0, "seed of the split by patient")
+    validation_fraction: float = option(0.1, "share of the patients kept for choosing the best checkpoint")
+    test_fraction: float = option(0.0, "share of the patients left untouched, for 'fsmnet evaluate'")
+
+
+@dataclass(kw_only=True)
 class RunOptions:
     """Where and how to compute."""
 
@@ -102,7 +112,7 @@ class RunOptions:
 
 
 @dataclass(kw_only=True)
-class TrainConfig(RunOptions, MaskOptions, PairOptions):
+class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
     """Train a network on pairs of contrasts."""
 
     out: Path = required("folder for checkpoints, log, configuration, split and mask")
@@ -112,29 +122,30 @@ class TrainConfig(RunOptions, MaskOptions, PairOptions):
     init: Path | None = option(None, "start from the weights of this checkpoint")
     seed: int = option(0, "seed of the weights, the order of the slices and the augmentation")
 
-    split: Path | None = option(None, "JSON file with train, validation and test cases; made from split_seed if absent")
-    split_seed: int = option(0, "seed of the split by patient")
-    validation_fraction: float = option(0.1, "share of the patients kept for choosing the best checkpoint")
-    test_fraction: float = option(0.0, "share of the patients left untouched, for 'fsmnet evaluate'")
     cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs")
     cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache")
     workers: int = option(0, "processes that prepare slices; 0: in the training process")
     augment: bool = option(True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop)")
 
-    iterations: int | None = option(100_000, "optimiser steps; null: until 'minutes' have passed")
+    iterations: int | None = option(100_000, "optimiser steps; null: until another budget is spent")
+    epochs: float | None = option(None, "stop after so many passes through the slices")
     minutes: float | None = option(None, "stop after this much training time; the schedule fits itself to it")
     batch: int = option(4, "slices per step, on all devices together")
-    optimizer: Literal["adamw", "adam", "rmsprop"] = option("adamw", "optimiser")
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "optimiser")
     learning_rate: float = option(1e-4, "initial learning rate")
-    betas: list[float] = option([0.9, 0.999], "Adam's two averaging factors")
+    betas: list[float] = option([0.9, 0.999], "Adam's two averaging factors; SGD takes the first as momentum")
     weight_decay: float = option(0.01, "weight decay")
     schedule: Literal["constant", "step", "cosine"] = option("step", "how the learning rate falls")
     warmup: int = option(0, "steps over which the learning rate rises from 0")
-    decay_every: int = option(20_000, "step schedule: steps between decays")
+    decay_every: int = option(20_000, "step schedule: steps (or epochs) between decays")
+    decay_unit: Literal["steps", "epochs"] = option("steps", "step schedule: what decay_every counts")
     decay: float = option(0.1, "step schedule: factor of a decay (the paper's 0.1; the released code's 0.5)")
     clip_norm: float | None = option(None, "largest gradient norm; null: no clipping")
     ema: float | None = option(None, "decay of an exponential moving average of the weights; null: none")
-    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss")
+    image_weight: float = option(1.0, "weight of the image's L1 in the loss")
+    auxiliary_weight: float = option(0.0, "weight of the auxiliary's L1, for models that reconstruct it (MINet, MCCA)")
+    kspace_weight: float = option(0.0, "weight of the L1 in k-space (MCCA)")
+    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss (FSMNet)")
     wrap_phase: bool = option(False, "measure phase differences around the circle")
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
@@ -149,13 +160,13 @@ class TrainConfig(RunOptions, MaskOptions, PairOptions):
 
     def check(self) -> None:
         """Refuse impossible values, each in one sentence."""
-        if self.iterations is None and self.minutes is None:
-            raise UserError("give iterations or minutes; with neither the training would never end")
+        if self.iterations is None and self.minutes is None and self.epochs is None:
+            raise UserError("give iterations, epochs or minutes; without any the training would never end")
         for name in ("batch", "validate_every", "save_every", "log_every", "decay_every"):
             _at_least(self, name, 1)
         for name in ("workers", "warmup", "validate_slices", "weight_decay", "frequency_weight"):
             _at_least(self, name, 0)
-        for name in ("learning_rate", "decay", "iterations", "minutes", "clip_norm"):
+        for name in ("learning_rate", "decay", "iterations", "epochs", "minutes", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be more than 0, not {value}")
@@ -182,6 +193,27 @@ class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
     picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
+
+
+@dataclass(kw_only=True)
+class CompareConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
+    """Train and score several methods on one data set, with one split, one set of masks and one budget."""
+
+    out: Path = required("folder for runs, scores and tables; started again, finished methods are skipped")
+    preset: Literal["table1", "table2"] | None = option(None, "the rows of the paper's Table 1, or of its ablation")
+    methods: dict[str, Any] = option(
+        {}, "rows by name, each a mapping of training options, e.g. '{U-Net: {model: mdunet}}'; added to a preset's"
+    )
+    training: dict[str, Any] = option(
+        {}, "training options common to all methods, e.g. '{batch: 2, learning_rate: 1e-3}'"
+    )
+    minutes: float | None = option(None, "training time of each method")
+    iterations: int | None = option(None, "optimiser steps of each method")
+    reference: str = option("FSMNet", "row that the others are tested against (Wilcoxon, paired over patients)")
+    test_fraction: float = option(0.25, "share of the patients that are scored")
+    paper: bool = option(
+        False, "print the paper's own figures in a column of their own (other patients, full training)"
+    )
 
 
 @dataclass(kw_only=True)

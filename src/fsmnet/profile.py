@@ -88,7 +88,7 @@ def _largest_live(saved: list[int]) -> int:
 def human_bytes(count: float) -> str:
     """Bytes for people: 3.1 GB."""
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if count < 999.5:  # what would be printed as 1000 takes the next unit
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"

@@ -15,32 +15,34 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 import torch
 import yaml
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fsmnet.checkpoint import Header, load_weights, read_checkpoint, save_checkpoint, versions
-from fsmnet.config import MaskRecipe, TrainConfig
+from fsmnet.config import MaskRecipe, TrainConfig, field_types
 from fsmnet.data.datasets import RunSampler, SlicePairs, prepared_slices
 from fsmnet.data.pairs import Pair, find_pairs
 from fsmnet.data.split import Split, load_split, make_split, save_split
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder, write_text
-from fsmnet.inference import choose_device, reconstruct_slices
+from fsmnet.inference import autocast, choose_device, reconstruct_slices
 from fsmnet.losses import SpatialFrequencyLoss
 from fsmnet.masks import save_mask
 from fsmnet.metrics import score
-from fsmnet.models import create_model, recipe_of
+from fsmnet.models import create_model, model_class, model_options, recipe_of
 from fsmnet.profile import human_bytes, predict_cost
 from fsmnet.protocols import ProtocolName, Slices, check_protocol, zero_fill
 
@@ -48,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 # What may change between a run and its continuation; everything else defines the result.
 _MAY_CHANGE = {
-    "out", "resume", "data", "iterations", "minutes", "device", "threads", "workers", "cache", "cache_folder",
+    "out", "resume", "data", "iterations", "epochs", "minutes", "device", "threads", "workers", "cache", "cache_folder",
     "save_every", "log_every", "tensorboard",
 }  # fmt: skip
 LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_norm", "validation_psnr"]
@@ -88,7 +90,14 @@ def train(config: TrainConfig) -> TrainResult:
         UserError: a wrong option, data that cannot be used, or a loss that is no longer finite.
     """
     config.check()
-    return _Run(config).execute()
+    is_new = not config.out.exists()
+    try:
+        return _Run(config).execute()
+    except UserError:
+        if is_new:
+            with suppress(OSError):  # goes only while it is empty
+                config.out.rmdir()
+        raise
 
 
 class _Run:
@@ -98,15 +107,16 @@ class _Run:
         self.config = config
         self.protocol: ProtocolName = check_protocol(config.protocol)
         self.mask: MaskRecipe = config.mask_recipe(self.protocol)
-        self.out = make_folder(config.out)
+        self.out = config.out
         self.state_file = self.out / "resume.pt"
         saved = self._saved_state()
         device = choose_device(config.device, config.threads)
-        self.accelerator = Accelerator(
-            cpu=device.type == "cpu", mixed_precision="bf16" if config.precision == "bfloat16" else "no"
-        )
+        # Autocast is ours (_step): accelerate allows a process one precision for good.
+        self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+        model_class(config.model)  # an unknown name is said before the data are read
         pairs = {p.case: p for p in find_pairs(config.data, config.target, config.auxiliary, config.cases)}
         self.split = self._split(list(pairs), saved)
+        make_folder(self.out)
         cache = (config.cache_folder or self.out / "cache") if config.cache == "disk" else None
         self.data = SlicePairs(
             [pairs[case] for case in self.split.train],
@@ -124,21 +134,28 @@ class _Run:
             )
         self.validation = [self._validation_slices(pairs[case], cache) for case in self.split.validation]
 
+        self.model_options = self._model_options()
+        self._announce()
         torch.manual_seed(config.seed)
-        self.model = create_model(config.model, **config.model_options)
+        self.model = create_model(config.model, **self.model_options)
         if not any(p.requires_grad for p in self.model.parameters()):
             raise UserError(f"model {config.model} has nothing to train; choose another with --model")
         if config.init is not None and saved is None:
             load_weights(self.model, read_checkpoint(config.init)[0], config.init)
         self.recipe = recipe_of(self.model)
-        self._announce()
         if config.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _channels_last(self.model)
         self.average = None
         if config.ema is not None:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
             self.average.to(self.accelerator.device)
-        self.loss = SpatialFrequencyLoss(config.frequency_weight, config.wrap_phase)
+        self.loss = SpatialFrequencyLoss(
+            config.frequency_weight,
+            config.wrap_phase,
+            image_weight=config.image_weight,
+            auxiliary_weight=config.auxiliary_weight,
+            kspace_weight=config.kspace_weight,
+        )
         self.optimizer = _optimizer(config, self.model)
         self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         self.progress = Progress()
@@ -165,6 +182,8 @@ class _Run:
                 world=self.accelerator.num_processes,
             ),
             num_workers=config.workers,
+            worker_init_fn=_leave_interrupts_to_the_main_process,
+            generator=torch.Generator(),  # else every start of the loader would draw from the weights' generator
             persistent_workers=config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
         )
@@ -172,17 +191,11 @@ class _Run:
         with _stop_on_signal() as stop, self._bar() as bar:
             before, started = progress.seconds, time.perf_counter()
             batches = iter(loader)
-            saved_at = progress.step
             while not finished and not stop:
                 loss, norm, rate = self._step(next(batches))
                 progress.step += 1
                 progress.seconds = before + time.perf_counter() - started
                 finished = self._done()
-                if not math.isfinite(loss):
-                    raise UserError(
-                        f"the loss is {loss} at step {progress.step}; {self.out / 'last.safetensors'} holds step "
-                        f"{saved_at}; lower learning_rate or set clip_norm in a new run with --init"
-                    )
                 psnr = None
                 if self.validation and (progress.step % config.validate_every == 0 or finished):
                     psnr = self._validate()
@@ -192,7 +205,6 @@ class _Run:
                 self._advance(bar, loss)
                 if progress.step % config.save_every == 0:
                     self._save()
-                    saved_at = progress.step
         if self.accelerator.is_main_process:
             self._save()
             if not self.validation:
@@ -205,28 +217,49 @@ class _Run:
     def _step(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float, float]:
         """One optimiser step; loss, gradient norm and learning rate."""
         config = self.config
-        rate = config.learning_rate * learning_rate_factor(config, self.progress.step, self._share_done())
+        rate = config.learning_rate * learning_rate_factor(
+            config, self.progress.step, self._share_done(), self._epoch()
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         zero_filled, auxiliary, target = (t.to(self.accelerator.device, non_blocking=True) for t in batch)
         self.network.train()
         self.optimizer.zero_grad()
-        loss = self.loss(self.network(zero_filled, auxiliary), target)
+        with autocast(self.accelerator.device, config.precision):
+            output = self.network(zero_filled, auxiliary)
+        loss = self.loss(output, target, auxiliary)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm or math.inf)
+        self._stop_if_diverged(float(loss.detach()), float(norm or 0.0))
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         return float(loss.detach()), float(norm or 0.0), rate
+
+    def _stop_if_diverged(self, loss: float, norm: float) -> None:
+        """Refuse to take a step that would spoil the weights."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        last = self.out / "last.safetensors"
+        left = f"{last} is from before and may be good" if last.exists() else "no checkpoint was written yet"
+        raise UserError(
+            f"the loss is {loss:g} and the gradient's norm {norm:g} at step {self.progress.step + 1}; {left}; lower "
+            "learning_rate or set clip_norm in a new run"
+        )
 
     def _share_done(self) -> float:
         """How much of the budget is spent, 0 to 1."""
         shares = []
         if self.config.iterations is not None:
             shares.append(self.progress.step / self.config.iterations)
+        if self.config.epochs is not None:
+            shares.append(self.progress.step / math.ceil(self.config.epochs * len(self.data) / self.config.batch))
         if self.config.minutes is not None:
             shares.append(self.progress.seconds / (60 * self.config.minutes))
         return min(1.0, max(shares))
+
+    def _epoch(self) -> int:
+        return self.progress.step * self.config.batch // len(self.data)
 
     def _done(self) -> bool:
         return self._share_done() >= 1.0
@@ -286,11 +319,18 @@ class _Run:
         mask = torch.from_numpy(self.mask.draw(slices.target.shape[-1], pair.target.name).columns)
         return slices, zero_fill(slices.target, mask, self.protocol)
 
+    def _model_options(self) -> dict[str, Any]:
+        """The configured options, and the image's size where weights depend on it and it was not given."""
+        options = dict(self.config.model_options)
+        if "image_size" in model_options(self.config.model):
+            options.setdefault("image_size", list(max(self.data.sizes)))
+        return options
+
     def _announce(self) -> None:
         """Say what is about to be trained and what it will take."""
         config = self.config
         height, width = max(self.data.sizes)
-        cost = predict_cost(config.model, config.model_options, height, width, config.batch)
+        cost = predict_cost(config.model, self.model_options, height, width, config.batch)
         logger.info(
             "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d",
             config.model,
@@ -308,12 +348,15 @@ class _Run:
             config.protocol,
         )
         logger.info("mask %s", self.mask.draw(width, self.data.names[0]).describe())
+        free = psutil.virtual_memory().available
+        if self.accelerator.device.type == "cpu" and cost.training_bytes > free:
+            logger.warning("that is more than the %s that are free; lower batch or the model's size", human_bytes(free))
         if not self.validation:
             logger.info("no validation cases: the best checkpoint will be the last")
 
     def _write_definition(self) -> None:
         config = self.config
-        write_text(self.out / "config.yaml", dump_config(config))
+        write_text(self.out / "config.yaml", dump_config(replace(config, resume=False)))
         save_split(self.split, self.out / "split.json")
         _, width = max(self.data.sizes)
         save_mask(self.mask.draw(width, self.data.names[0]), self.out / "mask.npz")
@@ -326,7 +369,7 @@ class _Run:
         progress = self.progress
         row = {
             "step": progress.step,
-            "epoch": progress.step * self.config.batch // len(self.data),
+            "epoch": self._epoch(),
             "seconds": round(progress.seconds, 2),
             "learning_rate": f"{rate:.4g}",
             "loss": f"{loss:.6g}",
@@ -374,7 +417,10 @@ class _Run:
             metrics=metrics,
             versions=versions(),
         )
-        save_checkpoint(self.out / name, self._weights_to_use().state_dict(), header)
+        try:
+            save_checkpoint(self.out / name, self._weights_to_use().state_dict(), header)
+        except SafetensorError as error:  # its words for a full disk
+            raise UserError(f"{self.out / name}: cannot be written ({error}); free space on the disk") from None
 
     def _save(self) -> None:
         """Weights for use, state for resuming, and the log, each replaced in one step."""
@@ -391,8 +437,10 @@ class _Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
+        content = io.BytesIO()  # torch.save has no words for a full disk
+        torch.save(state, content)
         with atomic_write(self.state_file) as file:
-            torch.save(state, file)
+            file.write(content.getbuffer())
         text = io.StringIO()
         writer = csv.DictWriter(text, LOG_COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -411,16 +459,17 @@ class _Run:
             raise UserError(f"{self.state_file}: there is no run to resume; leave --resume out to start one")
         try:
             state: dict[str, Any] = torch.load(self.state_file, map_location="cpu", weights_only=True)
-            earlier = json.loads(state["config"])
+            earlier = {name: default for name, _, default, _ in field_types(TrainConfig)} | json.loads(state["config"])
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(
-                f"{self.state_file}: damaged ({str(error).splitlines()[0]}); start again elsewhere"
-            ) from None
+            words = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"{self.state_file}: damaged ({words}); start again with another --out") from None
         now = plain_config(self.config)
         changed = [name for name in now if name not in _MAY_CHANGE and now[name] != earlier.get(name)]
         if changed:
             differences = ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
-            raise UserError(f"{self.out}: this is not the run that was stopped: {differences}; use its config.yaml")
+            raise UserError(
+                f"{self.out}: this is not the run that was stopped: {differences}; use its config.yaml, or another --out"
+            )
         return state
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -439,11 +488,16 @@ class _Run:
         logger.info("resuming %s at step %d", self.out, self.progress.step)
 
 
-def learning_rate_factor(config: TrainConfig, step: int, share_done: float) -> float:
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches the workers too; they must live until the current step is finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def learning_rate_factor(config: TrainConfig, step: int, share_done: float, epoch: int = 0) -> float:
     """Learning rate at a step over the initial one; the cosine follows the share of the budget that is spent."""
     warmup = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "step":
-        return warmup * config.decay ** (step // config.decay_every)
+        return warmup * config.decay ** ((epoch if config.decay_unit == "epochs" else step) // config.decay_every)
     if config.schedule == "cosine":
         return warmup * 0.5 * (1 + math.cos(math.pi * share_done))
     return warmup
@@ -464,8 +518,17 @@ def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=config.betas[0], weight_decay=decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, lr=rate, betas=(config.betas[0], config.betas[1]), weight_decay=decay)
+
+
+def _channels_last(model: nn.Module) -> None:
+    """Lay out 2D convolution weights as channels-last; the images follow. 3D convolutions would refuse."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _tensorboard(folder: Path) -> Any:
