@@ -11,16 +11,23 @@ import numpy.typing as npt
 from fsmnet.files import atomic_path
 
 Image = npt.NDArray[np.floating]
+MARGIN = 6  # pixels kept around the anatomy
 
 
 def comparison_picture(
-    path: Path, reference: Image, images: Mapping[str, Image], captions: Mapping[str, str], title: str = ""
+    path: Path,
+    reference: Image,
+    auxiliary: Image,
+    images: Mapping[str, Image],
+    captions: Mapping[str, str],
+    title: str = "",
 ) -> None:
     """Draw one slice by several methods.
 
     Args:
         path: PNG, SVG or PDF file.
         reference: fully sampled slice ``(H, W)``.
+        auxiliary: the other contrast ``(H, W)``.
         images: method -> its slice ``(H, W)``, on the reference's scale.
         captions: method -> a second line under its name, e.g. its PSNR.
         title: line above everything.
@@ -28,22 +35,25 @@ def comparison_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    errors = {name: np.abs(image - reference) for name, image in images.items()}
+    rows, columns = (_extent(reference.any(axis=axis)) for axis in (1, 0))
     brightest = float(reference.max())
+    errors = {name: np.abs(image - reference)[rows, columns] / brightest for name, image in images.items()}
     # The worst method's 99.5th percentile, so that a few pixels do not hide everything else.
     largest = max(float(np.percentile(error, 99.5)) for error in errors.values()) or 1.0
     n = len(images) + 1
-    figure = Figure(figsize=(2.4 * n + 0.6, 5.6), facecolor="black", layout="constrained")
+    height, width = (part.stop - part.start for part in (columns, rows))  # as shown, turned by 90 degrees
+    figure = Figure(figsize=(2.6 * n + 0.7, 2 * 2.6 * height / width + 1.0), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, n, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    columns = {"reference": reference, **images}
-    for axis, (name, image) in zip(axes[0], columns.items(), strict=True):
-        axis.imshow(np.rot90(image), cmap="gray", vmin=0, vmax=brightest)
+    for axis, (name, image) in zip(axes[0], {"reference": reference, **images}.items(), strict=True):
+        axis.imshow(np.rot90(image[rows, columns]), cmap="gray", vmin=0, vmax=brightest)
         axis.set_title("\n".join(filter(None, (name, captions.get(name, "")))), color="white", fontsize=9)
+    axes[1][0].imshow(np.rot90(auxiliary[rows, columns]), cmap="gray", vmin=0)
+    axes[1][0].set_title("auxiliary", color="white", fontsize=9)
     maps = [
-        axis.imshow(np.rot90(error) / brightest, cmap="inferno", vmin=0, vmax=largest / brightest)
+        axis.imshow(np.rot90(error), cmap="inferno", vmin=0, vmax=largest)
         for axis, error in zip(axes[1][1:], errors.values(), strict=True)
     ]
     bar = figure.colorbar(maps[-1], ax=axes[1].tolist(), fraction=0.02)
@@ -53,3 +63,9 @@ def comparison_picture(
         figure.suptitle(title, color="white", fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _extent(occupied: npt.NDArray[np.bool_]) -> slice:
+    """From the first to the last true entry, with a margin."""
+    places = np.flatnonzero(occupied)
+    return slice(max(0, int(places[0]) - MARGIN), min(occupied.size, int(places[-1]) + 1 + MARGIN))
