@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 from scipy import ndimage
+
+from fsmnet.checkpoint import Header, save_checkpoint
+from fsmnet.data.phantom import write_subjects
+from fsmnet.models import create_model, recipe_of
 
 torch.set_num_threads(1)
 
@@ -56,3 +61,24 @@ def brats_folder(tmp_path, write_nifti) -> Path:
             array = smooth_array(10 * number + offset, (84, 80, 3 + number)).astype(np.int16)
             write_nifti(root / f"case-{number}" / f"case-{number}_{contrast}.nii.gz", array)
     return root
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory) -> Path:
+    """Four heads of the phantom, T1 and T2, 64 x 64 x 5 voxels of 3 mm; for reading only."""
+    root = tmp_path_factory.mktemp("phantom") / "heads"
+    write_subjects(root, range(4), size=64, slices=5, voxel=3.0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint_file() -> Callable[..., Path]:
+    """Function (path, model, training header, seed, **options) -> path of a checkpoint with random weights; tiny."""
+
+    def save(path: Path, model: str = "fsmnet", training: dict | None = None, seed: int = 0, **options: Any) -> Path:
+        torch.manual_seed(seed)
+        network = create_model(model, **(options or {"features": 8, "blocks": 1}))
+        save_checkpoint(path, network.state_dict(), Header(recipe_of(network), training or {}))
+        return path
+
+    return save

@@ -165,9 +165,11 @@ def test_weights_of_another_model_are_listed_in_one_error(path):
     text = str(error.value)
     assert text.startswith(f"{path}: not weights of fsmnet: missing encoder.0.target.spatial.blocks.1.conv1.weight; ")
     assert text.endswith("; and 16 more")  # 11 groups of two convolutions are missing, 6 are shown
-    wider = create_model("fsmnet", features=16, blocks=1, branch_fusion="sum")
-    with pytest.raises(UserError, match=r"extra encoder\.0\.fuse_branches\.to_spatial\.temperature"):
-        load_weights(wider, read_checkpoint(path)[0], path)
+    plainer = create_model("fsmnet", **OPTIONS, branch_fusion="sum")
+    with pytest.raises(
+        UserError, match=r"not weights of fsmnet: extra decoder\.0\.fuse_branches\.select\.conv_a\.bias; "
+    ):
+        load_weights(plainer, read_checkpoint(path)[0], path)
 
 
 def test_misshapen_entries_are_said_with_both_shapes(model):

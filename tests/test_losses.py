@@ -78,6 +78,27 @@ def test_a_model_without_a_frequency_image_is_trained_on_its_image_alone():
     assert SpatialFrequencyLoss(frequency_weight=1)(Output(target + 3), target) == 3
 
 
+def test_the_image_term_has_a_weight_too():
+    target = torch.zeros(2, 1, H, W)
+    assert SpatialFrequencyLoss(image_weight=0.5)(Output(target + 3), target) == 1.5
+
+
+def test_the_kspace_term():
+    # A difference of 3 everywhere is 3 sqrt(H W) at the zero frequency: one real number among 2 H W.
+    target = noise(0)
+    loss = SpatialFrequencyLoss(image_weight=0, kspace_weight=0.5)(Output(target + 3), target)
+    assert float(loss) == pytest.approx(0.5 * 3 / (2 * math.sqrt(H * W)), abs=1e-6)
+
+
+def test_the_term_of_the_auxiliary():
+    target, auxiliary = noise(0), noise(1)
+    loss = SpatialFrequencyLoss(auxiliary_weight=0.5)
+    assert float(loss(Output(target, auxiliary_image=auxiliary + 3), target, auxiliary)) == pytest.approx(1.5)
+    for output, helper in ((Output(target), auxiliary), (Output(target, auxiliary_image=auxiliary), None)):
+        with pytest.raises(UserError, match="auxiliary_weight needs a model that reconstructs the auxiliary too"):
+            loss(output, target, helper)
+
+
 def test_perfect_images_cost_nothing():
     assert SpatialFrequencyLoss(1)(Output(noise(0), noise(0)), noise(0)) == 0
 
@@ -109,7 +130,8 @@ def test_half_precision_does_not_overflow():
     assert SpatialFrequencyLoss()(Output(bright, bright), torch.zeros_like(bright)).isfinite()
 
 
+@pytest.mark.parametrize("name", ["frequency_weight", "image_weight", "auxiliary_weight", "kspace_weight"])
 @pytest.mark.parametrize("weight", [-0.01, math.nan, math.inf])
-def test_an_impossible_weight_is_refused_in_words(weight):
-    with pytest.raises(UserError, match=f"frequency_weight must be 0 or more, not {weight}"):
-        SpatialFrequencyLoss(weight)
+def test_an_impossible_weight_is_refused_in_words(name, weight):
+    with pytest.raises(UserError, match=f"{name} must be 0 or more, not {weight}"):
+        SpatialFrequencyLoss(**{name: weight})

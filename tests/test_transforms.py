@@ -35,7 +35,7 @@ def test_normalisation_of_a_known_image():
 
 @given(sizes, sizes, st.integers(0, 1000), st.floats(0.01, 1000), st.floats(-100, 100))
 def test_normalisation_is_undone(height, width, seed, scale, offset):
-    picture = (image(seed, 2, 1, height + 1, width).double() * scale + offset)
+    picture = image(seed, 2, 1, height + 1, width).double() * scale + offset
     normalisation = Normalisation.fit(picture)
     scaled = normalisation.apply(picture, clip=None)
     assert scaled.mean((-2, -1)).abs().max() < 1e-6

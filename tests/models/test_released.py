@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import golden
 import pytest
 import torch
 
+import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 from fsmnet.models.blocks import ChannelAttention, Down, FrequencyBlock, ResidualGroup, SelectiveFusion, Up

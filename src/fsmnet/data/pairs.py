@@ -124,7 +124,6 @@ def _size(volume: Volume) -> str:
 
 
 def _by_contrast(root: Path, contrast: str) -> dict[str, Path]:
-    wanted = BRATS_2023_NAMES.get(contrast.lower(), contrast.lower())
     found: dict[str, Path] = {}
     for path in sorted(root.rglob("*.nii*")):
         if not path.name.endswith((".nii", ".nii.gz")):
@@ -133,14 +132,16 @@ def _by_contrast(root: Path, contrast: str) -> dict[str, Path]:
         name = stem[len(case) + 1 :].lower()
         if stem.startswith(case) and stem[len(case) : len(case) + 1] in ("_", "-"):
             is_2023 = stem[len(case)] == "-"
-            if (BRATS_2023_NAMES.get(name, name) if is_2023 else name) == wanted:
+            if contrast.lower() in (name, BRATS_2023_NAMES.get(name) if is_2023 else name):
                 _add(found, case, path)
     return found
 
 
 def _by_pattern(root: Path, pattern: str) -> dict[str, Path]:
-    # {case} may stand more than once; the same text must match at each place.
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("{case}")]
+    if Path(pattern).is_absolute():
+        raise UserError(f"pattern {pattern} starts with /; write it relative to the folder {root}")
+    wild = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    parts = wild.split(r"\{case\}")  # it may stand more than once; the same text must match at each place
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
     found: dict[str, Path] = {}
     for path in sorted(root.glob(pattern.replace("{case}", "*"))):

@@ -56,6 +56,8 @@ def load_split(path: Path) -> Split:
         raise UserError(f"{path}: no such split file")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(cases, list) for cases in document.values()):
+            raise TypeError("a text is no list of cases")
         split = Split(**{name: [str(case) for case in cases] for name, cases in document.items()})
     except (ValueError, TypeError, AttributeError):
         raise UserError(

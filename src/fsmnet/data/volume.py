@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def read_volume(path: Path) -> Volume:
     shape = tuple(image.shape)
     if len(shape) > 3 and all(n == 1 for n in shape[3:]):
         shape = shape[:3]
-    if len(shape) != 3:
+    if len(shape) != 3 or min(shape) < 1:
         raise UserError(
             f"{path}: has {len(shape)} axes {shape}; give one 3-D volume (a time point or echo saved on its own)"
         )
@@ -86,7 +87,9 @@ def read_volume(path: Path) -> Volume:
         raise UserError(f"{path}: holds {image.get_data_dtype()} values; give a real magnitude image")
     try:
         array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+        if path.suffix == ".gz":
+            _check_gzip(path)
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise UserError(f"{path}: cut short or damaged ({_first_line(error)}); copy it again") from None
     finite = np.isfinite(array)
     n_nan = int(array.size - np.count_nonzero(finite))
@@ -134,6 +137,13 @@ def check_output_name(path: Path) -> None:
 def volume_stem(path: Path) -> str:
     """File name without ``.nii`` or ``.nii.gz``."""
     return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _check_gzip(path: Path) -> None:
+    """Read to the end, where the check sum is: nibabel stops before it and would hand back damaged voxels."""
+    with gzip.open(path) as file:
+        while file.read(1 << 20):
+            pass
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,47 @@
+"""What is imported when: never torchvision or timm, and no PyTorch for help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+EVERYTHING = """
+import importlib, pkgutil, sys
+import fsmnet
+names = [module.name for module in pkgutil.walk_packages(fsmnet.__path__, "fsmnet.")]
+for name in names:
+    if name != "fsmnet.__main__":
+        importlib.import_module(name)
+for name in fsmnet.__all__:
+    getattr(fsmnet, name)
+assert len(names) > 25, names
+print(*[name for name in ("torchvision", "timm", "fastmri", "deepinv", "mrpro") if name in sys.modules])
+"""
+
+HELP = """
+import sys
+from fsmnet.cli import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+heavy = [name for name in ("torch", "scipy", "nibabel", "matplotlib", "skimage") if name in sys.modules]
+print("heavy:", *heavy)
+"""
+
+
+def run(code: str) -> str:
+    process = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return process.stdout
+
+
+def test_every_module_does_without_torchvision_and_timm():
+    assert run(EVERYTHING).strip() == ""
+
+
+def test_help_does_without_pytorch():
+    output = run(HELP)
+    assert "usage: fsmnet COMMAND ..." in output
+    assert output.splitlines()[-1] == "heavy:"
