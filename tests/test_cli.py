@@ -104,6 +104,20 @@ def test_flags_and_yaml_name_the_same_options(parsed, tmp_path):
     assert parsed("--config", str(file), "--augment").augment is True
 
 
+@pytest.mark.parametrize("place", ["before", "between", "after", "with an equals sign"])
+def test_options_win_over_the_file_wherever_they_stand(parsed, tmp_path, place):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: scans\nout: runs\nbatch: 2\nbetas: [0.5, 0.6]\nseed: 3\n")
+    arguments = {
+        "before": ["--config", str(file), "--batch", "9", "--betas", "0.8", "0.9"],
+        "between": ["--batch", "9", "--config", str(file), "--betas", "0.8", "0.9"],
+        "after": ["--batch", "9", "--betas", "0.8", "0.9", "--config", str(file)],
+        "with an equals sign": ["--batch", "9", "--betas", "0.8", "0.9", f"--config={file}"],
+    }
+    config = parsed(*arguments[place])
+    assert (config.batch, config.betas, config.seed) == (9, [0.8, 0.9], 3)
+
+
 def test_null_and_names_in_yaml(parsed, tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(

@@ -70,6 +70,8 @@ class Parser(ArgumentParser):
                 return f"{unknown!r} belongs to no option"
             return f"unknown option {unknown}{_similar(unknown, self.kinds, _flag)}"
         if match := re.search(r"COMMAND: invalid choice: '(.*?)' \(", text):
+            if str(self.args[0]).startswith("-"):
+                return f"{self.args[0]} stands before the command; write the command first"
             return f"unknown command {match[1]!r}{_similar(match[1], self.commands)}"
         if "command" in text and "not provided" in text:
             return f"which command? {', '.join(self.commands)}"
@@ -184,12 +186,22 @@ def _similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) 
     return f" (did you mean {show(close[0])}?)" if close else ""
 
 
+def _config_first(arguments: list[str]) -> list[str]:
+    """``--config FILE`` right behind the command, so that options win over the file wherever they stand."""
+    for place, word in enumerate(arguments):
+        length = 2 if word == "--config" else int(word.startswith("--config="))
+        if length and place > 1:
+            moved, rest = arguments[place : place + length], arguments[1:place] + arguments[place + length :]
+            return [arguments[0], *moved, *rest]
+    return arguments
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 the user can mend it, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fsmnet").setLevel(logging.INFO)
     parser = build_parser()
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(_config_first(sys.argv[1:] if arguments is None else list(arguments)))
     command = parsed.command
     module, config_class, _ = COMMANDS[command]
     values = {name: getattr(parsed[command], name) for name, *_ in options.field_types(config_class)}

@@ -164,7 +164,7 @@ class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
             raise UserError("give iterations, epochs or minutes; without any the training would never end")
         for name in ("batch", "validate_every", "save_every", "log_every", "decay_every"):
             _at_least(self, name, 1)
-        for name in ("workers", "warmup", "validate_slices", "weight_decay", "frequency_weight"):
+        for name in ("seed", "split_seed", "workers", "warmup", "validate_slices", "weight_decay", "frequency_weight"):
             _at_least(self, name, 0)
         for name in ("learning_rate", "decay", "iterations", "epochs", "minutes", "clip_norm"):
             value = getattr(self, name)

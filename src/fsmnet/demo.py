@@ -6,11 +6,12 @@ import logging
 from pathlib import Path
 
 from fsmnet.checkpoint import shipped_checkpoint
-from fsmnet.config import DemoConfig, EvaluateConfig, TrainConfig
+from fsmnet.config import DemoConfig, EvaluateConfig, MaskOptions, TrainConfig
 from fsmnet.data.phantom import subject_name, write_subjects
 from fsmnet.errors import UserError
 from fsmnet.evaluate import evaluate, summary_lines
 from fsmnet.files import make_folder
+from fsmnet.protocols import BRATS_SIZE
 from fsmnet.reconstruction import reconstruct
 from fsmnet.train import train
 
@@ -27,6 +28,9 @@ def demo(config: DemoConfig) -> Path:
     """
     if config.subjects < 1 or not config.minutes > 0:
         raise UserError("subjects must be at least 1 and minutes more than 0")
+    if config.seed < 0:
+        raise UserError(f"seed must be at least 0, not {config.seed}")
+    MaskOptions(acceleration=config.acceleration).mask_recipe("brats").draw(BRATS_SIZE, "")  # refuses what cannot be
     out = make_folder(config.out)
     held_out = subject_name(config.seed)
     shipped = None if config.train else shipped_checkpoint()

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fsmnet.data.datasets import prepared_slices
 from fsmnet.data.pairs import Pair, find_pairs
 from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
-from fsmnet.files import make_folder, write_text
+from fsmnet.files import write_text
 from fsmnet.inference import choose_device, reconstruct_slices
 from fsmnet.masks import save_mask
 from fsmnet.metrics import Metrics, score
@@ -64,11 +64,12 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     device = choose_device(config.device, config.threads)
     models = {name: open_model(name, recipe).to(device) for name in config.models}
     pairs = find_pairs(config.data, config.target, config.auxiliary, _cases(config))
-    out = make_folder(config.out)
+    out = config.out
     rows: list[Row] = []
     for number, pair in enumerate(pairs):
         slices = prepared_slices(pair, protocol, config.resample)
         mask = recipe.draw(slices.target.shape[-1], pair.target.name)
+        shown = _slice_to_show(config, pair, slices) if number == 0 else 0
         save_mask(mask, out / "masks" / f"{pair.case}.npz")
         logger.info(
             "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, len(pairs), len(slices.numbers), mask.describe()
@@ -89,13 +90,14 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
                     device=device,
                     precision=config.precision,
                     progress=f"{pair.case}, {name}",
+                    name=name,
                 )
             )
             scores = score(slices.target, images[name], protocol)
             numbers: list[int | None] = [*slices.numbers] if protocol == "brats" else [None]
             rows += [Row(name, pair.case, n, s) for n, s in zip(numbers, scores, strict=True)]
         if number == 0:
-            _draw(config, pair, slices, images, rows)
+            _draw(config, pair, slices, shown, images, rows)
     summary = summarise(rows, config, recipe)
     write_text(out / "metrics.csv", _table(rows, config, recipe))
     write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -116,6 +118,8 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
         if shipped is None:
             raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train'")
         model = load_model(shipped)
+    elif Path(name).is_dir():
+        raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
     elif not Path(name).exists():
         raise UserError(f"{name}: neither a checkpoint file nor a model; models are {', '.join(MODELS)}")
     else:
@@ -140,7 +144,8 @@ def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -
     summary = []
     for name in config.models:
         table = np.array([row.metrics for row in rows if row.model == name], dtype=np.float64)
-        mean, std = table.mean(axis=0), table.std(axis=0)
+        with np.errstate(invalid="ignore"):  # an identical slice has an infinite PSNR
+            mean, std = table.mean(axis=0), table.std(axis=0)
         summary.append(
             {
                 "model": name,
@@ -163,7 +168,7 @@ def summary_lines(summary: Sequence[dict[str, Any]]) -> list[str]:
     width = max(len("model"), *(len(row["model"]) for row in summary))
     lines = [f"{'model':{width}}  {'n':>5}  {'PSNR (dB)':>14}  {'SSIM':>15}  {'NMSE':>8}"]
     for row in summary:
-        psnr = "identical" if row["psnr_mean"] is None else f"{row['psnr_mean']:.2f} +- {row['psnr_std']:.2f}"
+        psnr = "infinite" if row["psnr_mean"] is None else f"{row['psnr_mean']:.2f} +- {row['psnr_std']:.2f}"
         ssim = f"{row['ssim_mean']:.3f} +- {row['ssim_std']:.3f}"
         lines.append(f"{row['model']:{width}}  {row['n']:>5}  {psnr:>14}  {ssim:>15}  {row['nmse_mean']:>8.4f}")
     return lines
@@ -196,35 +201,44 @@ def _table(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> s
     writer.writerow(METRICS_COLUMNS)
     for row in rows:
         number = "" if row.slice is None else row.slice
-        figures = (f"{row.metrics.psnr:.6g}", f"{row.metrics.ssim:.6g}", f"{row.metrics.nmse:.6g}")
+        figures = (f"{figure:.10g}" for figure in row.metrics)  # enough for the summary to follow from them
         writer.writerow([row.model, row.case, number, f"{recipe.acceleration:g}", config.protocol, *figures])
     return text.getvalue()
 
 
-def _draw(config: EvaluateConfig, pair: Pair, slices: Slices, images: dict[str, Tensor], rows: Sequence[Row]) -> None:
-    """Picture of one slice of the first case."""
+def _slice_to_show(config: EvaluateConfig, pair: Pair, slices: Slices) -> int:
+    """Index among the prepared slices of the one in the picture."""
     if config.picture_slice is None:
-        index = int((slices.target > 0).sum((-2, -1)).argmax())
-    elif config.picture_slice in slices.numbers:
-        index = slices.numbers.index(config.picture_slice)
-    else:
+        return int((slices.target > 0).sum((-2, -1)).argmax())
+    if config.picture_slice not in slices.numbers:
         first, last = slices.numbers[0], slices.numbers[-1]
         raise UserError(f"slice {config.picture_slice} of {pair.case} has no content; choose one of {first} to {last}")
+    return slices.numbers.index(config.picture_slice)
+
+
+def _draw(
+    config: EvaluateConfig, pair: Pair, slices: Slices, index: int, images: dict[str, Tensor], rows: Sequence[Row]
+) -> None:
+    """Picture of one slice of the first case."""
     number = slices.numbers[index]
+    titles = {name: _short(name, images) for name in images}
     by_model = {row.model: row.metrics for row in rows if row.case == pair.case and row.slice in (number, None)}
     comparison_picture(
         config.out / "picture.png",
         to_unit(slices.target[index]).numpy(),
-        {_short(name): to_unit(image[index]).numpy() for name, image in images.items()},
-        {_short(name): f"{m.psnr:.2f} dB, SSIM {m.ssim:.3f}" for name, m in by_model.items()},
+        to_unit(slices.auxiliary[index]).numpy(),
+        {titles[name]: to_unit(image[index]).numpy() for name, image in images.items()},
+        {titles[name]: f"{m.psnr:.2f} dB, SSIM {m.ssim:.3f}" for name, m in by_model.items()},
         f"{pair.case}, slice {number}, {config.acceleration:g}x, protocol {config.protocol}",
     )
 
 
-def _short(name: str) -> str:
-    """A checkpoint's run and file name, enough to tell columns apart."""
-    path = Path(name)
-    return "/".join(path.parts[-2:]) if path.suffix else name
+def _short(name: str, names: Iterable[str]) -> str:
+    """A checkpoint's run and file name, or all of it where that does not tell the columns apart."""
+    if not Path(name).suffix:
+        return name
+    end = Path(name).parts[-2:]
+    return "/".join(end) if sum(Path(other).parts[-2:] == end for other in names) == 1 else name
 
 
 def _number(value: float) -> float | None:

@@ -51,6 +51,7 @@ def reconstruct_slices(
     device: torch.device | None = None,
     precision: str = "float32",
     progress: str = "",
+    name: object = "the network",
 ) -> Tensor:
     """Reconstruct zero-filled slices one batch after the other.
 
@@ -63,9 +64,13 @@ def reconstruct_slices(
         device: where the model is; the CPU by default.
         precision: ``float32`` or ``bfloat16`` (autocast).
         progress: text of the progress bar; none if empty or if nobody watches.
+        name: what an error calls the model, e.g. its file.
 
     Returns:
         ``(n, H, W)`` on the CPU, uint8 in the ``brats`` protocol, float32 on [0, 1] otherwise.
+
+    Raises:
+        UserError: the model gives NaN or infinite values.
     """
     device = device or torch.device("cpu")
     done = []
@@ -74,6 +79,8 @@ def reconstruct_slices(
             part = slice(start, start + batch)
             inputs = network_inputs(zero_filled[part, None].to(device), auxiliary[part, None].to(device))
             image = model(inputs.target, inputs.auxiliary).image.float()
+            if not torch.isfinite(image).all():
+                raise UserError(f"{name}: gives NaN or infinite values; its weights diverged, use other ones")
             done.append(finish(inputs.normalisation.undo(image)[:, 0], protocol).cpu())
     return torch.cat(done)
 

@@ -239,6 +239,8 @@ def command(config: MaskConfig) -> int:
     """``fsmnet mask``."""
     if config.seed is not None and config.name is not None:
         raise UserError("give --seed or --name, not both")
+    if config.name is not None and not Path(config.name).name:
+        raise UserError(f"--name {config.name!r} has no file name to take the seed from")
     center = default_center_fraction(config.acceleration) if config.center_fraction is None else config.center_fraction
     seed = config.seed if config.name is None else seed_from_name(config.name)
     mask = make_mask(config.kind, config.columns, config.acceleration, center, seed)

@@ -69,6 +69,8 @@ def _psnr(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic], da
 def _check(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic], axes: int) -> None:
     if reference.shape != image.shape or reference.ndim != axes:
         raise UserError(f"metrics need two arrays of {axes} axes and one size, not {reference.shape} and {image.shape}")
+    if min(reference.shape[-2:]) < 7:
+        raise UserError(f"SSIM's window needs slices of at least 7 x 7 pixels, not {reference.shape[-2:]}")
     if not np.isfinite(image.astype(np.float64)).all():
         raise UserError(
             "the image to be scored has NaN or infinite values; the network diverged or its input was damaged"

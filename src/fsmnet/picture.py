@@ -35,7 +35,7 @@ def comparison_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows, columns = (_extent(reference.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (_extent(reference.max(axis=axis)) for axis in (1, 0))
     brightest = float(reference.max())
     errors = {name: np.abs(image - reference)[rows, columns] / brightest for name, image in images.items()}
     # The worst method's 99.5th percentile, so that a few pixels do not hide everything else.
@@ -65,7 +65,7 @@ def comparison_picture(
         figure.savefig(temporary, dpi=120)
 
 
-def _extent(occupied: npt.NDArray[np.bool_]) -> slice:
-    """From the first to the last true entry, with a margin."""
-    places = np.flatnonzero(occupied)
-    return slice(max(0, int(places[0]) - MARGIN), min(occupied.size, int(places[-1]) + 1 + MARGIN))
+def _extent(profile: Image) -> slice:
+    """From the first to the last entry above zero, with a margin."""
+    places = np.flatnonzero(profile)
+    return slice(max(0, int(places[0]) - MARGIN), min(profile.size, int(places[-1]) + 1 + MARGIN))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint, versions
-from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig
+from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig, field_types
 from fsmnet.data.pairs import load_pair
 from fsmnet.data.volume import Volume, check_output_name, volume_stem, write_volume
 from fsmnet.errors import UserError
@@ -68,6 +69,9 @@ def reconstruct(target: str | Path, auxiliary: str | Path, out: str | Path, **op
         config = ReconstructConfig(target=Path(target), auxiliary=Path(auxiliary), out=Path(out), **options)
     except TypeError as error:
         raise UserError(f"reconstruct: {str(error).split('.__init__() ')[-1]}") from None
+    for name, kind, _, _ in field_types(ReconstructConfig):
+        if get_origin(kind) is Literal and getattr(config, name) not in get_args(kind):
+            raise UserError(f"{name} is one of {', '.join(get_args(kind))}, not {getattr(config, name)!r}")
     return run(config)
 
 
@@ -96,18 +100,17 @@ def run(config: ReconstructConfig) -> Reconstruction:
         device=device,
         precision=config.precision,
         progress="reconstructing",
+        name=checkpoint,
     )
-    if not torch.isfinite(image).all():
-        raise UserError(
-            f"{checkpoint}: the network gives NaN or infinite values for {config.target}; no file was written"
-        )
     n_below_zero = int((image < 0).sum())
     image = image.clamp_min(0)  # a magnitude
     computed = time.perf_counter()
     result = np.zeros_like(target.data)
     result[keep.numpy()] = image.numpy() * target.maximum
     write_volume(result, target, config.out, f"FSMNet reconstruction, {NOT_CLINICAL}")
-    if mask is not None:
+    if mask is None:
+        mask_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
+    else:
         save_mask(mask, mask_path(config.out))
     sidecar = {
         "Description": f"Multi-contrast MRI reconstruction; {NOT_CLINICAL}",
@@ -116,7 +119,7 @@ def run(config: ReconstructConfig) -> Reconstruction:
         else "retrospective, from a magnitude image",
         "Sources": [_source(volume) for volume in (target, auxiliary)],
         "Model": {**recipe_of(model), "file": str(checkpoint), "sha256": sha256(checkpoint)},
-        "Mask": None if mask is None else _describe(mask),
+        "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
         "Normalisation": "per slice, mean and population standard deviation of the zero-filled image, clipped to +-6",
         "SlicesReconstructed": int(keep.sum()),
         "VoxelsBelowZeroSetToZero": n_below_zero,
@@ -163,8 +166,12 @@ def _check(config: ReconstructConfig) -> None:
     for path in (config.target, config.auxiliary):
         if path.exists() and config.out.exists() and path.samefile(config.out):
             raise UserError(f"{config.out}: is one of the inputs; choose another --out")
-    if config.out.exists() and not config.overwrite:
-        raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
+    for path in (config.out, mask_path(config.out), sidecar_path(config.out)):
+        if path.exists() and not config.overwrite:
+            raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
+    folder = next(folder for folder in config.out.absolute().parents if folder.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(f"{config.out}: {folder} is no folder that can be written to; choose another --out")
     if config.batch < 1:
         raise UserError(f"batch must be at least 1, not {config.batch}")
     if config.acceleration is not None and not config.acceleration > 1:

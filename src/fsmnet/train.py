@@ -113,7 +113,8 @@ class _Run:
         device = choose_device(config.device, config.threads)
         # Autocast is ours (_step): accelerate allows a process one precision for good.
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
-        model_class(config.model)  # an unknown name is said before the data are read
+        model_class(config.model)  # what can be refused is refused before the data are read
+        initial = read_checkpoint(config.init)[0] if config.init is not None and saved is None else None
         pairs = {p.case: p for p in find_pairs(config.data, config.target, config.auxiliary, config.cases)}
         self.split = self._split(list(pairs), saved)
         make_folder(self.out)
@@ -140,8 +141,8 @@ class _Run:
         self.model = create_model(config.model, **self.model_options)
         if not any(p.requires_grad for p in self.model.parameters()):
             raise UserError(f"model {config.model} has nothing to train; choose another with --model")
-        if config.init is not None and saved is None:
-            load_weights(self.model, read_checkpoint(config.init)[0], config.init)
+        if initial is not None:
+            load_weights(self.model, initial, config.init)
         self.recipe = recipe_of(self.model)
         if config.channels_last:
             _channels_last(self.model)
@@ -330,6 +331,7 @@ class _Run:
         """Say what is about to be trained and what it will take."""
         config = self.config
         height, width = max(self.data.sizes)
+        mask = self.mask.draw(width, self.data.names[0])
         cost = predict_cost(config.model, self.model_options, height, width, config.batch)
         logger.info(
             "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d",
@@ -347,7 +349,7 @@ class _Run:
             len(self.split.validation),
             config.protocol,
         )
-        logger.info("mask %s", self.mask.draw(width, self.data.names[0]).describe())
+        logger.info("mask %s", mask.describe())
         free = psutil.virtual_memory().available
         if self.accelerator.device.type == "cpu" and cost.training_bytes > free:
             logger.warning("that is more than the %s that are free; lower batch or the model's size", human_bytes(free))
@@ -460,15 +462,16 @@ class _Run:
         try:
             state: dict[str, Any] = torch.load(self.state_file, map_location="cpu", weights_only=True)
             earlier = {name: default for name, _, default, _ in field_types(TrainConfig)} | json.loads(state["config"])
-        except Exception as error:  # torch raises many kinds for a damaged file
-            words = str(error).partition("\n")[0] or type(error).__name__
-            raise UserError(f"{self.state_file}: damaged ({words}); start again with another --out") from None
+        except Exception:  # torch raises many kinds for a damaged file, and advises to load it unsafely
+            raise UserError(
+                f"{self.state_file}: damaged, or no state of a training; start again with another --out"
+            ) from None
         now = plain_config(self.config)
         changed = [name for name in now if name not in _MAY_CHANGE and now[name] != earlier.get(name)]
         if changed:
             differences = ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
             raise UserError(
-                f"{self.out}: this is not the run that was stopped: {differences}; use its config.yaml, or another --out"
+                f"{self.out}: this is not the run that was stopped: {differences}; use its config.yaml or another --out"
             )
         return state
 

@@ -17,7 +17,7 @@ class Normalisation:
 
     Attributes:
         mean: ``(..., 1, 1)``, mean of each image it was fitted on.
-        std: ``(..., 1, 1)``, population standard deviation plus 1e-11, so that a constant image gives zeros.
+        std: ``(..., 1, 1)``, population standard deviation plus 1e-11, so that nothing is divided by 0.
     """
 
     mean: Tensor

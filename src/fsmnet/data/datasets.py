@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
+from fsmnet._version import __version__
 from fsmnet.config import MaskRecipe
 from fsmnet.data.pairs import Pair, load_pair
 from fsmnet.errors import UserError
@@ -34,7 +35,7 @@ def prepared_slices(pair: Pair, protocol: ProtocolName, resample: bool = False, 
         return prepare(*load_pair(pair.target, pair.auxiliary, resample), protocol)
     files = [pair.target, pair.auxiliary]
     state = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
-    key = hashlib.sha256(json.dumps([state, protocol, resample]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([__version__, state, protocol, resample]).encode()).hexdigest()[:16]
     paths = [cache / f"{pair.case}-{key}-{what}.npy" for what in ("target", "auxiliary", "numbers")]
     if not all(path.is_file() for path in paths):
         make_folder(cache)
@@ -95,6 +96,9 @@ class SlicePairs(Dataset[Sample]):
             (case, number) for case, slices in enumerate(self.cases) for number in range(len(slices.numbers))
         ]
         self._fixed: dict[int, Tensor] = {}
+        smallest = min(min(size) for size in self.sizes)
+        if augment and smallest <= SHIFT // 2:
+            raise UserError(f"slices of {smallest} pixels are too small to be shifted; pass --no-augment")
 
     def __len__(self) -> int:
         """Number of slices."""

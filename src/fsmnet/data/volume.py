@@ -76,6 +76,8 @@ def read_volume(path: Path) -> Volume:
         raise UserError(f"{path}: not a NIfTI image; give a .nii or .nii.gz file") from None
     except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
         raise UserError(f"{path}: damaged or not a NIfTI image ({_first_line(error)}); copy it again") from None
+    if not isinstance(image, nib.Nifti1Pair):
+        raise UserError(f"{path}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
     shape = tuple(image.shape)
     if len(shape) > 3 and all(n == 1 for n in shape[3:]):
         shape = shape[:3]
