@@ -140,6 +140,25 @@ def test_ctrl_c(monkeypatch, capsys):
     assert capsys.readouterr().err == "fsmnet mask: interrupted\n"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")])
+def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+    def greedy(config):
+        raise error
+
+    monkeypatch.setattr(fsmnet.masks, "command", greedy)
+    assert main(["mask", "--out", "mask.npy"]) == 2
+    assert capsys.readouterr().err.startswith("fsmnet mask: error: there is not enough memory; lower batch")
+
+
+def test_a_defect_of_ours_is_not_hidden(monkeypatch):
+    def broken(config):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(fsmnet.masks, "command", broken)
+    with pytest.raises(RuntimeError):
+        main(["mask", "--out", "mask.npy"])
+
+
 def test_the_operating_system_s_errors_are_one_line(monkeypatch, capsys):
     def forbidden(config):
         raise PermissionError(errno.EACCES, "Permission denied", "split.json")

@@ -217,6 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as with | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        advice = "lower batch or the model's size; 'fsmnet models' predicts the memory"
+        print(f"fsmnet {command}: error: there is not enough memory; {advice}", file=sys.stderr)
+        return 2
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"fsmnet {command}: error: {place}{reason(error)}; see to the file or the disk", file=sys.stderr)

@@ -169,7 +169,8 @@ def load_mask(path: Path, columns: int | None = None) -> Mask:
         else:
             array = loaded
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        raise UserError(f"{path}: not a mask in .npy or .npz form ({error})") from None
+        first = str(error).split(".")[0]  # what follows advises to unpickle the file
+        raise UserError(f"{path}: not a mask in .npy or .npz form ({first})") from None
     values = np.squeeze(np.asarray(array))
     if values.ndim != 1 or not np.isin(values, (0, 1)).all():
         raise UserError(

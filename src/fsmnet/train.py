@@ -111,6 +111,8 @@ class _Run:
         self.state_file = self.out / "resume.pt"
         saved = self._saved_state()
         device = choose_device(config.device, config.threads)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # accelerate takes the current one
         # Autocast is ours (_step): accelerate allows a process one precision for good.
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
         model_class(config.model)  # what can be refused is refused before the data are read

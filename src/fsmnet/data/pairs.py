@@ -50,10 +50,6 @@ def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | N
     targets, auxiliaries = (
         _by_pattern(root, name) if by_pattern else _by_contrast(root, name) for name in (target, auxiliary)
     )
-    for case in sorted(targets.keys() ^ auxiliaries.keys()):
-        missing = auxiliary if case in targets else target
-        if cases is None or case in cases:
-            logger.warning("%s: case %s has no %s and is left out", root, case, missing)
     pairs = [Pair(case, targets[case], auxiliaries[case]) for case in sorted(targets.keys() & auxiliaries.keys())]
     if not pairs:
         wanted = f"files matching {target} and {auxiliary}" if by_pattern else f"<case>/<case>_{target}.nii.gz"
@@ -63,7 +59,9 @@ def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | N
         if absent := [case for case in cases if case not in known]:
             shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
             raise UserError(f"{root}: no pair for case {', '.join(absent)}; there are {shown}")
-        pairs = [known[case] for case in cases]
+        return [known[case] for case in cases]
+    for case in sorted(targets.keys() ^ auxiliaries.keys()):
+        logger.warning("%s: case %s has no %s and is left out", root, case, auxiliary if case in targets else target)
     return pairs
 
 

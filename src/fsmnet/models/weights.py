@@ -113,8 +113,9 @@ def _state_dict(weights: Weights) -> dict[str, Tensor]:
         try:
             source = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first_line})") from None
+            # The rest of torch's text advises to load it unsafely.
+            first = str(error).split(".")[0].splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first})") from None
     for wrapper in ("network", "model", "state_dict"):
         if isinstance(source, Mapping) and isinstance(source.get(wrapper), Mapping):
             source = source[wrapper]
