@@ -92,7 +92,7 @@ def test_geometry_is_the_input_s(go, scan):
 
 def test_intensities_and_empty_slices(go, scan, checkpoint):
     """The same by the pieces, on the input's scale."""
-    result = go(mask_seed=5, acceleration=3, center_fraction=0.1, mask_kind="equispaced")
+    result = go(mask_seed=5, acceleration=3, center_fraction=0.1, mask_kind="equispaced", data_consistency="off")
     image, reference = pixels(result.out), pixels(scan["target"]).astype(np.float32)
     assert np.all(image[..., EMPTY] == 0)
     assert np.all(image >= 0)
@@ -109,7 +109,7 @@ def test_intensities_and_empty_slices(go, scan, checkpoint):
 
     # Random weights, yet the values are those of the input and not of [0, 1] or of 8 bits.
     assert 0.2 < image[..., keep].mean() / reference[..., keep].mean() < 5
-    metrics = result.sidecar["Metrics"]["reconstruction"]
+    metrics = result.sidecar["Metrics"]["network"]
     assert metrics == pytest.approx(volume_metrics(scaled.numpy(), expected.numpy())._asdict())
 
 
@@ -158,7 +158,7 @@ def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp
 
 
 def test_a_target_that_is_zero_filled_already(go, scan, tmp_path, checkpoint):
-    first = go(mask_seed=1)
+    first = go(mask_seed=1, data_consistency="off")
     data = pixels(scan["target"]).astype(np.float32)
     columns = torch.from_numpy(first.mask.columns)
     filled = np.moveaxis(zero_fill(torch.from_numpy(np.moveaxis(data, 2, 0)), columns, "float").numpy(), 0, 2)
@@ -273,6 +273,10 @@ REFUSED = {
         {"target_is": "zero-filled", "acceleration": 4.0},
         "a zero-filled target is taken as it is; leave the mask and acceleration options out",
     ),
+    "nothing measured": (
+        {"target_is": "zero-filled", "data_consistency": "hard"},
+        "a zero-filled target comes without its k-space, so no measured line can be put back",
+    ),
     "two masks": ({"mask": "m.npy", "mask_seed": 3}, "give a mask file or the options to draw one, not both"),
     "mask": ({"mask": "nowhere.npy"}, r"nowhere\.npy: no such mask file"),
     "kind": ({"mask_kind": "spiral"}, "unknown mask kind 'spiral'; choose one of random"),
@@ -297,3 +301,13 @@ def test_no_weights(go, monkeypatch):
 def test_shipped_weights(go, monkeypatch, checkpoint):
     monkeypatch.setattr("fsmnet.reconstruction.shipped_checkpoint", lambda: checkpoint)
     assert go(checkpoint=None).sidecar["Model"]["file"] == str(checkpoint)
+
+
+def test_measured_lines_are_put_back(go, scan):
+    consistent, network = go().sidecar, go(overwrite=True, data_consistency="off").sidecar
+    assert network["DataConsistency"] is None
+    before, after = (consistent["DataConsistency"][f"Residual{when}"] for when in ("Before", "After"))
+    assert after < 1e-5 < before
+    assert set(consistent["Metrics"]) == {"zero_filling", "network", "consistent"}
+    assert consistent["Metrics"]["consistent"]["psnr"] > consistent["Metrics"]["network"]["psnr"]
+    assert network["Metrics"]["network"] == consistent["Metrics"]["network"]

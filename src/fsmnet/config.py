@@ -232,6 +232,9 @@ class ReconstructConfig(RunOptions):
     center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the network's")
     mask_seed: int | Literal["name"] | None = option(None, "seed of the mask, or 'name'; default: the network's")
     mask: Path | None = option(None, "mask from a file (.npy, .npz) instead of drawing one")
+    data_consistency: Literal["auto", "hard", "off"] = option(
+        "auto", "hard: put the measured k-space lines back into the network's image; auto: wherever they are known"
+    )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     batch: int = option(4, "slices per step")
     precision: Literal["float32", "bfloat16"] = option(

@@ -23,6 +23,7 @@ from fsmnet.errors import UserError
 from fsmnet.evaluate import trained_recipe
 from fsmnet.files import sha256, write_text
 from fsmnet.inference import choose_device, reconstruct_slices
+from fsmnet.kspace import data_consistency, residual, undersample
 from fsmnet.masks import Mask, load_mask, save_mask
 from fsmnet.metrics import volume_metrics
 from fsmnet.models import recipe_of
@@ -102,6 +103,11 @@ def run(config: ReconstructConfig) -> Reconstruction:
         progress="reconstructing",
         name=checkpoint,
     )
+    images = {"zero_filling": zero_filled, "network": image.clamp_min(0)}
+    consistency = None
+    if mask is not None and config.data_consistency != "off":
+        image, consistency = _put_measured_back(image, scaled, mask)
+        images["consistent"] = image.clamp_min(0)
     n_below_zero = int((image < 0).sum())
     image = image.clamp_min(0)  # a magnitude
     computed = time.perf_counter()
@@ -121,9 +127,10 @@ def run(config: ReconstructConfig) -> Reconstruction:
         "Model": {**recipe_of(model), "file": str(checkpoint), "sha256": sha256(checkpoint)},
         "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
         "Normalisation": "per slice, mean and population standard deviation of the zero-filled image, clipped to +-6",
+        "DataConsistency": consistency,
         "SlicesReconstructed": int(keep.sum()),
         "VoxelsBelowZeroSetToZero": n_below_zero,
-        "Metrics": None if mask is None else _metrics(scaled, zero_filled, image),
+        "Metrics": None if mask is None else _metrics(scaled, images),
         "Options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()},
         "Versions": versions(),
         "Device": str(device),
@@ -180,6 +187,11 @@ def _check(config: ReconstructConfig) -> None:
     given = config.mask is not None or any(value is not None for value in drawn)
     if config.target_is == "zero-filled" and given:
         raise UserError("a zero-filled target is taken as it is; leave the mask and acceleration options out")
+    if config.target_is == "zero-filled" and config.data_consistency == "hard":
+        raise UserError(
+            "a zero-filled target comes without its k-space, so no measured line can be put back; "
+            "leave --data-consistency out"
+        )
     if config.mask is not None and any(value is not None for value in drawn):
         raise UserError("give a mask file or the options to draw one, not both")
 
@@ -209,9 +221,22 @@ def _mask(config: ReconstructConfig, model: nn.Module, target: Volume) -> Mask |
     return changed.draw(columns, config.target.name)
 
 
-def _metrics(reference: Tensor, zero_filled: Tensor, image: Tensor) -> dict[str, dict[str, float]]:
-    compared = {"zero_filling": zero_filled, "reconstruction": image}
-    return {name: volume_metrics(reference.numpy(), x.numpy())._asdict() for name, x in compared.items()}
+def _put_measured_back(image: Tensor, target: Tensor, mask: Mask) -> tuple[Tensor, dict[str, Any]]:
+    """The image with the lines that were measured, and how far it was from them before and is after.
+
+    The k-space was simulated from a magnitude image, so the phase is known to be zero, and the result is real again but
+    for what the network got wrong in conjugate pairs of lines of which only one was measured; that part is dropped.
+    """
+    columns = torch.from_numpy(mask.columns)
+    measured = undersample(target, columns)
+    consistent = data_consistency(image + 0j, measured, columns)
+    names = {"ResidualBefore": image, "ResidualAfter": consistent, "ResidualOfRealPart": consistent.real}
+    residuals = {name: float(residual(x, measured, columns).mean()) for name, x in names.items()}
+    return consistent.real, {"Kind": "hard: measured k-space lines replaced", **residuals}
+
+
+def _metrics(reference: Tensor, images: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+    return {name: volume_metrics(reference.numpy(), x.numpy())._asdict() for name, x in images.items()}
 
 
 def _source(volume: Volume) -> dict[str, Any]:
