@@ -93,18 +93,28 @@ def read_volume(path: Path) -> Volume:
             _check_gzip(path)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise UserError(f"{path}: cut short or damaged ({_first_line(error)}); copy it again") from None
+    array, n_nan, n_negative = repaired(array, path)
+    data = np.ascontiguousarray(np.moveaxis(array, 2, 0))
+    return Volume(data, np.asarray(image.affine, dtype=np.float64), path, n_nan, n_negative, image.header)
+
+
+def repaired(array: Array, where: object) -> tuple[Array, int, int]:
+    """NaN, infinite and negative voxels set to 0, and how many there were of the first two and of the third.
+
+    Raises:
+        UserError: nothing is left to reconstruct; ``where`` names the source.
+    """
     finite = np.isfinite(array)
     n_nan = int(array.size - np.count_nonzero(finite))
     if n_nan == array.size:
-        raise UserError(f"{path}: every voxel is NaN or infinite; there is nothing to reconstruct")
+        raise UserError(f"{where}: every voxel is NaN or infinite; there is nothing to reconstruct")
     if n_nan:
         array = np.where(finite, array, np.float32(0))
     n_negative = int(np.count_nonzero(array < 0))
     array = np.maximum(array, 0)
     if array.min() == array.max():
-        raise UserError(f"{path}: every voxel is {array.max():g}; a constant volume cannot be reconstructed")
-    data = np.ascontiguousarray(np.moveaxis(array, 2, 0))
-    return Volume(data, np.asarray(image.affine, dtype=np.float64), path, n_nan, n_negative, image.header)
+        raise UserError(f"{where}: every voxel is {array.max():g}; a constant volume cannot be reconstructed")
+    return array, n_nan, n_negative
 
 
 def write_volume(data: Array, like: Volume, path: Path, description: str = "") -> None:
