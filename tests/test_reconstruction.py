@@ -311,3 +311,18 @@ def test_measured_lines_are_put_back(go, scan):
     assert set(consistent["Metrics"]) == {"zero_filling", "network", "consistent"}
     assert consistent["Metrics"]["consistent"]["psnr"] > consistent["Metrics"]["network"]["psnr"]
     assert network["Metrics"]["network"] == consistent["Metrics"]["network"]
+
+
+def test_an_auxiliary_that_moved_is_registered(go, heads, tmp_path):
+    pytest.importorskip("SimpleITK")
+    case = sorted(heads.iterdir())[0]
+    target = case / f"{case.name}_t2.nii.gz"
+    image = nib.load(case / f"{case.name}_t1.nii.gz")
+    moved = image.affine.copy()
+    moved[0, 3] += 6  # mm: the same head, lying elsewhere
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), tmp_path / "moved.nii.gz")
+    result = go(target=target, auxiliary=tmp_path / "moved.nii.gz", register="rigid")
+    record = result.sidecar["Registration"]
+    assert record["SimilarityAfter"] > record["SimilarityBefore"]
+    assert record["ShiftMillimetres"] == pytest.approx(6, abs=1)
+    assert go("plain.nii.gz").sidecar["Registration"] is None

@@ -29,6 +29,11 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "evaluate": ("fsmnet.evaluate", options.EvaluateConfig, "score models on the same slices with the same masks"),
     "compare": ("fsmnet.compare", options.CompareConfig, "train and score several methods under equal conditions"),
     "reconstruct": ("fsmnet.reconstruction", options.ReconstructConfig, "reconstruct one scan"),
+    "pair": (
+        "fsmnet.data.table",
+        options.PairConfig,
+        "find pairs of contrasts in a folder, with a reason for each refusal",
+    ),
     "mask": ("fsmnet.masks", options.MaskConfig, "draw a sampling mask and save it"),
     "models": ("fsmnet.profile", options.ModelsConfig, "list the models with their size and cost"),
     "doctor": ("fsmnet.doctor", options.DoctorConfig, "check this installation"),

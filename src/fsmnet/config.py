@@ -236,6 +236,9 @@ class ReconstructConfig(RunOptions):
         "auto", "hard: put the measured k-space lines back into the network's image; auto: wherever they are known"
     )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
+    register: Literal["none", "rigid"] = option(
+        "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"
+    )
     batch: int = option(4, "slices per step")
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
@@ -256,6 +259,17 @@ class MaskConfig:
     )
     seed: int | None = option(None, "seed of the draw")
     name: str | None = option(None, "file name to take the seed from, as fastMRI does; folders are ignored")
+
+
+@dataclass(kw_only=True)
+class PairConfig:
+    """Find pairs of contrasts in a folder and say of each candidate whether it can be used, and why not."""
+
+    data: Path = required("folder of cases: BraTS, BIDS, or any folder if the contrasts are patterns with {case}")
+    out: Path = required("table to write (.csv): case, target, auxiliary, status, reason")
+    target: str = option("t2", "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'")
+    auxiliary: str = option("t1", "fully sampled contrast, or a pattern")
+    resample: bool = option(False, "accept pairs on different grids, to be resampled or registered later")
 
 
 @dataclass(kw_only=True)

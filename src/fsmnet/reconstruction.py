@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint, versions
 from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig, field_types
 from fsmnet.data.pairs import load_pair
-from fsmnet.data.volume import Volume, check_output_name, volume_stem, write_volume
+from fsmnet.data.volume import Volume, check_output_name, read_volume, volume_stem, write_volume
 from fsmnet.errors import UserError
 from fsmnet.evaluate import trained_recipe
 from fsmnet.files import sha256, write_text
@@ -85,7 +85,7 @@ def run(config: ReconstructConfig) -> Reconstruction:
     if checkpoint is None:
         raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
     model = load_model(checkpoint)
-    target, auxiliary = load_pair(config.target, config.auxiliary, config.resample)
+    target, auxiliary, registration = _load(config)
     read = time.perf_counter()
     keep = torch.from_numpy((target.data > 0).any(axis=(1, 2)))
     scaled = torch.from_numpy(target.data)[keep] / target.maximum
@@ -124,6 +124,7 @@ def run(config: ReconstructConfig) -> Reconstruction:
         if mask is None
         else "retrospective, from a magnitude image",
         "Sources": [_source(volume) for volume in (target, auxiliary)],
+        "Registration": registration,
         "Model": {**recipe_of(model), "file": str(checkpoint), "sha256": sha256(checkpoint)},
         "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
         "Normalisation": "per slice, mean and population standard deviation of the zero-filled image, clipped to +-6",
@@ -219,6 +220,28 @@ def _mask(config: ReconstructConfig, model: nn.Module, target: Volume) -> Mask |
     }
     changed: MaskRecipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     return changed.draw(columns, config.target.name)
+
+
+def _load(config: ReconstructConfig) -> tuple[Volume, Volume, dict[str, Any] | None]:
+    """Target and auxiliary on one grid, and how the auxiliary was moved, if it was registered."""
+    if config.register == "none":
+        return *load_pair(config.target, config.auxiliary, config.resample), None
+    from fsmnet.data.register import register_rigid
+
+    target, auxiliary = read_volume(config.target), read_volume(config.auxiliary)
+    moved = register_rigid(auxiliary, target)
+    return (
+        target,
+        moved.volume,
+        {
+            "Kind": "rigid, Mattes mutual information",
+            "Transform": moved.transform.tolist(),
+            "RotationDegrees": moved.rotation,
+            "ShiftMillimetres": moved.shift,
+            "SimilarityBefore": moved.similarity_before,
+            "SimilarityAfter": moved.similarity_after,
+        },
+    )
 
 
 def _put_measured_back(image: Tensor, target: Tensor, mask: Mask) -> tuple[Tensor, dict[str, Any]]:

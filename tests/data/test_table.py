@@ -334,3 +334,14 @@ def test_a_missing_table_and_a_folder_that_cannot_be_written_to(tmp_path, caplog
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="cannot make this output folder"):
         write_table([], tmp_path / "file" / "pairs.csv")
+
+
+def test_command_line(brats_folder, tmp_path, capsys):
+    from fsmnet.cli import main
+
+    table = tmp_path / "pairs.csv"
+    assert main(["pair", "--data", str(brats_folder), "--out", str(table)]) == 0
+    assert f"{table}: 3 of 3 pairs can be used" in capsys.readouterr().out
+    assert [pair.case for pair in read_table(table)] == ["case-1", "case-2", "case-3"]
+    assert main(["pair", "--data", str(brats_folder), "--out", str(table), "--auxiliary", "pd"]) == 3
+    assert "rejected  case-1" in capsys.readouterr().out

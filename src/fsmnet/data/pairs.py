@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,9 +47,7 @@ def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | N
     if ("{case}" in target) != ("{case}" in auxiliary):
         raise UserError("give target and auxiliary both as contrast names or both as patterns with {case}")
     by_pattern = "{case}" in target
-    targets, auxiliaries = (
-        _by_pattern(root, name) if by_pattern else _by_contrast(root, name) for name in (target, auxiliary)
-    )
+    targets, auxiliaries = (_one_each(candidates(root, name)) for name in (target, auxiliary))
     pairs = [Pair(case, targets[case], auxiliaries[case]) for case in sorted(targets.keys() & auxiliaries.keys())]
     if not pairs:
         wanted = f"files matching {target} and {auxiliary}" if by_pattern else f"<case>/<case>_{target}.nii.gz"
@@ -121,8 +119,18 @@ def _size(volume: Volume) -> str:
     return " x ".join(map(str, volume.shape))
 
 
-def _by_contrast(root: Path, contrast: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def candidates(root: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """``(case, file)`` for everything below a folder that matches a contrast's name or a pattern with ``{case}``.
+
+    Names are those of BraTS's two conventions, at any depth. A case may come more than once.
+
+    Raises:
+        UserError: an absolute pattern.
+    """
+    return _by_pattern(root, name) if "{case}" in name else _by_contrast(root, name)
+
+
+def _by_contrast(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
     for path in sorted(root.rglob("*.nii*")):
         if not path.name.endswith((".nii", ".nii.gz")):
             continue
@@ -131,24 +139,27 @@ def _by_contrast(root: Path, contrast: str) -> dict[str, Path]:
         if stem.startswith(case) and stem[len(case) : len(case) + 1] in ("_", "-"):
             is_2023 = stem[len(case)] == "-"
             if contrast.lower() in (name, BRATS_2023_NAMES.get(name) if is_2023 else name):
-                _add(found, case, path)
-    return found
+                yield case, path
 
 
-def _by_pattern(root: Path, pattern: str) -> dict[str, Path]:
+def _by_pattern(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     if Path(pattern).is_absolute():
         raise UserError(f"pattern {pattern} starts with /; write it relative to the folder {root}")
     wild = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
     parts = wild.split(r"\{case\}")  # it may stand more than once; the same text must match at each place
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
-    found: dict[str, Path] = {}
     for path in sorted(root.glob(pattern.replace("{case}", "*"))):
         if match := re.fullmatch(expression, path.relative_to(root).as_posix()):
-            _add(found, match["case"], path)
-    return found
+            yield match["case"], path
 
 
-def _add(found: dict[str, Path], case: str, path: Path) -> None:
-    if case in found:
-        raise UserError(f"case {case} has two candidates, {found[case]} and {path}; keep one or use a narrower pattern")
-    found[case] = path
+def _one_each(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Case -> file, where no case has two."""
+    files: dict[str, Path] = {}
+    for case, path in found:
+        if case in files:
+            raise UserError(
+                f"case {case} has two candidates, {files[case]} and {path}; keep one or use a narrower pattern"
+            )
+        files[case] = path
+    return files

@@ -11,15 +11,16 @@ import csv
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from fsmnet.data.pairs import Pair, _by_contrast, _by_pattern, grid_difference
-from fsmnet.data.volume import Volume, _first_line, volume_stem
+from fsmnet.config import PairConfig
+from fsmnet.data.pairs import Pair, candidates, grid_difference
+from fsmnet.data.volume import Volume, first_line, volume_stem
 from fsmnet.errors import UserError
 from fsmnet.files import reason, write_text
 
@@ -116,7 +117,7 @@ def read_table(path: Path) -> list[Pair]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({_first_line(error)}); save it again as such") from None
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({first_line(error)}); save it again as such") from None
     if absent := [name for name in COLUMNS[:3] if name not in (reader.fieldnames or ())]:
         raise UserError(
             f"{path}: has no column {', '.join(absent)}; its first line must name {','.join(COLUMNS)}, with commas"
@@ -210,7 +211,7 @@ def _header(path: Path, root: Path) -> Volume:
     except nib.filebasedimages.ImageFileError:
         raise UserError(f"{name}: unreadable, not a NIfTI image; copy it again") from None
     except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
-        words = reason(error) if isinstance(error, OSError) else _first_line(error)
+        words = reason(error) if isinstance(error, OSError) else first_line(error)
         raise UserError(f"{name}: unreadable ({words}); copy it again") from None
     if not isinstance(image, nib.Nifti1Pair):
         raise UserError(f"{name}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
@@ -243,37 +244,10 @@ def _inside(path: Path, root: Path) -> str:
 
 def _candidates(root: Path, name: str) -> dict[str, list[Path]]:
     """Files of a contrast, or of a pattern, by case; more than one where it is not clear which is meant."""
-    by_pattern = "{case}" in name
-    finder: Callable[[Path, str], dict[str, Path]] = _by_pattern if by_pattern else _by_contrast
-    finder(cast("Path", _Files(root)), name)  # refuses an absolute pattern
     found: dict[str, list[Path]] = {}
-    for case, path in () if by_pattern else _bids_files(root, name):
+    for case, path in (*(() if "{case}" in name else _bids_files(root, name)), *candidates(root, name)):
         found.setdefault(case, []).append(path)
-    for path in sorted(root.glob(name.replace("{case}", "*")) if by_pattern else root.rglob("*.nii*")):
-        for case, one in finder(cast("Path", _Files(root, path)), name).items():
-            found.setdefault(case, []).append(one)
     return found
-
-
-class _Files:
-    """A folder as the finders of :mod:`fsmnet.data.pairs` see it, with only some of its files.
-
-    They refuse a second candidate for a case; shown one file at a time, they name the case of each.
-    """
-
-    def __init__(self, root: Path, *files: Path) -> None:
-        self.root, self.files = root, files
-
-    def __fspath__(self) -> str:
-        return str(self.root)
-
-    __str__ = __fspath__
-
-    def rglob(self, pattern: str) -> tuple[Path, ...]:
-        """All of them: they were searched for before."""
-        return self.files
-
-    glob = rglob
 
 
 def _bids_files(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
@@ -287,3 +261,14 @@ def _bids_files(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
             wanted = contrast.lower() not in BIDS_SUFFIXES or enhanced == (contrast.lower() == "t1ce")
             if wanted and last.lower() == suffix and path.name.endswith((".nii", ".nii.gz")):
                 yield case, path
+
+
+def command(config: PairConfig) -> int:
+    """``fsmnet pair``; exit code 3 if no pair can be used."""
+    rows = propose_pairs(config.data, config.target, config.auxiliary, same_grid=not config.resample)
+    write_table(rows, config.out)
+    for row in rows:
+        print(f"{ACCEPTED if row.accepted else REJECTED}  {row.case}" + (f": {row.reason}" if row.reason else ""))
+    n_accepted = sum(row.accepted for row in rows)
+    print(f"{config.out}: {n_accepted} of {len(rows)} pairs can be used")
+    return 0 if n_accepted else 3

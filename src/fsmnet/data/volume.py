@@ -75,7 +75,7 @@ def read_volume(path: Path) -> Volume:
     except nib.filebasedimages.ImageFileError:
         raise UserError(f"{path}: not a NIfTI image; give a .nii or .nii.gz file") from None
     except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
-        raise UserError(f"{path}: damaged or not a NIfTI image ({_first_line(error)}); copy it again") from None
+        raise UserError(f"{path}: damaged or not a NIfTI image ({first_line(error)}); copy it again") from None
     if not isinstance(image, nib.Nifti1Pair):
         raise UserError(f"{path}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
     shape = tuple(image.shape)
@@ -92,7 +92,7 @@ def read_volume(path: Path) -> Volume:
         if path.suffix == ".gz":
             _check_gzip(path)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        raise UserError(f"{path}: cut short or damaged ({_first_line(error)}); copy it again") from None
+        raise UserError(f"{path}: cut short or damaged ({first_line(error)}); copy it again") from None
     array, n_nan, n_negative = repaired(array, path)
     data = np.ascontiguousarray(np.moveaxis(array, 2, 0))
     return Volume(data, np.asarray(image.affine, dtype=np.float64), path, n_nan, n_negative, image.header)
@@ -158,6 +158,7 @@ def _check_gzip(path: Path) -> None:
             pass
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """First line of an error's text, or its kind if it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
