@@ -55,7 +55,9 @@ def demo(config: DemoConfig) -> Path:
         )
     )
     print(f"\n{held_out}, {config.acceleration:g}x, protocol brats:")
-    print("\n".join(summary_lines(summary)))
+    labels = ("zero-filling", "FSMNet, shipped weights" if shipped else "FSMNet, trained here")
+    named = [{**row, "model": label} for row, label in zip(summary, labels, strict=True)]
+    print("\n".join(summary_lines(named)))
     scan = out / "heads" / held_out / held_out
     result = reconstruct(
         f"{scan}_t2.nii.gz",
