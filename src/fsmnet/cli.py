@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+from argparse import Action
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import yaml
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser  # type: ignore[attr-defined]
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, DefaultHelpFormatter  # type: ignore[attr-defined]
 
 from fsmnet import config as options
 from fsmnet._version import __version__
@@ -127,6 +128,7 @@ def build_parser() -> Parser:
         prog="fsmnet",
         description="Accelerated multi-contrast MRI reconstruction. Research software, not for clinical use.",
         version=__version__,
+        formatter_class=HelpFormatter,  # of the commands too
     )
     commands = parser.add_subcommands(required=True, metavar="COMMAND", dest="command")
     for name, (_, config, text) in COMMANDS.items():
@@ -141,6 +143,14 @@ def build_parser() -> Parser:
     return parser
 
 
+class HelpFormatter(DefaultHelpFormatter):
+    """Help texts as :func:`add_option` wrote them, with the types in words."""
+
+    def _get_help_string(self, action: Action) -> str:
+        complete: str | None = getattr(action, "complete_help", None)
+        return super()._get_help_string(action) if complete is None else complete
+
+
 def add_option(parser: Parser, name: str, kind: Any, default: Any, help: str) -> None:
     """One flag: ``center_fraction`` of the dataclass is ``--center-fraction`` here and ``center_fraction`` in YAML."""
     flag = _flag(name)
@@ -150,12 +160,17 @@ def add_option(parser: Parser, name: str, kind: Any, default: Any, help: str) ->
     else:
         arguments["default"] = default
     if kind is bool:
-        parser.add_argument(flag, action=ActionYesNo(yes_prefix="", no_prefix="no-"), **arguments)
-        return
-    if items := _items(kind):
-        parser.add_argument(flag, nargs="+", type=items, **arguments)
-        return
-    parser.add_argument(flag, type=kind, **arguments)
+        arguments["action"] = ActionYesNo(yes_prefix="", no_prefix="no-")
+    elif items := _items(kind):
+        arguments |= {"nargs": "+", "type": items}
+    else:
+        arguments["type"] = kind
+    action = parser.add_argument(flag, **arguments)
+    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else default
+    wanted = "required" if default is MISSING else "" if "default:" in help else f"default: {shown}"
+    told = kind is bool or "{" in (action.metavar or "")  # by the flag itself
+    notes = "; ".join(filter(None, ("" if told else _described(kind), wanted)))
+    action.complete_help = (f"{help} ({notes})" if notes else help).replace("%", "%%")
 
 
 def _flag(name: str) -> str:

@@ -313,4 +313,5 @@ def field_types(config: type[Any]) -> list[tuple[str, Any, Any, str]]:
     for f in fields(config):
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         rows.append((f.name, hints[f.name], default, f.metadata.get("help", "")))
-    return rows
+    last = {f.name for f in fields(RunOptions)}
+    return sorted(rows, key=lambda row: row[0] in last)
