@@ -55,6 +55,14 @@ def workplace(tmp_path_factory):
             scan = folder / f"{contrast.upper()}.nii.gz"
             if not scan.exists():
                 scan.symlink_to(source)
+    pytest.importorskip("pydicom")
+    pytest.importorskip("SimpleITK")
+    from dicom_study import Plan, write
+
+    for number, contrast in enumerate(("T1", "T2")):
+        write(
+            folder / "STUDY", Plan(number=number, description=contrast, shape=(2, 32, 24), seed=number), prefix=contrast
+        )
     export_released(create_model("fsmnet_released", features=8, blocks=1), folder / "best_checkpoint.pth")
     return folder
 

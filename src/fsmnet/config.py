@@ -220,9 +220,11 @@ class CompareConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
 class ReconstructConfig(RunOptions):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
-    target: Path = required("NIfTI file of the contrast to reconstruct")
-    auxiliary: Path = required("NIfTI file of the fully sampled contrast")
-    out: Path = required("result (.nii.gz); mask and JSON sidecar are written beside it")
+    target: Path = required("contrast to reconstruct: a NIfTI file or a DICOM folder")
+    auxiliary: Path = required("fully sampled contrast: a NIfTI file or a DICOM folder")
+    out: Path = required("result: .nii.gz, or for a DICOM target a new folder; mask and JSON record come beside it")
+    target_series: str | None = option(None, "DICOM: number, UID or a part of the description of the target's series")
+    auxiliary_series: str | None = option(None, "DICOM: the same for the auxiliary")
     checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
     target_is: Literal["full", "zero-filled"] = option(
         "full", "full: under-sample it first, as a retrospective experiment; zero-filled: it is degraded already"

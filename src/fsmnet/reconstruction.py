@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint, versions
 from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig, field_types
-from fsmnet.data.pairs import load_pair
-from fsmnet.data.volume import Volume, check_output_name, read_volume, volume_stem, write_volume
+from fsmnet.data.pairs import grid_difference, on_one_grid
+from fsmnet.data.scan import Scan, check_output, read_scan, turn, write_scan
+from fsmnet.data.volume import Volume, volume_stem
 from fsmnet.errors import UserError
 from fsmnet.evaluate import trained_recipe
 from fsmnet.files import sha256, write_text
@@ -40,7 +41,7 @@ class Reconstruction:
 
     Attributes:
         image: float32 ``(S, H, W)`` in the target's intensities.
-        out: the NIfTI file.
+        out: the NIfTI file or DICOM folder.
         mask: sampling mask; None for a target that was degraded before.
         sidecar: content of the JSON file beside the image.
     """
@@ -55,9 +56,10 @@ def reconstruct(target: str | Path, auxiliary: str | Path, out: str | Path, **op
     """Reconstruct a target with the help of a fully sampled auxiliary, as ``fsmnet reconstruct`` does.
 
     Args:
-        target: NIfTI file of the contrast to reconstruct.
-        auxiliary: NIfTI file of the fully sampled contrast on the same grid.
-        out: result, ``.nii.gz``; the mask (``_mask.npz``) and a JSON record are written beside it.
+        target: NIfTI file or DICOM folder of the contrast to reconstruct.
+        auxiliary: NIfTI file or DICOM folder of the fully sampled contrast on the same grid.
+        out: result, ``.nii.gz``, or a new folder for DICOM; the mask (``_mask.npz``) and a JSON record are written
+            beside it.
         options: the other fields of :class:`fsmnet.config.ReconstructConfig`, e.g. ``checkpoint``, ``acceleration``.
 
     Raises:
@@ -85,7 +87,12 @@ def run(config: ReconstructConfig) -> Reconstruction:
     if checkpoint is None:
         raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
     model = load_model(checkpoint)
-    target, auxiliary, registration = _load(config)
+    scans = [
+        read_scan(config.target, config.target_series),
+        read_scan(config.auxiliary, config.auxiliary_series),
+    ]
+    target = scans[0].volume
+    auxiliary, registration = _auxiliary(config, target, scans[1].volume)
     read = time.perf_counter()
     keep = torch.from_numpy((target.data > 0).any(axis=(1, 2)))
     scaled = torch.from_numpy(target.data)[keep] / target.maximum
@@ -113,7 +120,7 @@ def run(config: ReconstructConfig) -> Reconstruction:
     computed = time.perf_counter()
     result = np.zeros_like(target.data)
     result[keep.numpy()] = image.numpy() * target.maximum
-    write_volume(result, target, config.out, f"FSMNet reconstruction, {NOT_CLINICAL}")
+    write_scan(result, scans[0], config.out, f"FSMNet reconstruction, {NOT_CLINICAL}", checkpoint.name)
     if mask is None:
         mask_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
     else:
@@ -123,7 +130,7 @@ def run(config: ReconstructConfig) -> Reconstruction:
         "Simulation": "none; the target was degraded before"
         if mask is None
         else "retrospective, from a magnitude image",
-        "Sources": [_source(volume) for volume in (target, auxiliary)],
+        "Sources": [_source(scan) for scan in scans],
         "Registration": registration,
         "Model": {**recipe_of(model), "file": str(checkpoint), "sha256": sha256(checkpoint)},
         "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
@@ -170,12 +177,12 @@ def command(config: ReconstructConfig) -> int:
 
 def _check(config: ReconstructConfig) -> None:
     """Everything that can be refused before reading."""
-    check_output_name(config.out)
+    check_output(config.out, config.target)
     for path in (config.target, config.auxiliary):
         if path.exists() and config.out.exists() and path.samefile(config.out):
             raise UserError(f"{config.out}: is one of the inputs; choose another --out")
     for path in (config.out, mask_path(config.out), sidecar_path(config.out)):
-        if path.exists() and not config.overwrite:
+        if path.exists() and not path.is_dir() and not config.overwrite:
             raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
     folder = next(folder for folder in config.out.absolute().parents if folder.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
@@ -222,26 +229,23 @@ def _mask(config: ReconstructConfig, model: nn.Module, target: Volume) -> Mask |
     return changed.draw(columns, config.target.name)
 
 
-def _load(config: ReconstructConfig) -> tuple[Volume, Volume, dict[str, Any] | None]:
-    """Target and auxiliary on one grid, and how the auxiliary was moved, if it was registered."""
+def _auxiliary(config: ReconstructConfig, target: Volume, auxiliary: Volume) -> tuple[Volume, dict[str, Any] | None]:
+    """The auxiliary on the target's grid, and how it was moved, if it was registered."""
     if config.register == "none":
-        return *load_pair(config.target, config.auxiliary, config.resample), None
+        if grid_difference(target, auxiliary) and not grid_difference(target, turn(auxiliary)):
+            auxiliary = turn(auxiliary)  # the same grid, phase-encoded along the other axis
+        return on_one_grid(target, auxiliary, config.resample), None
     from fsmnet.data.register import register_rigid
 
-    target, auxiliary = read_volume(config.target), read_volume(config.auxiliary)
     moved = register_rigid(auxiliary, target)
-    return (
-        target,
-        moved.volume,
-        {
-            "Kind": "rigid, Mattes mutual information",
-            "Transform": moved.transform.tolist(),
-            "RotationDegrees": moved.rotation,
-            "ShiftMillimetres": moved.shift,
-            "SimilarityBefore": moved.similarity_before,
-            "SimilarityAfter": moved.similarity_after,
-        },
-    )
+    return moved.volume, {
+        "Kind": "rigid, Mattes mutual information",
+        "Transform": moved.transform.tolist(),
+        "RotationDegrees": moved.rotation,
+        "ShiftMillimetres": moved.shift,
+        "SimilarityBefore": moved.similarity_before,
+        "SimilarityAfter": moved.similarity_after,
+    }
 
 
 def _put_measured_back(image: Tensor, target: Tensor, mask: Mask) -> tuple[Tensor, dict[str, Any]]:
@@ -262,10 +266,12 @@ def _metrics(reference: Tensor, images: dict[str, Tensor]) -> dict[str, dict[str
     return {name: volume_metrics(reference.numpy(), x.numpy())._asdict() for name, x in images.items()}
 
 
-def _source(volume: Volume) -> dict[str, Any]:
+def _source(scan: Scan) -> dict[str, Any]:
+    volume = scan.volume
     return {
         "file": str(volume.source),
-        "sha256": sha256(volume.source),
+        "series": None if scan.series is None else str(scan.series),
+        "sha256": scan.sha256(),
         "shape": list(volume.shape),
         "voxels_nan_set_to_zero": volume.n_nan,
         "voxels_negative_set_to_zero": volume.n_negative,

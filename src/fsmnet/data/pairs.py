@@ -75,16 +75,25 @@ def load_pair(target: Path, auxiliary: Path, resample: bool = False) -> tuple[Vo
         UserError: a file that cannot be read, or different grids without ``resample``.
     """
     target_volume, auxiliary_volume = read_volume(target), read_volume(auxiliary)
-    for volume in (target_volume, auxiliary_volume):
+    return target_volume, on_one_grid(target_volume, auxiliary_volume, resample)
+
+
+def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
+    """The auxiliary on the target's grid; what either had to be repaired of is logged.
+
+    Raises:
+        UserError: different grids without ``resample``.
+    """
+    for volume in (target, auxiliary):
         if repairs := volume.repairs():
             logger.warning(repairs)
-    difference = grid_difference(target_volume, auxiliary_volume)
-    if difference and not resample:
+    difference = grid_difference(target, auxiliary)
+    if not difference:
+        return auxiliary
+    if not resample:
         raise UserError(f"{difference}; pass --resample to bring the auxiliary onto the target's grid")
-    if difference:
-        logger.info("%s: resampled onto the grid of %s", auxiliary, target)
-        auxiliary_volume = resample_to(auxiliary_volume, target_volume)
-    return target_volume, auxiliary_volume
+    logger.info("%s: resampled onto the grid of %s", auxiliary.source, target.source)
+    return resample_to(auxiliary, target)
 
 
 def grid_difference(a: Volume, b: Volume) -> str:
