@@ -192,14 +192,14 @@ def test_signed_pixels(tmp_path):
 
 
 def test_voxels_that_are_not_finite_become_0_and_are_counted(study, monkeypatch):
-    original = dicom._read_pixels
+    original = dicom.pixels._read_pixels
 
     def spoilt(series, headers):
         array, affine = original(series, headers)
         array[1, 2, 3], array[0, 0, 0] = np.nan, np.inf
         return array if series.number == 3 else np.full_like(array, np.nan), affine
 
-    monkeypatch.setattr(dicom, "_read_pixels", spoilt)
+    monkeypatch.setattr(dicom.pixels, "_read_pixels", spoilt)
     volume = read_series(study, 3)
     assert volume.n_nan == 2
     assert volume.data[1, 3, 2] == volume.data[0, 0, 0] == 0
@@ -417,7 +417,7 @@ def test_wrong_data_and_folders_are_refused_and_nothing_is_left(study, tmp_path)
     ids=["full", "stopped"],
 )
 def test_an_interrupted_series_leaves_nothing(study, tmp_path, monkeypatch, error, seen, message):
-    original, done = dicom._write_slice, []
+    original, done = dicom.write._write_slice, []
 
     def failing(image, header, common, path):
         if len(done) == 3:
@@ -427,7 +427,7 @@ def test_an_interrupted_series_leaves_nothing(study, tmp_path, monkeypatch, erro
 
     source = list_series(study)[0]
     data = read_series(source).data
-    monkeypatch.setattr(dicom, "_write_slice", failing)
+    monkeypatch.setattr(dicom.write, "_write_slice", failing)
     with pytest.raises(seen, match=message):
         write_series(data, source, tmp_path / "out" / "x")
     assert len(done) == 3

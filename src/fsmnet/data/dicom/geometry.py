@@ -1,0 +1,35 @@
+"""Where an image lies, by its header: normal, depth, angle between two; and tolerances."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fsmnet.data.dicom.headers import Header, Vector
+
+POSITION_TOLERANCE_MM = 0.05  # scanners round positions; beyond this a slice is out of place
+ORIENTATION_TOLERANCE = 1e-3  # radians: 0.1 mm at the edge of the head
+
+
+def known(vector: Vector | None) -> Vector:
+    """A vector that earlier checks found to be there."""
+    assert vector is not None
+    return vector
+
+
+def normal(header: Header) -> Vector:
+    """Unit cross product of the first and last three numbers of ImageOrientationPatient."""
+    orientation = known(header.orientation)
+    across = np.cross(orientation[:3], orientation[3:])
+    return np.asarray(across / np.linalg.norm(across), dtype=np.float64)
+
+
+def depth(header: Header, origin: Header) -> float:
+    """Distance in mm along the normal of ``origin``."""
+    return float(np.dot(normal(origin), known(header.position) - known(origin.position)))
+
+
+def angle(a: Header, b: Header) -> float:
+    """Largest angle in radians between the rows or the columns of two images."""
+    u, v = known(a.orientation).reshape(2, 3), known(b.orientation).reshape(2, 3)
+    chord = np.linalg.norm(u - v, axis=1).max()
+    return float(2 * np.arcsin(min(1.0, chord / 2)))
