@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fsmnet.cli import build_parser
-from fsmnet.config import MaskOptions, TrainConfig, field_types
+from fsmnet.compare import checked_methods
+from fsmnet.config import CompareConfig, MaskOptions, TrainConfig, field_types
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 
@@ -17,13 +18,17 @@ CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configurations_are_accepted(path):
-    command = "compare" if path.stem == "compare" else "train"
+    command = "compare" if path.stem.startswith("compare") else "train"
     parsed = build_parser().parse_args([command, "--config", str(path), "--data", "D", "--out", "O"])[command]
     if command == "train":
         config = TrainConfig(**{name: parsed[name] for name, *_ in field_types(TrainConfig)})
         config.check()
+        methods = {path.stem: {"model": config.model, "model_options": config.model_options}}
+    else:
+        methods = checked_methods(CompareConfig(**{name: parsed[name] for name, *_ in field_types(CompareConfig)}))
+    for options in methods.values():
         with torch.device("meta"):
-            create_model(config.model, **config.model_options)
+            create_model(options["model"], **options.get("model_options", {}))
 
 
 def test_the_ablation_has_its_four_rows():

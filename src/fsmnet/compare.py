@@ -85,7 +85,7 @@ def compare(config: CompareConfig) -> list[Line]:
         UserError: options that cannot be used.
         KeyboardInterrupt: a training was interrupted; started again, it goes on there.
     """
-    methods = _methods(config)
+    methods = checked_methods(config)
     out = make_folder(config.out)
     _same_comparison(config, out)
     split = _split(config, out)
@@ -108,7 +108,7 @@ def command(config: CompareConfig) -> int:
     return 0
 
 
-def _methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
+def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
     """Rows by name with their training options, checked."""
     methods = dict(PRESETS[config.preset]) if config.preset else {}
     known = {name for name, *_ in field_types(TrainConfig)} - {
