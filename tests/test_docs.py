@@ -36,14 +36,14 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def examples_folder(tmp_path_factory):
     """A folder with what the examples mention: DATA, BIDS, two scans, the configurations, authors' weights."""
     pytest.importorskip("nilearn")
     from fsmnet.data.phantom import write_subjects
     from fsmnet.models import create_model
     from fsmnet.models.weights import export_released
 
-    folder = tmp_path_factory.mktemp("workplace")
+    folder = tmp_path_factory.mktemp("examples_folder")
     (folder / "configs").symlink_to(ROOT / "configs")
     options = {"slices": 2}
     for case in write_subjects(folder / "DATA", range(5), **options):
@@ -71,15 +71,15 @@ def test_there_are_examples():
     assert {command[0] for _, command in commands()} >= {"train", "evaluate", "reconstruct"}
 
 
-def test_commands_run_as_written(workplace, monkeypatch, capsys):
-    monkeypatch.chdir(workplace)
+def test_commands_run_as_written(examples_folder, monkeypatch, capsys):
+    monkeypatch.chdir(examples_folder)
     for page, command in commands():
         extra = SHORT if command[0] == "train" else []
         assert main([*command, *extra]) == 0, f"{page}: fsmnet {' '.join(command)}\n{capsys.readouterr().err}"
 
 
-def test_python_examples_run_as_written(workplace, monkeypatch):
-    monkeypatch.chdir(workplace)
+def test_python_examples_run_as_written(examples_folder, monkeypatch):
+    monkeypatch.chdir(examples_folder)
     if not Path("runs/quick/best.safetensors").exists():
         pytest.skip("the commands did not leave a checkpoint")
     import fsmnet
