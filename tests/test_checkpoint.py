@@ -15,7 +15,6 @@ from fsmnet.checkpoint import (
     FORMAT,
     Header,
     header_of,
-    listed,
     load_model,
     load_weights,
     read_checkpoint,
@@ -23,7 +22,7 @@ from fsmnet.checkpoint import (
     shipped_checkpoint,
     versions,
 )
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 from fsmnet.models import create_model
 from fsmnet.models.weights import export_released
 

@@ -23,7 +23,6 @@ from fsmnet.protocols import (
     network_inputs,
     network_target,
     prepare,
-    slice_array,
     to_8_bit,
     to_unit,
     zero_fill,
@@ -220,11 +219,6 @@ def test_names_of_protocols():
     assert [check_protocol(name) for name in ("brats", "float")] == ["brats", "float"]
     with pytest.raises(UserError, match="unknown protocol 'fastmri'; choose one of brats, float"):
         check_protocol("fastmri")
-
-
-def test_arrays_are_detached():
-    tensor = torch.ones(2, requires_grad=True)
-    assert slice_array(tensor).tolist() == [1, 1]
 
 
 # PSNR and SSIM of zero-filling, mean and population deviation over slices, to the printed digits.

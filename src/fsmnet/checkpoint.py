@@ -17,7 +17,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fsmnet._version import __version__
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import create_model, recipe_of
 
@@ -86,11 +86,6 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: object) 
     if problems:
         raise UserError(f"{source}: not weights of {recipe_of(model)['name']}: {listed(problems)}")
     model.load_state_dict(state)
-
-
-def listed(problems: list[str], most: int = 6) -> str:
-    """The first few of a list, and how many more there are."""
-    return "; ".join(problems[:most]) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
 
 
 def load_model(path: str | Path) -> nn.Module:

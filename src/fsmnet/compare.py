@@ -22,7 +22,7 @@ from fsmnet.errors import UserError
 from fsmnet.evaluate import evaluate
 from fsmnet.files import make_folder, write_text
 from fsmnet.statistics import confidence_interval, patient_means, wilcoxon_p
-from fsmnet.train import dump_config, plain_config, train
+from fsmnet.train import changed_options, dump_config, plain_config, train
 
 logger = logging.getLogger(__name__)
 
@@ -145,10 +145,8 @@ def _same_comparison(config: CompareConfig, out: Path) -> None:
     definition = out / "compare.yaml"
     free = {"out", "methods", "preset", "reference", "paper", "data", "device", "threads"}
     if definition.exists():
-        earlier, now = yaml.safe_load(definition.read_text(encoding="utf-8")), plain_config(config)
-        changed = [name for name in now if name not in free and now[name] != earlier.get(name)]
-        if changed:
-            differences = ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
+        earlier = yaml.safe_load(definition.read_text(encoding="utf-8"))
+        if differences := changed_options(earlier, plain_config(config), free):
             raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
     write_text(definition, dump_config(config))
 

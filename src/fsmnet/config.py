@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from fsmnet.errors import UserError
 from fsmnet.masks import BRATS_SEED, Mask, MaskKind, Seed, default_center_fraction, make_mask, seed_from_name
 
-Protocol = Literal["brats", "float"]
-Device = str
-T = TypeVar("T")
+ProtocolName = Literal["brats", "float"]
 
 
 def option(default: Any, help: str) -> Any:
@@ -89,7 +87,9 @@ class PairOptions:
     target: str = option("t2", "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'")
     auxiliary: str = option("t1", "fully sampled contrast, or a pattern")
     cases: list[str] | None = option(None, "only these cases")
-    protocol: Protocol = option("brats", "how to simulate and score: brats (8 bits, per slice) or float (per volume)")
+    protocol: ProtocolName = option(
+        "brats", "how to simulate and score: brats (8 bits, per slice) or float (per volume)"
+    )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
 
 
@@ -107,7 +107,7 @@ class SplitOptions:
 class RunOptions:
     """Where and how to compute."""
 
-    device: Device = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     threads: int | None = option(None, "CPU threads; default: all cores")
 
 

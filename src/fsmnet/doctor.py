@@ -17,6 +17,7 @@ import torch
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
 from fsmnet.config import DoctorConfig
+from fsmnet.data.volume import volume_stem
 from fsmnet.errors import UserError
 from fsmnet.kspace import fft2c, ifft2c
 from fsmnet.masks import brats_mask
@@ -126,7 +127,7 @@ def _data(folder: Path) -> str:
         raise UserError(f"{folder}: no such folder")
     names: Counter[str] = Counter()
     for path in folder.rglob("*.nii*"):
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+        stem = volume_stem(path)
         if stem.startswith(path.parent.name):
             names[stem[len(path.parent.name) + 1 :]] += 1
     if not names:

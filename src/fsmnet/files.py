@@ -70,14 +70,10 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: IO[bytes]) -> str:  # Python 3.10
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as file:  # hashlib.file_digest would need Python 3.11
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fsmnet.config import ProtocolName
 from fsmnet.errors import UserError
-from fsmnet.protocols import ProtocolName, finish, network_inputs
+from fsmnet.protocols import finish, network_inputs
 
 
 def choose_device(name: str, threads: int | None = None) -> torch.device:

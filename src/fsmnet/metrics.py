@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fsmnet.config import ProtocolName
 from fsmnet.errors import UserError
-from fsmnet.protocols import ProtocolName
 
 
 class Metrics(NamedTuple):

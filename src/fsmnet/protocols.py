@@ -8,18 +8,17 @@ Both scale a volume to [0, 1] by its maximum and leave out slices with less than
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fsmnet import kspace
+from fsmnet.config import ProtocolName
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.transforms import CLIP, Normalisation, center_fit
 
-ProtocolName = Literal["brats", "float"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
 BRATS_SIZE = 240
@@ -132,9 +131,3 @@ def check_protocol(name: str) -> ProtocolName:
         if name == known:
             return known
     raise UserError(f"unknown protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
-
-
-def slice_array(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    """Tensor to NumPy on the CPU."""
-    array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = image.detach().cpu().numpy()
-    return array

@@ -14,7 +14,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fsmnet.checkpoint import Header, load_weights, read_checkpoint, save_checkpoint, versions
-from fsmnet.config import MaskRecipe, TrainConfig, field_types
+from fsmnet.config import MaskRecipe, ProtocolName, TrainConfig, field_types
 from fsmnet.data.datasets import RunSampler, SlicePairs, prepared_slices
 from fsmnet.data.pairs import Pair, find_pairs
 from fsmnet.data.split import Split, load_split, make_split, save_split
@@ -44,7 +44,7 @@ from fsmnet.masks import save_mask
 from fsmnet.metrics import score
 from fsmnet.models import create_model, model_class, model_options, recipe_of
 from fsmnet.profile import human_bytes, predict_cost
-from fsmnet.protocols import ProtocolName, Slices, check_protocol, zero_fill
+from fsmnet.protocols import Slices, check_protocol, zero_fill
 
 logger = logging.getLogger(__name__)
 
@@ -468,10 +468,7 @@ class _Run:
             raise UserError(
                 f"{self.state_file}: damaged, or no state of a training; start again with another --out"
             ) from None
-        now = plain_config(self.config)
-        changed = [name for name in now if name not in _MAY_CHANGE and now[name] != earlier.get(name)]
-        if changed:
-            differences = ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
+        if differences := changed_options(earlier, plain_config(self.config), _MAY_CHANGE):
             raise UserError(
                 f"{self.out}: this is not the run that was stopped: {differences}; use its config.yaml or another --out"
             )
@@ -511,6 +508,12 @@ def learning_rate_factor(config: TrainConfig, step: int, share_done: float, epoc
 def plain_config(config: Any) -> dict[str, Any]:
     """A configuration as JSON and YAML can hold it."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+
+
+def changed_options(earlier: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str]) -> str:
+    """Options that differ between two plain configurations, in words; those in ``free`` may. Empty if none does."""
+    changed = [name for name in now if name not in free and now[name] != earlier.get(name)]
+    return ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
 
 
 def dump_config(config: Any) -> str:

@@ -16,11 +16,11 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from fsmnet._version import __version__
-from fsmnet.config import MaskRecipe
+from fsmnet.config import MaskRecipe, ProtocolName
 from fsmnet.data.pairs import Pair, load_pair
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
-from fsmnet.protocols import ProtocolName, Slices, network_inputs, network_target, prepare, to_unit, zero_fill
+from fsmnet.protocols import Slices, network_inputs, network_target, prepare, to_unit, zero_fill
 from fsmnet.transforms import shift_pair
 
 SHIFT = 16  # the paper's 240 -> 256

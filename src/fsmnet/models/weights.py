@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import MODELS, create_model, model_class, recipe_of
 
@@ -53,8 +53,7 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
     ]
     if problems:
         source = weights if isinstance(weights, str | Path) else "the state dict"
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise UserError(f"{source}: not weights of {model}: {shown}")
+        raise UserError(f"{source}: not weights of {model}: {listed(problems, most=8)}")
     network.load_state_dict({ours: state[theirs] for ours, theirs in names.items()}, strict=False)
     return network.eval()
 
