@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "train": ("fsmnet.train", options.TrainConfig, "train a network on pairs of contrasts"),
     "evaluate": ("fsmnet.evaluate", options.EvaluateConfig, "score models on the same slices with the same masks"),
     "compare": ("fsmnet.compare", options.CompareConfig, "train and score several methods under equal conditions"),
-    "reconstruct": ("fsmnet.reconstruction", options.ReconstructConfig, "reconstruct one scan"),
+    "reconstruct": ("fsmnet.reconstruction", options.ReconstructConfig, "reconstruct one scan, or a whole list"),
     "pair": (
         "fsmnet.data.table",
         options.PairConfig,
@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "models": ("fsmnet.profile", options.ModelsConfig, "list the models with their size and cost"),
     "doctor": ("fsmnet.doctor", options.DoctorConfig, "check this installation"),
 }
+
+POSITIONAL = {"pair": "--data"}  # what a word right behind a command means
 
 
 class Parser(ArgumentParser):
@@ -206,6 +208,13 @@ def _similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) 
     return f" (did you mean {show(close[0])}?)" if close else ""
 
 
+def _option_of(arguments: list[str]) -> list[str]:
+    """``fsmnet pair FOLDER`` is ``fsmnet pair --data FOLDER``."""
+    if len(arguments) > 1 and arguments[0] in POSITIONAL and not arguments[1].startswith("-"):
+        return [arguments[0], POSITIONAL[arguments[0]], *arguments[1:]]
+    return arguments
+
+
 def _config_first(arguments: list[str]) -> list[str]:
     """``--config FILE`` right behind the command, so that options win over the file wherever they stand."""
     for place, word in enumerate(arguments):
@@ -217,11 +226,11 @@ def _config_first(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 done, 2 the user can mend it, 130 interrupted."""
+    """Run a command; the exit code: 0 done, 2 the user can mend it, 3 some of a list failed, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fsmnet").setLevel(logging.INFO)
     parser = build_parser()
-    parsed = parser.parse_args(_config_first(sys.argv[1:] if arguments is None else list(arguments)))
+    parsed = parser.parse_args(_config_first(_option_of(sys.argv[1:] if arguments is None else list(arguments))))
     command = parsed.command
     module, config_class, _ = COMMANDS[command]
     values = {name: getattr(parsed[command], name) for name, *_ in options.field_types(config_class)}

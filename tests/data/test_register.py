@@ -15,7 +15,14 @@ from scipy.spatial.transform import Rotation
 
 from fsmnet.data.pairs import resample_to
 from fsmnet.data.phantom import make_subject
-from fsmnet.data.register import from_simpleitk, head, register_rigid, similarity, to_simpleitk
+from fsmnet.data.register import (
+    from_simpleitk,
+    head,
+    register_rigid,
+    similarity,
+    similarity_in_place,
+    to_simpleitk,
+)
 from fsmnet.data.volume import Volume, read_volume
 from fsmnet.errors import UserError
 
@@ -236,3 +243,39 @@ def test_what_cannot_be_registered_is_refused_in_words(pair, monkeypatch):
         with pytest.raises(UserError) as error:
             call()
         assert str(error.value) == "registration needs SimpleITK; install it with pip install 'fsmnet[register]'"
+
+
+def test_where_the_headers_place_them_is_judged(pair, caplog, monkeypatch):
+    target, auxiliary = pair
+    with caplog.at_level(logging.INFO):
+        found = similarity_in_place(auxiliary, target)
+        moved = resample_to(replace(auxiliary, affine=movement(target, 5, 8) @ auxiliary.affine), target)
+        low = similarity_in_place(moved, target)
+    assert (found, low) == (similarity(target, auxiliary), similarity(target, moved))
+    told, warned = caplog.records
+    names = "t1.nii.gz and t2.nii.gz"
+    assert (told.levelno, warned.levelno) == (logging.INFO, logging.WARNING)
+    assert told.getMessage() == f"{names}: mutual information {found:.2f} where their headers place them"
+    assert warned.getMessage() == (
+        f"{names}: little in common where their headers place them (mutual information {low:.2f}; expected at least "
+        "0.16); try --register rigid, and see that both are of one head"
+    )
+    monkeypatch.setattr("fsmnet.data.register.find_spec", lambda _: None)
+    assert similarity_in_place(auxiliary, target) is None
+
+
+def test_repairs_are_told_before_registration(pair, caplog, monkeypatch):
+    monkeypatch.setattr("fsmnet.data.register._improve", lambda _, start, *__: start)
+    target, auxiliary = pair
+    register_rigid(replace(auxiliary, n_nan=3), replace(target, n_negative=2))
+    assert caplog.messages[:2] == [
+        f"{name}: {what} voxels of {target.data.size} set to 0"
+        for name, what in (("t2.nii.gz", "2 negative"), ("t1.nii.gz", "3 NaN or infinite"))
+    ]
+
+
+def test_a_volume_without_a_place_is_not_registered(pair):
+    target, auxiliary = pair
+    for moving, still in ((replace(auxiliary, placed=False), target), (auxiliary, replace(target, placed=False))):
+        with pytest.raises(UserError, match=r"has no place in space, so nothing can be moved onto it"):
+            register_rigid(moving, still)

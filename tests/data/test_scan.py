@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import h5py
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -12,8 +14,12 @@ from dicom_study import Plan, write  # noqa: E402
 from fsmnet import reconstruct  # noqa: E402
 from fsmnet.data.dicom import list_series, read_series  # noqa: E402
 from fsmnet.data.pairs import grid_difference  # noqa: E402
-from fsmnet.data.scan import read_scan, turn  # noqa: E402
+from fsmnet.data.scan import check_output, read_scan, turn, warn_if_strange, write_scan  # noqa: E402
+from fsmnet.data.volume import read_volume  # noqa: E402
 from fsmnet.errors import UserError  # noqa: E402
+from fsmnet.files import sha256  # noqa: E402
+
+OBLIQUE = np.array([[-0.9, 0.1, 0.3, 40.0], [0.1, 1.1, -0.2, -31.0], [-0.15, 0.25, 2.9, 7.5], [0, 0, 0, 1]])
 
 SHAPE = (3, 40, 32)  # slices, rows, columns
 
@@ -65,3 +71,87 @@ def test_series_are_chosen_only_in_folders(tmp_path, write_nifti):
     path = write_nifti(tmp_path / "x.nii.gz", np.ones((8, 8, 2), np.float32))
     with pytest.raises(UserError, match="only a DICOM folder has series"):
         read_scan(path, "T2")
+
+
+def test_the_phase_encode_axis_of_a_file_can_be_said(tmp_path, write_nifti, smooth):
+    array = smooth(0, (8, 9, 3))
+    path = write_nifti(tmp_path / "x.nii.gz", array, OBLIQUE)
+    as_stored, turned = read_scan(path), read_scan(path, phase_encode="rows")
+    assert read_scan(path, phase_encode="columns").turned is False
+    assert np.array_equal(turned.volume.data, as_stored.volume.data.transpose(0, 2, 1))
+    i, j, k = 2, 5, 1  # the same voxel in the same place
+    assert turned.volume.data[k, j, i] == array[i, j, k]
+    np.testing.assert_allclose(turned.volume.affine @ [j, i, k, 1], OBLIQUE @ [i, j, k, 1], atol=1e-5)
+    # and back: what is written has the file's own axes and header
+    write_scan(turned.volume.data, turned, tmp_path / "y.nii.gz", "made")
+    result, source = nib.load(tmp_path / "y.nii.gz"), nib.load(path)
+    assert np.array_equal(np.asarray(result.dataobj), array)
+    assert np.array_equal(result.affine, source.affine)
+    assert result.header["sform_code"] == source.header["sform_code"]
+
+
+def test_the_phase_encode_axis_of_dicom_is_its_tags(study, tmp_path):
+    for which, axis, other in (("T2", "columns", "rows"), ("T1", "rows", "columns")):
+        assert read_scan(study, which, axis).turned == read_scan(study, which).turned
+        with pytest.raises(UserError, match=rf"was phase-encoded along {axis} \(InPlanePhase.*\), not {other}; leave"):
+            read_scan(study, which, other)
+
+    def untold(_, dataset):
+        del dataset.InPlanePhaseEncodingDirection
+
+    write(tmp_path / "untold", Plan(shape=SHAPE), untold)
+    assert [read_scan(tmp_path / "untold", None, axis).turned for axis in (None, "columns", "rows")] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("which", ["T2", "T1"])
+def test_dicom_as_nifti_has_the_axes_it_was_read_with(study, tmp_path, which):
+    scan = read_scan(study, which)
+    write_scan(scan.volume.data, scan, tmp_path / "x.nii.gz", "made")
+    image, source = nib.load(tmp_path / "x.nii.gz"), read_series(study, which)
+    assert np.array_equal(np.moveaxis(np.asarray(image.dataobj), 2, 0), source.data)
+    np.testing.assert_allclose(image.affine, source.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.h5"])
+def test_arrays_give_arrays_or_nifti(tmp_path, smooth, name):
+    source, array = tmp_path / name, smooth(0, (3, 8, 9))
+    if name == "x.h5":
+        with h5py.File(source, "w") as file:
+            file["reconstruction_rss"] = array
+    else:
+        np.save(source, array) if name == "x.npy" else np.savez(source, image=array, affine=OBLIQUE)
+    scan = read_scan(source, phase_encode="rows")
+    assert scan.sha256() == sha256(source)
+    for out in ("y.npy", "y.npz", "y.nii.gz"):
+        check_output(tmp_path / out, source)
+        write_scan(scan.volume.data, scan, tmp_path / out, "made")
+        again = read_volume(tmp_path / out)
+        assert np.array_equal(again.data, array)
+        if name == "x.npz" and out != "y.npy":
+            np.testing.assert_allclose(again.affine, OBLIQUE, atol=1e-5)
+    with pytest.raises(UserError, match=r"y\.h5: the result is written as NIfTI or NumPy; end the name in"):
+        check_output(tmp_path / "y.h5", source)
+    with pytest.raises(UserError, match=r"y\.npz: the result is written as NIfTI; end the name in \.nii\.gz"):
+        check_output(tmp_path / "y.npz", tmp_path / "x.nii.gz")
+
+
+def test_series_that_do_not_belong_together_are_told(study, tmp_path, caplog):
+    def other(_, dataset):
+        dataset.PatientID, dataset.FrameOfReferenceUID = "P-18", "1.2.3"
+
+    write(tmp_path / "other", Plan(number=5, description="T1 of another"), other)
+    target, strange = read_scan(study, "T2"), read_scan(tmp_path / "other")
+    names = f"{study}, series 3 'T2 tse' and {tmp_path / 'other'}, series 5 'T1 of another'"
+    patients = f"{names}: have different PatientIDs; are they of one patient?"
+    frames = (
+        f"{names}: have different frames of reference, so their positions cannot be compared; pass --register rigid"
+    )
+    warn_if_strange(target, strange, registered=False)
+    assert caplog.messages == [patients, frames]
+    warn_if_strange(target, strange, registered=True)
+    assert caplog.messages[2:] == [patients]
+    caplog.clear()
+    warn_if_strange(target, read_scan(study, "T1"), registered=False)
+    np.save(tmp_path / "x.npy", np.arange(24.0).reshape(2, 3, 4))
+    warn_if_strange(target, read_scan(tmp_path / "x.npy"), registered=False)
+    assert not caplog.messages

@@ -246,7 +246,10 @@ def test_what_cannot_be_looked_for_is_refused_in_words(make):
         ((root / "gone", "t2", "t1"), "gone: no such folder; give the folder that holds the cases"),
         ((root, "t2", "{case}_t1.nii"), "give target and auxiliary both as contrast names or both as patterns"),
         ((root, "t2", "T2"), "target and auxiliary are both t2; name two contrasts"),
-        ((root, "t2", "t1"), r"neither t2 nor t1 is there \(looked for BraTS or BIDS files of these\)"),
+        (
+            (root, "t2", "t1"),
+            r"neither t2 nor t1 is there \(looked for DICOM series and BraTS or BIDS files of these\)",
+        ),
         ((root, "{case}_a.nii", "{case}_b.nii"), r"neither .* is there \(looked for files that match these\)"),
         ((root, "/x/{case}_a.nii", "/x/{case}_b.nii"), f"starts with /; write it relative to the folder {root}"),
     ]:
@@ -343,5 +346,55 @@ def test_command_line(brats_folder, tmp_path, capsys):
     assert main(["pair", "--data", str(brats_folder), "--out", str(table)]) == 0
     assert f"{table}: 3 of 3 pairs can be used" in capsys.readouterr().out
     assert [pair.case for pair in read_table(table)] == ["case-1", "case-2", "case-3"]
-    assert main(["pair", "--data", str(brats_folder), "--out", str(table), "--auxiliary", "pd"]) == 3
+    command = ["pair", str(brats_folder), "--out", str(table), "--auxiliary", "pd"]
+    assert main(command) == 2
+    assert f"{table}: exists with other rows; pass --overwrite to replace it" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 3
     assert "rejected  case-1" in capsys.readouterr().out
+    assert main(command) == 3  # the same rows again
+
+
+def test_the_folder_may_stand_behind_the_command(brats_folder, tmp_path, monkeypatch, capsys):
+    from fsmnet.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["pair", str(brats_folder), "--auxiliary", "flair"]) == 0
+    assert read_table(Path("pairs.csv"))[0].auxiliary.name == "case-1_flair.nii.gz"
+    for command in (["pair"], ["pair", "--out", "pairs.csv", str(brats_folder)]):
+        with pytest.raises(SystemExit) as error:
+            main(command)
+        assert error.value.code == 2
+    with pytest.raises(SystemExit):
+        main(["models", "word"])
+    assert "'word' belongs to no option" in capsys.readouterr().err
+
+
+def test_series_go_out_and_come_back(tmp_path):
+    study = tmp_path / "study"
+    rows = [
+        Row("A", study, study, True, "", None, None, "3", "1.2.840.7"),
+        Row("B", tmp_path / "b.nii", tmp_path / "c.nii", True),
+        Row("C", study, None, False, "no t1", None, None, "3", None),
+    ]
+    write_table(rows, tmp_path / "pairs.csv")
+    assert (tmp_path / "pairs.csv").read_text().splitlines() == [
+        "case,target,auxiliary,target_series,auxiliary_series,status,reason",
+        "A,study,study,3,1.2.840.7,accepted,",
+        "B,b.nii,c.nii,,,accepted,",
+        "C,study,,3,,rejected,no t1",
+    ]
+    assert read_table(tmp_path / "pairs.csv") == [
+        Pair("A", study, study, "3", "1.2.840.7"),
+        Pair("B", tmp_path / "b.nii", tmp_path / "c.nii"),
+    ]
+
+
+def test_arrays_and_fastmri_files_by_pattern(tmp_path, smooth):
+    h5py = pytest.importorskip("h5py")
+    for case in "ab":
+        np.savez(tmp_path / f"{case}_T1.npz", image=smooth(0, (4, 6, 7)))
+        with h5py.File(tmp_path / f"{case}_T2.h5", "w") as file:
+            file["reconstruction_rss"] = smooth(1, (4, 6, 7 if case == "a" else 8))
+    good, other = propose_pairs(tmp_path, "{case}_T2.h5", "{case}_T1.npz")
+    assert (good.accepted, good.target_shape) == (True, (6, 7, 4))
+    assert other.reason.startswith("b_T2.h5 is 6 x 8 x 4, b_T1.npz is 6 x 7 x 4; ")

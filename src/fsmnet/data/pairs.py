@@ -22,11 +22,21 @@ AFFINE_TOLERANCE_MM = 1e-3
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of one exam: the contrast to be accelerated and the one that helps."""
+    """Files of one exam: the contrast to be accelerated and the one that helps.
+
+    Attributes:
+        case: name of the exam.
+        target: file of the contrast to be accelerated, or a DICOM folder.
+        auxiliary: likewise, of the fully sampled one.
+        target_series: which series of the DICOM folder, as :func:`fsmnet.data.dicom.choose_series` takes it; else None.
+        auxiliary_series: likewise.
+    """
 
     case: str
     target: Path
     auxiliary: Path
+    target_series: str | None = None
+    auxiliary_series: str | None = None
 
 
 def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | None = None) -> list[Pair]:
@@ -67,8 +77,8 @@ def load_pair(target: Path, auxiliary: Path, resample: bool = False) -> tuple[Vo
     """Read both volumes and make sure that they share one grid.
 
     Args:
-        target: NIfTI file of the contrast to be accelerated.
-        auxiliary: NIfTI file of the fully sampled one.
+        target: file of the contrast to be accelerated, see :func:`fsmnet.data.volume.read_volume`.
+        auxiliary: file of the fully sampled one.
         resample: bring the auxiliary onto the target's grid (linear interpolation) where they differ.
 
     Raises:
@@ -84,26 +94,40 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
     Raises:
         UserError: different grids without ``resample``.
     """
-    for volume in (target, auxiliary):
-        if repairs := volume.repairs():
-            logger.warning(repairs)
+    log_repairs(target, auxiliary)
     difference = grid_difference(target, auxiliary)
     if not difference:
+        if auxiliary.placed != target.placed:
+            lost, known = sorted((auxiliary, target), key=lambda volume: volume.placed)
+            logger.warning("%s: has no place in space; taken to lie on the grid of %s", lost.name, known.name)
         return auxiliary
     if not resample:
-        raise UserError(f"{difference}; pass --resample to bring the auxiliary onto the target's grid")
-    logger.info("%s: resampled onto the grid of %s", auxiliary.source, target.source)
+        remedy = "pass --resample to bring the auxiliary onto the target's grid"
+        raise UserError(f"{difference}; {remedy if target.placed and auxiliary.placed else 'give them on one grid'}")
+    logger.info("%s: resampled onto the grid of %s", auxiliary.name, target.name)
     return resample_to(auxiliary, target)
 
 
+def log_repairs(*volumes: Volume) -> None:
+    """Say what the volumes had to be repaired of on reading."""
+    for volume in volumes:
+        if repairs := volume.repairs():
+            logger.warning(repairs)
+
+
 def grid_difference(a: Volume, b: Volume) -> str:
-    """How two grids differ, in words with numbers; empty if they are the same."""
+    """How two grids differ, in words with numbers; empty if they are the same.
+
+    Where one has no place in space, only the sizes can be compared.
+    """
     if a.shape != b.shape:
-        return f"{a.source} is {_size(a)}, {b.source} is {_size(b)}"
+        return f"{a.name} is {_size(a)}, {b.name} is {_size(b)}"
+    if not (a.placed and b.placed):
+        return ""
     corners = np.array([[i, j, k, 1] for i in (0, a.shape[0]) for j in (0, a.shape[1]) for k in (0, a.shape[2])]).T
     apart = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max()
     if apart > AFFINE_TOLERANCE_MM:
-        return f"{a.source} and {b.source} have the same size but lie up to {apart:.3g} mm apart"
+        return f"{a.name} and {b.name} have the same size but lie up to {apart:.3g} mm apart"
     return ""
 
 
@@ -111,17 +135,32 @@ def resample_to(volume: Volume, reference: Volume) -> Volume:
     """A volume on another one's grid by linear interpolation; 0 outside its own field of view.
 
     Raises:
-        UserError: the two fields of view do not overlap.
+        UserError: one has no place in space, or the two fields of view do not overlap.
     """
     import nibabel as nib
     from nibabel.processing import resample_from_to
 
+    require_place(volume, reference)
     image = nib.Nifti1Image(np.moveaxis(volume.data, 0, 2), volume.affine)
     moved = resample_from_to(image, (reference.shape, reference.affine), order=1, cval=0.0)
     data = np.ascontiguousarray(np.moveaxis(moved.get_fdata(dtype=np.float32), 2, 0))
     if data.max() <= 0:
-        raise UserError(f"{volume.source} and {reference.source} do not overlap in space; are they of one exam?")
+        raise UserError(f"{volume.name} and {reference.name} do not overlap in space; are they of one exam?")
     return replace(volume, data=data, affine=reference.affine, header=reference.header)
+
+
+def require_place(*volumes: Volume) -> None:
+    """Refuse volumes of which nobody knows where they lie.
+
+    Raises:
+        UserError: one has no place in space.
+    """
+    for volume in volumes:
+        if not volume.placed:
+            raise UserError(
+                f"{volume.name}: has no place in space, so nothing can be moved onto it, nor it onto anything; "
+                "give NIfTI, DICOM, or .npz with an entry affine"
+            )
 
 
 def _size(volume: Volume) -> str:

@@ -1,20 +1,31 @@
-"""Any scan a user has: a NIfTI file or a DICOM folder in, a result back in the same form and place."""
+"""Any scan a user has: a NIfTI, NumPy or HDF5 file or a DICOM folder in, a result back in the same place.
+
+Results are float32 in NIfTI and NumPy files whatever the type of the source, since they are no longer its values; in
+DICOM they are ``uint16`` with a slope. Nothing is reoriented: axes, affine and header geometry are the source's.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fsmnet.data.volume import Array, Volume, check_output_name, read_volume, write_volume
+from fsmnet.data.volume import ARRAYS, HDF5, NIFTI, Array, Volume, check_output_name, read_volume, write_volume
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 
 if TYPE_CHECKING:
     from fsmnet.data.dicom import Series
+
+
+logger = logging.getLogger(__name__)
+
+PhaseEncode = Literal["rows", "columns"]
+_DICOM_PHASE = {"ROW": "rows", "COL": "columns"}
 
 
 @dataclass(frozen=True)
@@ -23,42 +34,59 @@ class Scan:
 
     Attributes:
         volume: its last axis W is the phase-encode direction.
-        series: the DICOM series; None for NIfTI.
+        series: the DICOM series; None for a file.
         turned: whether the in-plane axes were swapped to bring the phase-encode direction last.
+        header: NIfTI header of a file that was turned.
     """
 
     volume: Volume
     series: Series | None = None
     turned: bool = False
+    header: Any = None
 
     def sha256(self) -> str:
-        """Hash of the file; for a series, of its files in order."""
-        if self.series is None:
-            return sha256(self.volume.source)
-        return hashlib.sha256("".join(map(sha256, self.series.files)).encode()).hexdigest()
+        """See :func:`source_sha256`."""
+        return source_sha256(self.volume.source, self.series)
 
 
-def read_scan(path: Path, which: str | None = None) -> Scan:
-    """Read a NIfTI file, or a series of a DICOM folder.
+def source_sha256(path: Path, series: Series | None) -> str:
+    """Hash of the file; for a series, of its files in order."""
+    if series is None:
+        return sha256(path)
+    return hashlib.sha256("".join(map(sha256, series.files)).encode()).hexdigest()
 
-    A NIfTI file does not say reliably which axis was phase-encoded; its second one is taken. A DICOM series says it,
-    and is turned where it was the other.
+
+def read_scan(path: Path, which: str | None = None, phase_encode: PhaseEncode | None = None) -> Scan:
+    """Read a file, or a series of a DICOM folder.
+
+    A file does not say reliably which axis was phase-encoded; its second in-plane one is taken (``columns``) unless the
+    user knows better. A DICOM series says it, and is turned where it was the other; where it does not say it, a file's
+    rule holds.
 
     Args:
-        path: ``.nii``, ``.nii.gz``, or a folder.
+        path: ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``, fastMRI's ``.h5``, or a folder.
         which: for a folder: number, UID or a part of the description of the series.
+        phase_encode: the phase-encode axis: ``rows``, the first in-plane axis of the file, or ``columns``, the second.
 
     Raises:
-        UserError: what cannot be read, in words.
+        UserError: what cannot be read, or a phase-encode axis that contradicts the DICOM tags, in words.
     """
     if not path.is_dir():
         if which is not None:
             raise UserError(f"{path}: only a DICOM folder has series to choose from; leave {which!r} out")
-        return Scan(read_volume(path))
+        volume = read_volume(path)
+        turned = phase_encode == "rows"
+        return Scan(turn(volume) if turned else volume, None, turned, volume.header if turned else None)
     from fsmnet.data.dicom import choose_series, list_series, read_series
 
     series = choose_series(list_series(path), which)
-    volume, turned = read_series(series), series.phase_encoding == "ROW"
+    tag = _DICOM_PHASE.get(series.phase_encoding)
+    if tag and phase_encode and tag != phase_encode:
+        raise UserError(
+            f"{path}: {series} was phase-encoded along {tag} (InPlanePhaseEncodingDirection is "
+            f"{series.phase_encoding}), not {phase_encode}; leave --phase-encode out"
+        )
+    volume, turned = read_series(series), (tag or phase_encode) == "rows"
     return Scan(turn(volume) if turned else volume, series, turned)
 
 
@@ -68,28 +96,58 @@ def turn(volume: Volume) -> Volume:
     return replace(volume, data=data, affine=volume.affine[:, [1, 0, 2, 3]], header=None)
 
 
+def warn_if_strange(target: Scan, auxiliary: Scan, registered: bool) -> None:
+    """Warn of two DICOM series whose headers say that they do not belong together.
+
+    Args:
+        target: one of them, or a file, of which nothing is known.
+        auxiliary: likewise.
+        registered: whether the auxiliary will be moved by its content, not by its header.
+    """
+    if target.series is None or auxiliary.series is None:
+        return
+    names = f"{target.volume.name} and {auxiliary.volume.name}"
+    patients = {target.series.patient, auxiliary.series.patient} - {""}
+    if len(patients) > 1:
+        logger.warning("%s: have different PatientIDs; are they of one patient?", names)
+    if target.series.frame_uid != auxiliary.series.frame_uid and not registered:
+        logger.warning(
+            "%s: have different frames of reference, so their positions cannot be compared; pass --register rigid",
+            names,
+        )
+
+
 def check_output(out: Path, like: Path) -> None:
     """Refuse a name that does not fit the form of the result, before any work is done."""
-    if not like.is_dir() or out.name.endswith((".nii", ".nii.gz")):
+    if like.is_dir() and not out.name.endswith(NIFTI):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out}: is there already and not an empty folder; choose another --out")
+    elif not like.name.endswith((*ARRAYS, *HDF5)):
         check_output_name(out)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already and not an empty folder; choose another --out")
+    elif not out.name.endswith((*NIFTI, *ARRAYS)):
+        raise UserError(f"{out}: the result is written as NIfTI or NumPy; end the name in .nii.gz, .npz or .npy")
 
 
 def write_scan(data: Array, like: Scan, out: Path, description: str, checkpoint: str = "") -> None:
-    """Write ``(S, H, W)`` as NIfTI, or, for a scan from DICOM and a name without ``.nii``, as a DICOM series.
+    """Write ``(S, H, W)`` in the axes and place that the source had, in the form that the name of the result tells.
 
     Args:
         data: the slices, of the size of ``like``.
         like: the scan whose place in space the result takes.
-        out: ``.nii``, ``.nii.gz`` or a new folder.
-        description: how it was made.
+        out: ``.nii``, ``.nii.gz``; ``.npy`` or ``.npz``; or, for a scan from DICOM, a new folder.
+        description: how it was made; ``.npy`` cannot hold it.
         checkpoint: name of the weights, for DICOM's description of the derivation.
     """
-    if like.series is None or out.name.endswith((".nii", ".nii.gz")):
-        write_volume(data, like.volume, out, description)
-        return
-    from fsmnet.data.dicom import write_series
+    volume = replace(like.volume, data=data)
+    if like.turned:
+        volume = replace(turn(volume), header=like.header)
+    if out.name.endswith(NIFTI):
+        write_volume(volume.data, volume, out, description)
+    elif like.series is None:
+        from fsmnet.data.array_volume import write_array
 
-    as_stored = data.transpose(0, 2, 1) if like.turned else data
-    write_series(np.ascontiguousarray(as_stored), like.series, out, description=description, checkpoint=checkpoint)
+        write_array(volume.data, volume, out, description)
+    else:
+        from fsmnet.data.dicom import write_series
+
+        write_series(volume.data, like.series, out, description=description, checkpoint=checkpoint)

@@ -2,7 +2,8 @@
 
 A table is a CSV file with the columns ``case,target,auxiliary,status,reason``; ``status`` is ``accepted`` or
 ``rejected``, and whoever disagrees edits it by hand. Paths below the table's folder are relative to it, so that the
-folder can be moved.
+folder can be moved. Where the files are DICOM folders, the columns ``target_series`` and ``auxiliary_series`` name the
+series: its number, its UID or a part of its description, as ``fsmnet reconstruct --target-series`` takes it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ import numpy as np
 
 from fsmnet.config import PairConfig
 from fsmnet.data.pairs import Pair, candidates, grid_difference
-from fsmnet.data.volume import Volume, first_line, volume_stem
+from fsmnet.data.volume import ARRAYS, HDF5, Volume, first_line, read_volume, volume_stem
 from fsmnet.errors import UserError
 from fsmnet.files import reason, write_text
 
 COLUMNS = ("case", "target", "auxiliary", "status", "reason")
+SERIES_COLUMNS = ("target_series", "auxiliary_series")
 ACCEPTED, REJECTED = "accepted", "rejected"
 
 # Contrast -> BIDS suffix; t1ce is the one with a contrast agent (entity ``ce-``). Other names are taken as suffix.
 BIDS_SUFFIXES = {"t1": "T1w", "t1ce": "T1w", "t2": "T2w", "flair": "FLAIR", "pd": "PDw"}
+
+REMEDY = "bring the auxiliary onto the target's grid with --resample or --register rigid"
 
 Shape = tuple[int, int, int]
 
@@ -39,12 +43,14 @@ class Row:
 
     Attributes:
         case: its name.
-        target: file of the contrast to be accelerated; None if there is none, or no single one.
+        target: file of the contrast to be accelerated, or DICOM folder; None if there is none, or no single one.
         auxiliary: file of the fully sampled one, likewise.
         accepted: whether the two can be used.
         reason: why not, or what has to be done first; empty if there is nothing to say.
         target_shape: voxels along the file's axes (i, j, k); None if unknown.
         auxiliary_shape: likewise.
+        target_series: which series of the DICOM folder; None for a file.
+        auxiliary_series: likewise.
     """
 
     case: str
@@ -54,17 +60,21 @@ class Row:
     reason: str = ""
     target_shape: Shape | None = None
     auxiliary_shape: Shape | None = None
+    target_series: str | None = None
+    auxiliary_series: str | None = None
 
 
 def propose_pairs(root: Path, target: str, auxiliary: str, same_grid: bool = True) -> list[Row]:
-    """Candidate pairs below a folder with a verdict on each, sorted by case. Only headers are read, no voxels.
+    """Candidate pairs below a folder with a verdict on each, sorted by case. Of NIfTI and DICOM only headers are read.
 
     Looked for are BraTS cases (as in :func:`fsmnet.data.pairs.find_pairs`) and BIDS files
-    ``sub-*/[ses-*/]anat/*_T2w.nii.gz``, where subject and session make the case; or the patterns.
+    ``sub-*/[ses-*/]anat/*_T2w.nii.gz``, where subject and session make the case; or the patterns; or, where there is no
+    such file, DICOM studies (see :func:`fsmnet.data.dicom.pairs.propose_series`).
 
     Args:
         root: folder to look through.
-        target: a contrast name (``t1``, ``t1ce``, ``t2``, ``flair``, a BIDS suffix), or a pattern with ``{case}``.
+        target: a contrast name (``t1``, ``t1ce``, ``t2``, ``flair``, a BIDS suffix), a pattern with ``{case}``, or for
+            DICOM a part of the series' description.
         auxiliary: likewise, for the fully sampled contrast.
         same_grid: reject pairs on different grids; False accepts them and says so, for who resamples or registers.
 
@@ -79,7 +89,11 @@ def propose_pairs(root: Path, target: str, auxiliary: str, same_grid: bool = Tru
         raise UserError(f"target and auxiliary are both {target}; name two contrasts")
     found = [_candidates(root, name) for name in (target, auxiliary)]
     if not any(found):
-        wanted = "files that match" if "{case}" in target else "BraTS or BIDS files of"
+        if "{case}" not in target and _holds_dicom(root):
+            from fsmnet.data.dicom.pairs import propose_series
+
+            return propose_series(root, target, auxiliary, same_grid)
+        wanted = "files that match" if "{case}" in target else "DICOM series and BraTS or BIDS files of"
         raise UserError(f"{root}: neither {target} nor {auxiliary} is there (looked for {wanted} these)")
     cases = sorted(found[0].keys() | found[1].keys())
     return [_row(root, case, (target, auxiliary), found, same_grid) for case in cases]
@@ -91,19 +105,26 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
+    write_text(path, _text(rows, path.parent))
+
+
+def _text(rows: Sequence[Row], folder: Path) -> str:
+    """The table as CSV; the columns of series are there if a row has any."""
+    with_series = any(row.target_series or row.auxiliary_series for row in rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS[:3], *(SERIES_COLUMNS if with_series else ()), *COLUMNS[3:]])
     for row in rows:
-        files = [_portable(file, path.parent) for file in (row.target, row.auxiliary)]
-        writer.writerow([row.case, *files, ACCEPTED if row.accepted else REJECTED, row.reason])
-    write_text(path, text.getvalue())
+        files = [_portable(file, folder) for file in (row.target, row.auxiliary)]
+        series = [row.target_series or "", row.auxiliary_series or ""] if with_series else []
+        writer.writerow([row.case, *files, *series, ACCEPTED if row.accepted else REJECTED, row.reason])
+    return text.getvalue()
 
 
 def read_table(path: Path) -> list[Pair]:
     """The accepted pairs of a table, in its order. Whether the files are there is left to who reads them.
 
-    The columns ``status`` (empty: accepted) and ``reason`` may be missing, others are ignored.
+    The columns ``status`` (empty: accepted), ``reason`` and those of series may be missing, others are ignored.
 
     Raises:
         UserError: no such file, not a table, or a row that cannot be used.
@@ -144,7 +165,8 @@ def _pair(row: dict[str, str | None], where: str, folder: Path) -> Pair | None:
     for name, value in zip(COLUMNS[:3], (case, target, auxiliary), strict=True):
         if not value:
             raise UserError(f"{where}: accepted, but its {name} is empty; fill it in or write {REJECTED}")
-    return Pair(case, folder / target, folder / auxiliary)
+    series = [(row.get(name) or "").strip() or None for name in SERIES_COLUMNS]
+    return Pair(case, folder / target, folder / auxiliary, series[0], series[1])
 
 
 def _portable(file: Path | None, folder: Path) -> str:
@@ -177,7 +199,7 @@ def _row(root: Path, case: str, names: tuple[str, str], found: Sequence[dict[str
             accepted, note = False, f"target and auxiliary are one file, {target.source}"
         elif difference := grid_difference(target, auxiliary):
             accepted = not same_grid
-            note = f"{difference}; bring the auxiliary onto the target's grid with --resample or --register rigid"
+            note = f"{difference}; {REMEDY}"
     shapes = [None if volume is None else volume.shape for volume in volumes]
     return Row(case, files[0], files[1], accepted, note, shapes[0], shapes[1])
 
@@ -203,6 +225,8 @@ def _header(path: Path, root: Path) -> Volume:
     name = _inside(path, root)
     if part := _misplaced(path.relative_to(root)):
         raise UserError(f"{name}: lies in the folder of {part}, which its name does not say; move or rename it")
+    if path.name.endswith((*ARRAYS, *HDF5)):
+        return replace(read_volume(path), source=Path(name))
     try:
         image: Any = nib.load(path)
         shape = tuple(map(int, image.shape))
@@ -242,6 +266,16 @@ def _inside(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
+def _holds_dicom(root: Path) -> bool:
+    """Whether a file below a folder has DICOM's mark, four letters behind 128 bytes; looked for in visible ones."""
+    for path in root.rglob("*"):
+        if not any(part.startswith(".") for part in path.relative_to(root).parts) and path.is_file():
+            with path.open("rb") as file:
+                if file.read(132)[128:] == b"DICM":
+                    return True
+    return False
+
+
 def _candidates(root: Path, name: str) -> dict[str, list[Path]]:
     """Files of a contrast, or of a pattern, by case; more than one where it is not clear which is meant."""
     found: dict[str, list[Path]] = {}
@@ -263,9 +297,22 @@ def _bids_files(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
                 yield case, path
 
 
+def _differs(path: Path, text: str) -> bool:
+    """Whether a file holds something else: perhaps a table that was edited by hand."""
+    return path.is_dir() or path.read_bytes() != text.encode("utf-8")
+
+
 def command(config: PairConfig) -> int:
     """``fsmnet pair``; exit code 3 if no pair can be used."""
+    if config.layout == "fastmri":
+        from fsmnet.data import match
+
+        return match.command(config)
     rows = propose_pairs(config.data, config.target, config.auxiliary, same_grid=not config.resample)
+    if config.out.exists() and not config.overwrite and _differs(config.out, _text(rows, config.out.parent)):
+        raise UserError(
+            f"{config.out}: exists with other rows; pass --overwrite to replace it, or choose another --out"
+        )
     write_table(rows, config.out)
     for row in rows:
         print(f"{ACCEPTED if row.accepted else REJECTED}  {row.case}" + (f": {row.reason}" if row.reason else ""))

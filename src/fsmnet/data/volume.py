@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,13 @@ import numpy.typing as npt
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_path
 
+logger = logging.getLogger(__name__)
+
 Array = npt.NDArray[np.float32]
+
+NIFTI = (".nii", ".nii.gz")
+ARRAYS = (".npy", ".npz")
+HDF5 = (".h5", ".hdf5", ".mrd")
 
 
 @dataclass
@@ -28,6 +35,8 @@ class Volume:
         n_nan: voxels that were NaN or infinite and became 0.
         n_negative: voxels that were negative and became 0; magnitude images have none, interpolation makes some.
         header: NIfTI header of the source, kept for its geometry.
+        placed: whether the affine places the volume in the patient; NumPy and HDF5 files tell the voxel size at most.
+        series: the series of a DICOM folder, in words; messages name it.
     """
 
     data: Array
@@ -36,6 +45,13 @@ class Volume:
     n_nan: int = 0
     n_negative: int = 0
     header: Any = field(default=None, repr=False)
+    placed: bool = True
+    series: str = ""
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its file, or its folder and series."""
+        return f"{self.source}, {self.series}" if self.series else str(self.source)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,21 +71,36 @@ class Volume:
             for count, what in ((self.n_nan, "NaN or infinite"), (self.n_negative, "negative"))
             if count
         ]
-        return f"{self.source}: {' and '.join(parts)} voxels of {self.data.size} set to 0" if parts else ""
+        return f"{self.name}: {' and '.join(parts)} voxels of {self.data.size} set to 0" if parts else ""
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a 3-D NIfTI file (``.nii`` or ``.nii.gz``); NaN, infinite and negative voxels become 0 and are counted.
+    """Read a 3-D file; NaN, infinite and negative voxels become 0 and are counted.
+
+    NIfTI (``.nii``, ``.nii.gz``; slope and intercept are applied), NumPy (``.npy``, ``.npz``, see
+    :mod:`fsmnet.data.array_volume`) or fastMRI's HDF5 (``.h5``, see :mod:`fsmnet.data.hdf5_volume`), by the name.
 
     Raises:
-        UserError: missing, not NIfTI, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
+        UserError: missing, of another kind, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
     """
-    import nibabel as nib
-
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give one .nii or .nii.gz file")
+    if path.name.endswith(ARRAYS):
+        from fsmnet.data.array_volume import read_array
+
+        return read_array(path)
+    if path.name.endswith(HDF5):
+        from fsmnet.data.hdf5_volume import read_hdf5
+
+        return read_hdf5(path)
+    return _read_nifti(path)
+
+
+def _read_nifti(path: Path) -> Volume:
+    import nibabel as nib
+
     try:
         image: Any = nib.load(path)  # its declared type lacks what every image has
     except nib.filebasedimages.ImageFileError:
@@ -129,6 +160,8 @@ def write_volume(data: Array, like: Volume, path: Path, description: str = "") -
     import nibabel as nib
 
     check_output_name(path)
+    if not like.placed:
+        logger.warning("%s: has no place in space, so %s lies at the origin", like.name, path)
     array = np.moveaxis(np.asarray(data, dtype=np.float32), 0, 2)
     header = None if like.header is None else like.header.copy()
     image = nib.Nifti1Image(array, like.affine, header)
@@ -142,13 +175,14 @@ def write_volume(data: Array, like: Volume, path: Path, description: str = "") -
 
 def check_output_name(path: Path) -> None:
     """Refuse a name that is not NIfTI before any work is done."""
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(NIFTI):
         raise UserError(f"{path}: the result is written as NIfTI; end the name in .nii.gz")
 
 
 def volume_stem(path: Path) -> str:
-    """File name without ``.nii`` or ``.nii.gz``."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    """File name without ``.nii``, ``.nii.gz``, ``.npy`` or ``.npz``."""
+    ending = next((ending for ending in (*NIFTI[::-1], *ARRAYS) if path.name.endswith(ending)), "")
+    return path.name.removesuffix(ending)
 
 
 def _check_gzip(path: Path) -> None:

@@ -1,6 +1,8 @@
-"""Where an image lies, by its header: normal, depth, angle between two; and tolerances."""
+"""Where an image lies, by its header: normal, depth, angle between two, affine of a stack; and tolerances."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,3 +35,20 @@ def angle(a: Header, b: Header) -> float:
     u, v = known(a.orientation).reshape(2, 3), known(b.orientation).reshape(2, 3)
     chord = np.linalg.norm(u - v, axis=1).max()
     return float(2 * np.arcsin(min(1.0, chord / 2)))
+
+
+def affine(headers: Sequence[Header]) -> Vector:
+    """Indices (column, row, slice) of a checked stack to millimetres, RAS+, ``(4, 4)``; no pixel is read.
+
+    The step between slices is the mean one, as :func:`fsmnet.data.dicom.checks.checked` found all to be equal.
+    """
+    first, last = headers[0], headers[-1]
+    row, column = np.split(known(first.orientation), 2)
+    rows_apart, columns_apart = known(first.spacing)
+    if len(headers) > 1:
+        step = (known(last.position) - known(first.position)) / (len(headers) - 1)
+    else:
+        step = normal(first) * (first.thickness or 1.0)
+    matrix = np.eye(4)
+    matrix[:3] = np.column_stack([row * columns_apart, column * rows_apart, step, known(first.position)])
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix

@@ -33,6 +33,7 @@ _HEADER_TAGS = [
     *("SeriesNumber", "SeriesDescription", "Modality", "InstanceNumber", "InPlanePhaseEncodingDirection"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("SliceThickness", "SpacingBetweenSlices", "SpecificCharacterSet", *GEOMETRY, *REPEATS),
+    *("RepetitionTime", "ContrastBolusAgent"),
 ]
 
 
@@ -62,6 +63,10 @@ class Header:
     position: Vector | None
     orientation: Vector | None
     spacing: Vector | None
+    echo_time: float | None
+    repetition_time: float | None
+    inversion_time: float | None
+    agent: str
     repeats: dict[str, str]
 
 
@@ -92,9 +97,9 @@ def parse_header(dataset: Any, path: Path) -> Header | None:
         raise UserError(
             f"{path}: a DICOM image without SeriesInstanceUID, perhaps cut short; copy it again, or take it out"
         )
-    thickness = _numbers(dataset, "SpacingBetweenSlices", 1)
-    if thickness is None or thickness[0] <= 0:
-        thickness = _numbers(dataset, "SliceThickness", 1)
+    thickness = _number(dataset, "SpacingBetweenSlices")
+    if thickness is None or thickness <= 0:
+        thickness = _number(dataset, "SliceThickness")
     return Header(
         path=path,
         series_uid=series_uid,
@@ -114,10 +119,14 @@ def parse_header(dataset: Any, path: Path) -> Header | None:
         frames=_integer(dataset, "NumberOfFrames") or 1,
         instance=_integer(dataset, "InstanceNumber"),
         phase_encoding=_text(dataset, "InPlanePhaseEncodingDirection"),
-        thickness=None if thickness is None else float(thickness[0]),
+        thickness=thickness,
         position=_numbers(dataset, "ImagePositionPatient", 3),
         orientation=_numbers(dataset, "ImageOrientationPatient", 6),
         spacing=_numbers(dataset, "PixelSpacing", 2),
+        echo_time=_number(dataset, "EchoTime"),
+        repetition_time=_number(dataset, "RepetitionTime"),
+        inversion_time=_number(dataset, "InversionTime"),
+        agent=_text(dataset, "ContrastBolusAgent"),
         repeats={keyword: _text(dataset, keyword) for keyword in REPEATS},
     )
 
@@ -132,8 +141,13 @@ def _text(dataset: Any, keyword: str) -> str:
 
 
 def _integer(dataset: Any, keyword: str) -> int | None:
+    number = _number(dataset, keyword)
+    return None if number is None else int(number)
+
+
+def _number(dataset: Any, keyword: str) -> float | None:
     numbers = _numbers(dataset, keyword, 1)
-    return None if numbers is None else int(numbers[0])
+    return None if numbers is None else float(numbers[0])
 
 
 def _numbers(dataset: Any, keyword: str, count: int) -> Vector | None:

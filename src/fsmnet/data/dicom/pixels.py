@@ -39,7 +39,7 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
     array, affine = _read_pixels(series, headers)
     array, n_nan, n_negative = repaired(array, f"{series.folder}: {series}")
     data = np.ascontiguousarray(array.transpose(0, 2, 1), dtype=np.float32)
-    return Volume(data, affine, series.folder, n_nan, n_negative)
+    return Volume(data, affine, series.folder, n_nan, n_negative, series=series.label)
 
 
 def _read_pixels(series: Series, headers: list[Header]) -> tuple[Array, Vector]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fsmnet.data.dicom.contrast import guess_contrast
 from fsmnet.data.dicom.geometry import known
 from fsmnet.data.dicom.headers import Header, parse_header, read_elements
 from fsmnet.data.dicom.packages import require
@@ -34,6 +35,7 @@ class Series:
         rows: Rows of its images (W of the volume).
         columns: Columns of its images (H of the volume).
         phase_encoding: InPlanePhaseEncodingDirection: ``COL`` (W of the volume), ``ROW`` (H) or empty if not said.
+        contrast: ``t1``, ``t1ce``, ``t2``, ``flair`` or ``pd``, as far as description and times tell; else empty.
         files: in order of position along the slice normal, or of InstanceNumber where there are no positions.
         folder: the folder that was searched.
     """
@@ -48,6 +50,7 @@ class Series:
     rows: int
     columns: int
     phase_encoding: str
+    contrast: str
     files: tuple[Path, ...]
     folder: Path
 
@@ -56,10 +59,14 @@ class Series:
         """Number of files."""
         return len(self.files)
 
+    @property
+    def label(self) -> str:
+        """Number and description, in words."""
+        return f"series {'without number' if self.number is None else self.number} '{self.description}'"
+
     def __str__(self) -> str:
-        number = "without number" if self.number is None else str(self.number)
         return (
-            f"series {number} '{self.description}' ({self.modality}, {plural(self.n_files, 'file')}, "
+            f"{self.label} ({self.modality}, {plural(self.n_files, 'file')}, "
             f"{self.columns} x {self.rows}, UID {self.series_uid})"
         )
 
@@ -155,6 +162,9 @@ def _series(headers: list[Header], folder: Path) -> Series:
         rows=max(header.rows for header in headers),
         columns=max(header.columns for header in headers),
         phase_encoding=first.phase_encoding,
+        contrast=guess_contrast(
+            first.description, first.echo_time, first.repetition_time, first.inversion_time, first.agent
+        ),
         files=tuple(header.path for header in headers),
         folder=folder,
     )

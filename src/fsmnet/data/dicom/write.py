@@ -19,7 +19,7 @@ from fsmnet.data.dicom.packages import malformed, quiet_pydicom
 from fsmnet.data.dicom.series import Series, choose_series, list_series
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
-from fsmnet.files import make_folder, reason
+from fsmnet.files import PART, make_folder, reason
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def write_series(
     numbers = {header.instance for header in headers}
     renumber = len(numbers) < len(headers) or None in numbers
     make_folder(folder.parent)
-    part = folder.parent / f".part-{uuid.uuid4().hex}"
+    part = folder.parent / f"{PART}{uuid.uuid4().hex[:8]}-{folder.name}"
     lost: set[str] = set()
     try:
         part.mkdir()

@@ -1,0 +1,101 @@
+"""NumPy files as volumes: ``.npy`` holds the slices, ``.npz`` the slices and, if wished, their place in space.
+
+The array is ``(S, H, W)``: slice, row, column, the last axis phase-encoded. An ``.npz`` file names it ``image``, or
+holds nothing else. Its entry ``affine``, ``(4, 4)``, takes indices (i, j, k) of row, column and slice to millimetres
+(RAS+), as nibabel gives it for a NIfTI file whose array was turned by ``numpy.moveaxis(array, 2, 0)``. Without one, the
+volume has no place in space: voxels of 1 mm at the origin.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsmnet.data.volume import Array, Volume, first_line, repaired
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_path
+
+IMAGE, AFFINE, DESCRIPTION = "image", "affine", "description"
+
+
+def read_array(path: Path) -> Volume:
+    """Read ``.npy`` or ``.npz``; NaN, infinite and negative voxels become 0 and are counted.
+
+    Raises:
+        UserError: not such a file, damaged, pickled objects, complex values, another shape, an affine that is none, or
+            nothing to reconstruct.
+    """
+    try:
+        entries = _entries(path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        words = first_line(error)
+        raise UserError(f"{path}: damaged or not a NumPy file of numbers ({words}); save it again") from None
+    return volume_of(_image(entries, path), path, entries.get(AFFINE))
+
+
+def volume_of(array: Any, path: Path, affine: Any = None) -> Volume:
+    """A volume of an array ``(S, H, W)`` as a file holds it; its place is known if ``affine`` is given.
+
+    Raises:
+        UserError: see :func:`read_array`.
+    """
+    if array.dtype.kind == "c":
+        raise UserError(
+            f"{path}: holds {array.dtype} values; give a magnitude image, or k-space with --kspace instead of --target"
+        )
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: holds {array.dtype} values; give a real magnitude image")
+    if array.ndim != 3 or min(array.shape) < 1:
+        raise UserError(f"{path}: has {array.ndim} axes {array.shape}; give one volume (slices, rows, columns)")
+    if affine is not None:
+        if affine.shape != (4, 4) or affine.dtype.kind not in "iuf" or not np.isfinite(affine).all():
+            raise UserError(f"{path}: its affine is no (4, 4) matrix of finite numbers; correct it, or leave it out")
+        if not abs(np.linalg.det(affine[:3, :3])) > 1e-9 or not np.array_equal(affine[3], [0, 0, 0, 1]):
+            raise UserError(
+                f"{path}: its affine gives a voxel without volume, or its last row is not 0 0 0 1; "
+                "correct it, or leave it out"
+            )
+    data, n_nan, n_negative = repaired(np.ascontiguousarray(array, dtype=np.float32), path)
+    place = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
+    return Volume(data, place, path, n_nan, n_negative, placed=affine is not None)
+
+
+def write_array(data: Array, like: Volume, path: Path, description: str = "") -> None:
+    """Write ``(S, H, W)`` as float32 ``.npy``, or ``.npz`` with the affine if there is one, in one step.
+
+    Args:
+        data: the slices, of the size of ``like``.
+        like: the volume whose place in space the result takes.
+        path: ``.npy``, which holds nothing but numbers, or ``.npz``.
+        description: stored in ``.npz``.
+    """
+    image = np.ascontiguousarray(data, dtype=np.float32)
+    with atomic_path(path) as temporary:
+        if path.suffix == ".npy":
+            np.save(temporary, image, allow_pickle=False)
+        else:
+            entries: dict[str, Any] = {IMAGE: image, DESCRIPTION: np.array(description)}
+            if like.placed:
+                entries[AFFINE] = like.affine
+            np.savez(temporary, **entries)
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """The arrays of a file by name; that of ``.npy`` is the image."""
+    with path.open("rb") as file:  # numpy would leave it open where the archive is damaged
+        loaded = np.load(file, allow_pickle=False)
+        return {IMAGE: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+
+
+def _image(entries: dict[str, Any], path: Path) -> Any:
+    """The entry that is the image."""
+    if IMAGE in entries:
+        return entries[IMAGE]
+    names = [name for name in entries if name not in (AFFINE, DESCRIPTION)]
+    if len(names) != 1:
+        raise UserError(f"{path}: holds {', '.join(names) or 'no array'}; name the image {IMAGE!r}")
+    return entries[names[0]]
