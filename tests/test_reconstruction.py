@@ -120,6 +120,7 @@ def test_the_record_suffices_to_make_it_again(go, scan, checkpoint):
     assert [source["sha256"] for source in record["Sources"]] == [sha256(scan[contrast]) for contrast in scan]
     assert [source["shape"] for source in record["Sources"]] == [list(SHAPE)] * 2
     assert record["Model"]["sha256"] == sha256(checkpoint)
+    assert record["Output"] == {"file": result.out.name, "sha256": sha256(result.out)}
     assert (record["Model"]["name"], record["Model"]["options"]["features"]) == ("fsmnet", 8)
     assert record["Mask"]["kind"] == "magic"
     assert (record["Mask"]["requested_acceleration"], record["Mask"]["of"]) == (3, SHAPE[1])
@@ -244,6 +245,7 @@ def test_python_is_the_command(go, scan, checkpoint, tmp_path):
         record["Options"].pop("out")
         record.pop("Seconds")
         record["Mask"].pop("file")
+        record["Output"].pop("file")
     assert first == second
 
 
@@ -326,3 +328,16 @@ def test_an_auxiliary_that_moved_is_registered(go, heads, tmp_path):
     assert record["SimilarityAfter"] > record["SimilarityBefore"]
     assert record["ShiftMillimetres"] == pytest.approx(6, abs=1)
     assert go("plain.nii.gz").sidecar["Registration"] is None
+
+
+def test_soft_consistency(go, scan):
+    """Between the network's image and the measured lines, in the ratio of the weight."""
+    hard, off = go().image, go(overwrite=True, data_consistency="off").image
+    soft = go(overwrite=True, data_consistency="soft", noise_weight=3.0)
+    record = soft.sidecar["DataConsistency"]
+    assert record["Kind"] == "soft: measured lines with weight 3"
+    assert record["ResidualAfter"] == pytest.approx(record["ResidualBefore"] / 4, rel=1e-3)
+    positive = (hard > 0) & (off > 0) & (soft.image > 0)
+    np.testing.assert_allclose(soft.image[positive], (0.75 * hard + 0.25 * off)[positive], rtol=1e-3, atol=1)
+    with pytest.raises(UserError, match="a zero-filled target comes without its k-space"):
+        go(overwrite=True, target_is="zero-filled", data_consistency="soft", noise_weight=3.0)

@@ -5,14 +5,23 @@ Nothing here imports torch, so that ``--help`` is quick. A key nobody knows is a
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from fsmnet.errors import UserError
-from fsmnet.masks import BRATS_SEED, Mask, MaskKind, Seed, default_center_fraction, make_mask, seed_from_name
+from fsmnet.masks import (
+    BRATS_SEED,
+    Mask,
+    MaskKind,
+    Seed,
+    default_center_fraction,
+    make_mask,
+    mixed_mask,
+    seed_from_name,
+)
 
-ProtocolName = Literal["brats", "float"]
+ProtocolName = Literal["brats", "float", "fastmri"]
 
 
 def option(default: Any, help: str) -> Any:
@@ -61,12 +70,14 @@ class MaskRecipe:
         acceleration: requested.
         center_fraction: share of columns always kept in the middle.
         seed: a number for one mask everywhere, or ``"name"`` for one per file from the file's own name.
+        mixed: pairs of acceleration and center fraction, of which every training sample gets one; empty for one kind.
     """
 
     kind: MaskKind
     acceleration: float
     center_fraction: float
     seed: int | str
+    mixed: tuple[tuple[float, float], ...] = ()
 
     def draw(self, columns: int, name: str | Path) -> Mask:
         """The mask of a file."""
@@ -75,6 +86,10 @@ class MaskRecipe:
     def draw_with(self, columns: int, seed: Seed) -> Mask:
         """A mask of this kind with another seed."""
         return make_mask(self.kind, columns, self.acceleration, self.center_fraction, seed)
+
+    def draw_sample(self, columns: int, seed: Seed) -> Mask:
+        """The mask of a training sample: one of the mixed kinds, if there are several."""
+        return mixed_mask(self.kind, columns, self.mixed, seed) if self.mixed else self.draw_with(columns, seed)
 
 
 @dataclass(kw_only=True)
@@ -88,9 +103,20 @@ class PairOptions:
     auxiliary: str = option("t1", "fully sampled contrast, or a pattern")
     cases: list[str] | None = option(None, "only these cases")
     protocol: ProtocolName = option(
-        "brats", "how to simulate and score: brats (8 bits, per slice) or float (per volume)"
+        "brats", "how to simulate and score: brats (8 bits, per slice), float or fastmri (k-space; both per volume)"
     )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
+    pairs: Path | None = option(
+        None, "fastmri: list of pairs (.csv), auxiliary first, as 'fsmnet pair' writes it or MINet published"
+    )
+    coils: Literal["single", "multi"] = option("single", "fastmri: emulated single-coil or multi-coil volumes")
+    index: Path | None = option(None, "fastmri: where the files' headers are kept; default: OUT/fastmri_index.json")
+
+    def contrasts(self) -> tuple[str | None, str | None]:
+        """The acquisitions of target and auxiliary; None where the list of pairs decides."""
+        names = (self.target, "t2"), (self.auxiliary, "t1")
+        target, auxiliary = (None if name == brats else name for name, brats in names)
+        return target, auxiliary
 
 
 @dataclass(kw_only=True)
@@ -125,7 +151,15 @@ class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
     cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs")
     cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache")
     workers: int = option(0, "processes that prepare slices; 0: in the training process")
-    augment: bool = option(True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop)")
+    augment: bool = option(
+        True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri"
+    )
+    mixed_accelerations: list[float] | None = option(
+        None, "accelerations of which every training sample gets one, e.g. 4 8; null: always --acceleration"
+    )
+    mixed_center_fractions: list[float] | None = option(
+        None, "center fraction of each of the mixed accelerations; default: fastMRI's, 0.32/acceleration"
+    )
 
     iterations: int | None = option(100_000, "optimiser steps; null: until another budget is spent")
     epochs: float | None = option(None, "stop after so many passes through the slices")
@@ -157,6 +191,25 @@ class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
     save_every: int = option(500, "steps between saves of the resumable state")
     log_every: int = option(10, "steps between rows of log.csv")
     tensorboard: bool = option(False, "also write TensorBoard events")
+
+    def training_recipe(self, protocol: str) -> MaskRecipe:
+        """The recipe in force, with the mixed accelerations of training.
+
+        Raises:
+            UserError: lists that do not fit each other, or a mask seed that gives every sample the same mask.
+        """
+        recipe = self.mask_recipe(protocol)
+        accelerations, centers = self.mixed_accelerations or [], self.mixed_center_fractions
+        if centers is None:
+            centers = [default_center_fraction(acceleration) for acceleration in accelerations]
+        if len(centers) != len(accelerations):
+            raise UserError(
+                f"mixed_center_fractions has {len(centers)} values, mixed_accelerations {len(accelerations)}; give as "
+                "many"
+            )
+        if accelerations and recipe.seed != "name":
+            raise UserError("mixed_accelerations need a new mask for every sample; set mask_seed to name")
+        return replace(recipe, mixed=tuple(zip(map(float, accelerations), map(float, centers), strict=True)))
 
     def check(self) -> None:
         """Refuse impossible values, each in one sentence."""
@@ -193,6 +246,9 @@ class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
     picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
+    submission: Path | None = option(
+        None, "fastmri: folder for the reconstructed volumes in the form of a submission, one folder per model"
+    )
 
 
 @dataclass(kw_only=True)
@@ -220,9 +276,18 @@ class CompareConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
 class ReconstructConfig(RunOptions):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
-    target: Path = required("contrast to reconstruct: a NIfTI file or a DICOM folder")
-    auxiliary: Path = required("fully sampled contrast: a NIfTI file or a DICOM folder")
+    target: Path | None = option(None, "contrast to reconstruct: a NIfTI, NumPy or fastMRI file or a DICOM folder")
+    auxiliary: Path | None = option(None, "fully sampled contrast, likewise")
     out: Path = required("result: .nii.gz, or for a DICOM target a new folder; mask and JSON record come beside it")
+    kspace: Path | None = option(
+        None,
+        "complex k-space instead of --target: fastMRI or ISMRMRD (.h5, .mrd), .npy or .npz with axes (H, W), (S, H, W) "
+        "or, with coils, always (S, C, H, W)",
+    )
+    maps: Path | None = option(
+        None, "with --kspace: coil sensitivities (.npy, .npz); default: estimated from the centre lines by ESPIRiT"
+    )
+    complex: bool = option(False, "with --kspace: also write the complex image, beside the result as OUT_complex")
     target_series: str | None = option(None, "DICOM: number, UID or a part of the description of the target's series")
     auxiliary_series: str | None = option(None, "DICOM: the same for the auxiliary")
     checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
@@ -233,9 +298,25 @@ class ReconstructConfig(RunOptions):
     mask_kind: MaskKind | None = option(None, "kind of mask; default: the network's")
     center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the network's")
     mask_seed: int | Literal["name"] | None = option(None, "seed of the mask, or 'name'; default: the network's")
-    mask: Path | None = option(None, "mask from a file (.npy, .npz) instead of drawing one")
-    data_consistency: Literal["auto", "hard", "off"] = option(
-        "auto", "hard: put the measured k-space lines back into the network's image; auto: wherever they are known"
+    mask: Path | None = option(
+        None,
+        "mask from a file (.npy, .npz) instead of drawing one; with --kspace by default 'auto', the columns that are "
+        "not empty",
+    )
+    phase_encode: Literal["rows", "columns"] | None = option(
+        None,
+        "phase-encode axis, of which lines are left out: rows, the first in-plane axis of the file, or columns, the "
+        "second; default: what the format says, else columns",
+    )
+    data_consistency: Literal["auto", "hard", "soft", "off"] = option(
+        "auto",
+        "hard: put the measured k-space lines back into the network's image; soft: weigh them; auto: hard wherever "
+        "they are known",
+    )
+    noise_weight: float | None = option(
+        None,
+        "soft: weight w of the measured lines, (network + w measured) / (1 + w): variance of the network's error in "
+        "k-space over that of the noise",
     )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     register: Literal["none", "rigid"] = option(
@@ -245,7 +326,16 @@ class ReconstructConfig(RunOptions):
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
-    overwrite: bool = option(False, "replace an existing result")
+    overwrite: bool = option(False, "replace an existing result; with --pairs also what is done and verified")
+    pairs: Path | None = option(
+        None, "a whole list instead of --target and --auxiliary: table from 'fsmnet pair'; --out is then a folder"
+    )
+    workers: int = option(2, "with --pairs: threads that read the next exams and write finished ones")
+    shard: str | None = option(
+        None,
+        "with --pairs: only this part of the list, such as 1/4 to 4/4; default: all, or under 'accelerate launch' the "
+        "process's own part",
+    )
 
 
 @dataclass(kw_only=True)
@@ -267,11 +357,26 @@ class MaskConfig:
 class PairConfig:
     """Find pairs of contrasts in a folder and say of each candidate whether it can be used, and why not."""
 
-    data: Path = required("folder of cases: BraTS, BIDS, or any folder if the contrasts are patterns with {case}")
-    out: Path = required("table to write (.csv): case, target, auxiliary, status, reason")
-    target: str = option("t2", "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'")
-    auxiliary: str = option("t1", "fully sampled contrast, or a pattern")
+    data: Path = required(
+        "folder of cases: BraTS, BIDS, DICOM studies, or any folder if the contrasts are patterns with {case}; "
+        "may stand right behind the command without --data"
+    )
+    out: Path = option(Path("pairs.csv"), "table to write: case, target, auxiliary, status, reason")
+    target: str = option(
+        "t2",
+        "contrast to be accelerated, a pattern such as '{case}/{case}_T2w.nii.gz', or for DICOM a part of the series' "
+        "description",
+    )
+    auxiliary: str = option("t1", "fully sampled contrast, likewise")
     resample: bool = option(False, "accept pairs on different grids, to be resampled or registered later")
+    overwrite: bool = option(False, "replace an existing table with other rows")
+    layout: Literal["cases", "fastmri"] = option(
+        "cases", "cases: the files' names or headers tell the pairs; fastmri: nothing does, they are found by content"
+    )
+    coils: Literal["single", "multi"] = option("single", "fastmri: emulated single-coil or multi-coil volumes")
+    index: Path | None = option(
+        None, "fastmri: where the files' headers are kept; default: fastmri_index.json beside --out"
+    )
 
 
 @dataclass(kw_only=True)
