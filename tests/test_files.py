@@ -6,11 +6,12 @@ import errno
 import hashlib
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fsmnet.errors import UserError
-from fsmnet.files import atomic_path, atomic_write, make_folder, sha256, write_text
+from fsmnet.files import PART, atomic_path, atomic_write, make_folder, remove_parts, sha256, write_text
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 FULL_SENTENCE = "cannot be written (no space left on device); free space or choose another place with --out"
@@ -135,6 +136,39 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask, mode):
     assert after == umask  # reading it leaves it alone
     for name in ("result.txt", "result.bin"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits are POSIX's")
+def test_threads_leave_the_permissions_alone(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: write_text(tmp_path / f"{number}.txt", "text"), range(200)))
+        after = os.umask(0o022)
+    finally:
+        os.umask(before)
+    assert after == 0o022
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
+
+
+def test_what_a_killed_writer_left_is_found_by_its_name(tmp_path):
+    with atomic_path(tmp_path / "a.nii.gz") as temporary:
+        left = temporary.name
+    others = [f"{PART}abcdefgh-b-a.nii.gz", "a.nii.gz", "a.json", f"{PART}abcdefgh-a.nii"]
+    for name in (left, *others):
+        (tmp_path / name).write_text("half")
+    folder = tmp_path / f"{PART}abcdefgh-a"
+    folder.mkdir()
+    (folder / "0001.dcm").write_text("half")
+    remove_parts(tmp_path, {"a.nii.gz", "a"})
+    assert names(tmp_path) == sorted(others)
+
+
+def test_hash_of_a_folder(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).write_text(name)
+    hashes = "".join(hashlib.sha256(name.encode()).hexdigest() for name in "ab")
+    assert sha256(tmp_path) == hashlib.sha256(hashes.encode()).hexdigest()
 
 
 def test_text_is_utf_8_with_the_line_ends_it_has(tmp_path):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from fsmnet.errors import UserError
+
+PART = ".part-"  # how the names of unfinished files begin
+_UMASK = threading.Lock()
 
 
 def make_folder(path: Path) -> Path:
@@ -30,16 +35,15 @@ def make_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that replaces ``path`` on success and vanishes on failure.
 
-    The temporary name keeps all suffixes, since writers choose the format by them.
+    The temporary name ends as the path's does, since writers choose the format by the suffixes.
 
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
     make_folder(path.parent)
-    suffixes = "".join(path.suffixes[-2:])
     handle, name = -1, ""
     try:
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffixes, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PART, suffix=f"-{path.name}", dir=path.parent)
         os.close(handle)
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())  # mkstemp, and some writers, leave it to the owner alone
@@ -51,6 +55,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if name:
             Path(name).unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path, names: Collection[str]) -> None:
+    """Remove what writers of these names left in a folder when they were killed; nobody may be writing them now."""
+    for part in list(folder.iterdir()):
+        if part.name.startswith(PART) and part.name[len(PART) + 9 :] in names:  # behind 8 letters and a hyphen
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -69,7 +83,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal."""
+    """SHA-256 of a file's bytes, as hexadecimal; of a folder, that of its files' hashes in the order of their names."""
+    if path.is_dir():
+        return hashlib.sha256("".join(map(sha256, sorted(path.iterdir()))).encode()).hexdigest()
     digest = hashlib.sha256()
     with path.open("rb") as file:  # hashlib.file_digest would need Python 3.11
         while block := file.read(1 << 20):
@@ -83,6 +99,7 @@ def reason(error: OSError) -> str:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _UMASK:  # it can only be read by setting it, for all threads
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
