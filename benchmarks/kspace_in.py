@@ -35,6 +35,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from skimage.metrics import structural_similarity
 from torch import Tensor
 
 import fsmnet
@@ -222,9 +223,16 @@ def eight_coils(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
 
 
 def scores(reference: Tensor, image: Tensor) -> dict[str, float]:
-    """By the volume, and the mean over slices of the slices' own PSNR."""
-    slices = [volume_metrics(g[None].numpy(), p[None].numpy()).psnr for g, p in zip(reference, image, strict=True)]
-    return {**volume_metrics(reference.numpy(), image.numpy())._asdict(), "psnr_mean_of_slices": float(np.mean(slices))}
+    """By the volume, the mean of the slices' own PSNR, and SSIM where the reference is above zero and where it is 0."""
+    g, p = reference.numpy(), image.numpy()
+    slices = [volume_metrics(x[None], y[None]).psnr for x, y in zip(g, p, strict=True)]
+    maps = np.stack([structural_similarity(x, y, data_range=g.max(), full=True)[1] for x, y in zip(g, p, strict=True)])
+    return {
+        **volume_metrics(g, p)._asdict(),
+        "psnr_mean_of_slices": float(np.mean(slices)),
+        "ssim_of_head": float(maps[g > 0].mean()),
+        "ssim_of_background": float(maps[g == 0].mean()),
+    }
 
 
 def rounded(value: Any) -> Any:
