@@ -133,7 +133,7 @@ def test_wrong_options_are_said_in_words(heads, tmp_path, changes, message):
 def test_the_presets_are_the_papers_rows():
     for preset, rows in (("table1", 8), ("table2", 4)):
         assert len(PRESETS[preset]) == rows
-        assert set(PRESETS[preset]) <= set(PAPER)
+        assert set(PRESETS[preset]) <= set(PAPER["brats"])
 
 
 def test_command_line(heads, tmp_path, capsys):

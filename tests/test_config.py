@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from fsmnet.cli import build_parser
 from fsmnet.compare import checked_methods
@@ -35,6 +36,16 @@ def test_the_ablation_has_its_four_rows():
     assert {p.stem for p in CONFIGS} >= {f"ablation_{row}" for row in ("unet", "fsfe", "fsfe_cms", "fsfe_cms_fs")}
 
 
+def test_the_knee_has_every_method_at_both_accelerations():
+    methods = ("fsmnet", "fsmnet_released", "mdunet", "minet", "mcca", "swinir", "mtrans", "dcamsr")
+    by_name = {p.stem: yaml.safe_load(p.read_text()) for p in CONFIGS if p.stem.startswith("fastmri_")}
+    assert by_name.keys() == {f"fastmri_{method}_{x}x" for method in methods for x in (4, 8)}
+    for name, content in by_name.items():
+        method, _, x = name.removeprefix("fastmri_").rpartition("_")
+        assert (content["model"], content["protocol"], content["acceleration"]) == (method, "fastmri", int(x[0]))
+        assert content | {"acceleration": 4} == by_name[f"fastmri_{method}_4x"]
+
+
 @pytest.mark.parametrize(
     ("protocol", "acceleration", "expected"),
     [
@@ -42,6 +53,8 @@ def test_the_ablation_has_its_four_rows():
         ("brats", 8, ("equispaced_fraction", 0.04, 1337)),
         ("float", 4, ("random", 0.08, "name")),
         ("float", 8, ("random", 0.04, "name")),
+        ("fastmri", 4, ("random", 0.08, "name")),
+        ("fastmri", 8, ("random", 0.04, "name")),
     ],
 )
 def test_masks_follow_the_protocol(protocol, acceleration, expected):

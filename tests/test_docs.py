@@ -37,7 +37,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def examples_folder(tmp_path_factory):
-    """A folder with what the examples mention: DATA, BIDS, two scans, the configurations, authors' weights."""
+    """A folder with what the examples mention: DATA, BIDS, KNEE, two scans, the configurations, authors' weights."""
     pytest.importorskip("nilearn")
     from fsmnet.data.phantom import write_subjects
     from fsmnet.models import create_model
@@ -63,6 +63,11 @@ def examples_folder(tmp_path_factory):
         write(
             folder / "STUDY", Plan(number=number, description=contrast, shape=(2, 32, 24), seed=number), prefix=contrast
         )
+    from fastmri_tree import write_knees
+
+    knee = {"size": 32, "slices": 2, "rows": 48, "columns": 40, "recon": 32}
+    write_knees(folder / "KNEE", range(3), **knee)
+    write_knees(folder / "KNEE", [3], folder="singlecoil_val", **knee)
     export_released(create_model("fsmnet_released", features=8, blocks=1), folder / "best_checkpoint.pth")
     return folder
 

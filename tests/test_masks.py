@@ -19,6 +19,7 @@ from fsmnet.masks import (
     default_center_fraction,
     load_mask,
     make_mask,
+    mixed_mask,
     save_mask,
     seed_from_name,
 )
@@ -267,3 +268,20 @@ def test_damaged_compression_is_refused_in_words(tmp_path):
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"not a mask in \.npy or \.npz form"):
         load_mask(path)
+
+
+def test_a_mixed_mask_is_one_of_its_kinds():
+    choices = [(4.0, 0.08), (8.0, 0.04)]
+    drawn = [mixed_mask("random", 96, choices, seed) for seed in range(20)]
+    assert {(mask.acceleration, mask.center_fraction) for mask in drawn} == set(choices)
+    chosen = [choices[np.random.RandomState(seed).randint(0, 2)] for seed in range(20)]
+    assert [(mask.acceleration, mask.center_fraction) for mask in drawn] == chosen
+    alone, single = mixed_mask("random", 96, choices[:1], 7), make_mask("random", 96, 4, 0.08, 7)
+    np.testing.assert_array_equal(alone.columns, single.columns)
+
+
+def test_a_mixed_mask_of_nothing_or_of_something_impossible():
+    with pytest.raises(UserError, match="at least one pair of acceleration and center fraction"):
+        mixed_mask("random", 96, [], 0)
+    with pytest.raises(UserError, match="acceleration 1 is impossible"):
+        mixed_mask("random", 96, [(4, 0.08), (1, 0.08)], 0)

@@ -16,8 +16,8 @@ import numpy as np
 import yaml
 
 from fsmnet.config import CompareConfig, EvaluateConfig, TrainConfig, field_types
-from fsmnet.data.pairs import find_pairs
-from fsmnet.data.split import Split, load_split, make_split, save_split
+from fsmnet.data.cases import find_cases, split_cases
+from fsmnet.data.split import Split, load_split, save_split
 from fsmnet.errors import UserError
 from fsmnet.evaluate import evaluate
 from fsmnet.files import make_folder, write_text
@@ -45,8 +45,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# Chen et al. 2024, Tables 1 and 2, BraTS: PSNR / SSIM at 4x and 8x. Other patients, full training.
-PAPER: dict[str, dict[float, str]] = {
+# Chen et al. 2024, Tables 1 and 2: PSNR / SSIM at 4x and 8x. Other patients, full training.
+PAPER_BRATS: dict[str, dict[float, str]] = {
     "Zero-filling": {4: "30.04 +- 1.51 / 0.748 +- 0.034", 8: "26.58 +- 1.49 / 0.673 +- 0.036"},
     "MDUNet": {4: "37.94 +- 1.66 / 0.975 +- 0.006", 8: "35.19 +- 1.64 / 0.960 +- 0.009"},
     "MINet": {4: "38.26 +- 1.74 / 0.976 +- 0.006", 8: "35.23 +- 1.72 / 0.961 +- 0.009"},
@@ -59,6 +59,17 @@ PAPER: dict[str, dict[float, str]] = {
     "FSFE": {4: "41.05 +- 1.80 / 0.985 +- 0.004", 8: "37.97 +- 1.78 / 0.974 +- 0.007"},
     "FSFE + CMS": {4: "41.39 +- 1.83 / 0.986 +- 0.004", 8: "38.27 +- 1.78 / 0.975 +- 0.007"},
 }
+PAPER_KNEE: dict[str, dict[float, str]] = {
+    "Zero-filling": {4: "24.5 +- 1.37 / 0.442 +- 0.10", 8: "22.9 +- 1.25 / 0.369 +- 0.12"},
+    "MDUNet": {4: "28.6 +- 1.00 / 0.600 +- 0.05", 8: "27.9 +- 0.86 / 0.544 +- 0.05"},
+    "MINet": {4: "29.4 +- 1.88 / 0.639 +- 0.06", 8: "28.1 +- 1.74 / 0.563 +- 0.08"},
+    "MCCA": {4: "29.4 +- 1.87 / 0.637 +- 0.06", 8: "28.2 +- 1.75 / 0.562 +- 0.08"},
+    "SwinIR": {4: "29.4 +- 1.87 / 0.636 +- 0.06", 8: "28.1 +- 1.74 / 0.560 +- 0.08"},
+    "MTrans": {4: "29.0 +- 1.79 / 0.619 +- 0.06", 8: "27.3 +- 1.68 / 0.526 +- 0.08"},
+    "DCAMSR": {4: "29.4 +- 1.87 / 0.637 +- 0.06", 8: "28.4 +- 1.79 / 0.569 +- 0.08"},
+    "FSMNet": {4: "29.7 +- 1.93 / 0.646 +- 0.07", 8: "28.5 +- 1.80 / 0.572 +- 0.08"},
+}
+PAPER = {"brats": PAPER_BRATS, "fastmri": PAPER_KNEE}
 
 
 @dataclass
@@ -143,7 +154,7 @@ def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
 def _same_comparison(config: CompareConfig, out: Path) -> None:
     """A folder holds one comparison; methods may be added to it."""
     definition = out / "compare.yaml"
-    free = {"out", "methods", "preset", "reference", "paper", "data", "device", "threads"}
+    free = {"out", "methods", "preset", "reference", "paper", "data", "index", "device", "threads"}
     if definition.exists():
         earlier = yaml.safe_load(definition.read_text(encoding="utf-8"))
         if differences := changed_options(earlier, plain_config(config), free):
@@ -158,8 +169,7 @@ def _split(config: CompareConfig, out: Path) -> Split:
     if config.split is not None:
         split = load_split(config.split)
     else:
-        cases = [pair.case for pair in find_pairs(config.data, config.target, config.auxiliary, config.cases)]
-        split = make_split(cases, config.split_seed, config.validation_fraction, config.test_fraction)
+        split = split_cases(find_cases(config, out, config.cases), config)
     if not split.test:
         raise UserError("the split keeps no case for testing; set test_fraction or name test cases in the split file")
     save_split(split, path)
@@ -171,8 +181,8 @@ def _run(config: CompareConfig, name: str, options: dict[str, Any], folder: Path
     shared = {
         key: getattr(config, key)
         for key in (
-            "data", "target", "auxiliary", "protocol", "resample", "acceleration", "mask_kind", "center_fraction",
-            "mask_seed", "device", "threads",
+            "data", "target", "auxiliary", "protocol", "resample", "pairs", "coils", "index", "acceleration",
+            "mask_kind", "center_fraction", "mask_seed", "device", "threads",
         )
     }  # fmt: skip
     done: dict[str, Any] = {"steps": 0, "minutes": 0.0}
@@ -259,7 +269,7 @@ def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split
     if config.paper:
         header.append("paper: other patients, full training")
         for line, cells in zip(lines, body, strict=True):
-            cells.append(PAPER.get(line.method, {}).get(config.acceleration, "") if config.protocol == "brats" else "")
+            cells.append(PAPER.get(config.protocol, {}).get(line.method, {}).get(config.acceleration, ""))
     markdown = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
     write_text(out / "table.md", "\n".join([*markdown, "", caption, ""]))
     latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (header, *body)]

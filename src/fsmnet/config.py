@@ -245,7 +245,11 @@ class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
+    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
     picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
+    data_consistency: Literal["off", "hard"] = option(
+        "off", "fastmri; hard: put the measured k-space lines back into the networks' images before they are scored"
+    )
     submission: Path | None = option(
         None, "fastmri: folder for the reconstructed volumes in the form of a submission, one folder per model"
     )
@@ -326,6 +330,7 @@ class ReconstructConfig(RunOptions):
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
+    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
     overwrite: bool = option(False, "replace an existing result; with --pairs also what is done and verified")
     pairs: Path | None = option(
         None, "a whole list instead of --target and --auxiliary: table from 'fsmnet pair'; --out is then a folder"
@@ -389,6 +394,39 @@ class ModelsConfig:
 
 
 @dataclass(kw_only=True)
+class ExportConfig:
+    """Write a network with its weights for use without this package, and check that it gives the same image."""
+
+    out: Path = required("file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8")
+    checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
+    tolerance: float = option(1e-3, "largest difference from the model's image, in deviations of the target")
+    overwrite: bool = option(False, "replace an existing file")
+
+
+@dataclass(kw_only=True)
+class BenchmarkConfig(RunOptions):
+    """Measure a network's speed and memory against the plain float32 one, in interleaved runs."""
+
+    model: str = option("fsmnet_released", "name, see 'fsmnet models'")
+    features: int = option(64, "width of the network, for models that have one")
+    size: int = option(240, "rows and columns of a slice")
+    runs: int = option(5, "runs of each, in turn")
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "of the fast network; auto: bfloat16 where the processor multiplies it in hardware"
+    )
+    batches: list[int] = option([1], "batch sizes whose throughput is measured")
+    thread_counts: list[int] = option([], "numbers of threads whose throughput is measured; default: --threads alone")
+    training: bool = option(False, "also time training steps, and their memory with --memory")
+    training_batch: int = option(4, "slices of a training step")
+    memory: bool = option(True, "measure the peak memory, each in a process of its own")
+    json: bool = option(False, "print nothing but one JSON object")
+    out: Path | None = option(None, "folder for benchmark.json and, with --models, the picture of quality against time")
+    models: list[str] = option([], "checkpoints to draw: PSNR on --case against seconds per slice")
+    data: Path | None = option(None, "folder of cases in BraTS's layout, for --models")
+    case: str | None = option(None, "case to score, for --models; every tenth slice, 4x, protocol brats")
+
+
+@dataclass(kw_only=True)
 class DoctorConfig:
     """Check this installation, and a data folder if one is given."""
 
@@ -405,6 +443,7 @@ class DemoConfig(RunOptions):
     train: bool = option(False, "train the quick network here instead of using the shipped one")
     acceleration: float = option(4, "requested acceleration")
     subjects: int = option(6, "subjects made for training; one more is held out")
+    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
     seed: int = option(0, "seed of the subjects and of the training")
 
 

@@ -76,6 +76,41 @@ def make_mask(kind: MaskKind, columns: int, acceleration: float, center_fraction
     Raises:
         UserError: an impossible combination, in words.
     """
+    return mixed_mask(kind, columns, [(acceleration, center_fraction)], seed)
+
+
+def mixed_mask(kind: MaskKind, columns: int, choices: Sequence[tuple[float, float]], seed: Seed = None) -> Mask:
+    """Draw a mask of one of several accelerations, chosen by the same generator, as fastMRI does in mixed training.
+
+    Args:
+        kind: one of :data:`MASK_KINDS`.
+        columns: number of phase-encode columns W.
+        choices: pairs of acceleration and center fraction.
+        seed: as for :func:`make_mask`.
+
+    Raises:
+        UserError: no choice, or an impossible one.
+    """
+    if not choices:
+        raise UserError("a mixed mask needs at least one pair of acceleration and center fraction")
+    for acceleration, center_fraction in choices:
+        _check(kind, columns, acceleration, center_fraction, seed)
+    random_state = np.random.RandomState(seed if seed is None or isinstance(seed, int) else list(seed))
+    acceleration, center_fraction = choices[random_state.randint(0, len(choices))]  # drawn even from one
+    n_low = round(center_fraction * columns)
+    kept = _outer_columns(kind, columns, acceleration, n_low, random_state)
+    if kind == "magic_fraction":
+        n_low = _magic_fraction_centre(columns, acceleration, n_low)
+    first = (columns - n_low + 1) // 2
+    kept[first : first + n_low] = True
+    if not kept.any():
+        raise UserError(
+            f"{kind} at {acceleration:g}x kept no column of {columns}; give a center fraction above 0 or another seed"
+        )
+    return Mask(kept, kind, float(acceleration), float(center_fraction))
+
+
+def _check(kind: str, columns: int, acceleration: float, center_fraction: float, seed: Seed) -> None:
     if kind not in MASK_KINDS:
         raise UserError(f"unknown mask kind {kind!r}; choose one of {', '.join(MASK_KINDS)}")
     if columns < 1:
@@ -94,18 +129,6 @@ def make_mask(kind: MaskKind, columns: int, acceleration: float, center_fraction
         )
     if isinstance(seed, int) and not 0 <= seed < 2**32:
         raise UserError(f"mask seed {seed} is not in 0 ... {2**32 - 1}")
-    random_state = np.random.RandomState(seed if seed is None or isinstance(seed, int) else list(seed))
-    random_state.randint(0, 1)  # fastMRI draws which (center fraction, acceleration) pair to use, even from one
-    kept = _outer_columns(kind, columns, acceleration, n_low, random_state)
-    if kind == "magic_fraction":
-        n_low = _magic_fraction_centre(columns, acceleration, n_low)
-    first = (columns - n_low + 1) // 2
-    kept[first : first + n_low] = True
-    if not kept.any():
-        raise UserError(
-            f"{kind} at {acceleration:g}x kept no column of {columns}; give a center fraction above 0 or another seed"
-        )
-    return Mask(kept, kind, float(acceleration), float(center_fraction))
 
 
 def brats_mask(acceleration: float, columns: int = 240) -> Mask:

@@ -44,8 +44,13 @@ def volume_metrics(reference: npt.NDArray[np.floating], image: npt.NDArray[np.fl
     return Metrics(_psnr(reference, image, data_range), float(np.mean(ssim)), nmse(reference, image))
 
 
+def plane_metrics(reference: npt.NDArray[np.floating], image: npt.NDArray[np.floating]) -> Metrics:
+    """One slice in float, ``(H, W)`` each: data range is the slice's own maximum, not the volume's."""
+    return volume_metrics(reference[None], image[None])
+
+
 def score(reference: Tensor, image: Tensor, protocol: ProtocolName) -> list[Metrics]:
-    """Metrics of one case, ``(n, H, W)`` each: a row per slice in the ``brats`` protocol, one row in ``float``."""
+    """Metrics of one case, ``(n, H, W)`` each: a row per slice in the ``brats`` protocol, else one row."""
     g, p = reference.numpy(), image.numpy()
     if protocol == "brats":
         return [slice_metrics(one, other) for one, other in zip(g, p, strict=True)]

@@ -1,8 +1,10 @@
-"""The two ways to simulate and to score, always named with a result.
+"""The ways to simulate and to score, always named with a result.
 
 ``brats`` is the paper's protocol as far as it can be reconstructed: 240 x 240 slices in 8 bits, one fixed mask, metrics
 per slice in 8 bits. ``float`` keeps the scan's own size and full precision and scores whole volumes, as fastMRI does.
 Both scale a volume to [0, 1] by its maximum and leave out slices with less than 10% of their pixels above zero.
+``fastmri`` is the paper's protocol for the knee: the scanner's k-space is under-sampled, intensities and slices are the
+file's, whole volumes are scored (:mod:`fsmnet.data.fastmri_slices`).
 """
 
 from __future__ import annotations
@@ -108,16 +110,31 @@ def zero_fill(target: Tensor, mask: Tensor, protocol: ProtocolName) -> Tensor:
     return kspace.zero_fill(kspace.undersample(to_unit(target), mask))
 
 
-def network_inputs(zero_filled: Tensor, auxiliary: Tensor) -> Inputs:
-    """Normalise the zero-filled target and the auxiliary, ``(..., H, W)`` each, by their own statistics, clipped."""
+def network_inputs(
+    zero_filled: Tensor,
+    auxiliary: Tensor,
+    protocol: ProtocolName = "float",
+    auxiliary_zero_filled: Tensor | None = None,
+) -> Inputs:
+    """Normalise the zero-filled target and the auxiliary by their own statistics, clipped.
+
+    Args:
+        zero_filled: ``(..., H, W)``.
+        auxiliary: ``(..., H, W)``.
+        protocol: ``fastmri`` divides by the sample standard deviation, the others by the population's.
+        auxiliary_zero_filled: image whose statistics normalise the auxiliary instead of its own: in ``fastmri`` the
+            under-sampled auxiliary.
+    """
     target, helper = to_unit(zero_filled), to_unit(auxiliary)
-    normalisation = Normalisation.fit(target)
-    return Inputs(normalisation.apply(target), Normalisation.fit(helper).apply(helper), normalisation)
+    sample = protocol == "fastmri"
+    normalisation = Normalisation.fit(target, sample)
+    statistics = Normalisation.fit(helper if auxiliary_zero_filled is None else auxiliary_zero_filled, sample)
+    return Inputs(normalisation.apply(target), statistics.apply(helper), normalisation)
 
 
 def network_target(target: Tensor, normalisation: Normalisation, protocol: ProtocolName) -> Tensor:
-    """The fully sampled target by the zero-filled image's statistics; clipped in the paper's protocol only."""
-    return normalisation.apply(to_unit(target), CLIP if protocol == "brats" else None)
+    """The fully sampled target by the zero-filled image's statistics; clipped in the paper's protocols only."""
+    return normalisation.apply(to_unit(target), None if protocol == "float" else CLIP)
 
 
 def finish(image: Tensor, protocol: ProtocolName) -> Tensor:

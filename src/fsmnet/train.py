@@ -14,7 +14,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,9 +33,12 @@ from tqdm import tqdm
 
 from fsmnet.checkpoint import Header, load_weights, read_checkpoint, save_checkpoint, versions
 from fsmnet.config import MaskRecipe, ProtocolName, TrainConfig, field_types
-from fsmnet.data.datasets import RunSampler, SlicePairs, prepared_slices
-from fsmnet.data.pairs import Pair, find_pairs
-from fsmnet.data.split import Split, load_split, make_split, save_split
+from fsmnet.data.cases import Case, accelerate_case, find_cases, split_cases
+from fsmnet.data.datasets import RunSampler, SlicePairs
+from fsmnet.data.fastmri_pairs import FastMRIPair
+from fsmnet.data.fastmri_slices import FastMRISlices
+from fsmnet.data.pairs import Pair
+from fsmnet.data.split import Split, load_split, save_split
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder, write_text
 from fsmnet.inference import autocast, choose_device, reconstruct_slices
@@ -44,14 +47,14 @@ from fsmnet.masks import save_mask
 from fsmnet.metrics import score
 from fsmnet.models import create_model, model_class, model_options, recipe_of
 from fsmnet.profile import human_bytes, predict_cost
-from fsmnet.protocols import Slices, check_protocol, zero_fill
+from fsmnet.protocols import check_protocol
 
 logger = logging.getLogger(__name__)
 
 # What may change between a run and its continuation; everything else defines the result.
 _MAY_CHANGE = {
-    "out", "resume", "data", "iterations", "epochs", "minutes", "device", "threads", "workers", "cache", "cache_folder",
-    "save_every", "log_every", "tensorboard",
+    "out", "resume", "data", "index", "iterations", "epochs", "minutes", "device", "threads", "workers", "cache",
+    "cache_folder", "save_every", "log_every", "tensorboard",
 }  # fmt: skip
 LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_norm", "validation_psnr"]
 
@@ -106,7 +109,7 @@ class _Run:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.protocol: ProtocolName = check_protocol(config.protocol)
-        self.mask: MaskRecipe = config.mask_recipe(self.protocol)
+        self.mask: MaskRecipe = config.training_recipe(self.protocol)
         self.out = config.out
         self.state_file = self.out / "resume.pt"
         saved = self._saved_state()
@@ -117,25 +120,26 @@ class _Run:
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
         model_class(config.model)  # what can be refused is refused before the data are read
         initial = read_checkpoint(config.init)[0] if config.init is not None and saved is None else None
-        pairs = {p.case: p for p in find_pairs(config.data, config.target, config.auxiliary, config.cases)}
-        self.split = self._split(list(pairs), saved)
+        cases = {case.case: case for case in find_cases(config, self.out, config.cases)}
+        self.split = self._split(list(cases.values()), saved)
         make_folder(self.out)
         cache = (config.cache_folder or self.out / "cache") if config.cache == "disk" else None
-        self.data = SlicePairs(
-            [pairs[case] for case in self.split.train],
-            self.protocol,
-            self.mask,
-            seed=config.seed,
-            augment=config.augment,
-            resample=config.resample,
-            cache=cache,
-        )
+        self.data = self._training_slices([cases[name] for name in self.split.train], cache)
         if len(self.data.sizes) > 1 and config.batch > 1:
             sizes = ", ".join(f"{h} x {w}" for h, w in sorted(self.data.sizes))
-            raise UserError(
-                f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1 or protocol to brats"
+            remedy = "" if self.protocol == "fastmri" else " or protocol to brats"
+            raise UserError(f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1{remedy}")
+        self.validation = [
+            accelerate_case(
+                cases[name],
+                self.mask,
+                self.protocol,
+                resample=config.resample,
+                cache=cache,
+                most=max(1, config.validate_slices // len(self.split.validation)) if config.validate_slices else None,
             )
-        self.validation = [self._validation_slices(pairs[case], cache) for case in self.split.validation]
+            for name in self.split.validation
+        ]
 
         self.model_options = self._model_options()
         self._announce()
@@ -273,17 +277,18 @@ class _Run:
         if self.accelerator.is_main_process:
             model = self._weights_to_use().eval()
             values: list[float] = []
-            for slices, zero_filled in self.validation:
+            for case in self.validation:
                 images = reconstruct_slices(
                     model,
-                    zero_filled,
-                    slices.auxiliary,
+                    case.zero_filled,
+                    case.slices.auxiliary,
                     self.protocol,
                     batch=self.config.batch,
                     device=self.accelerator.device,
                     precision=self.config.precision,
+                    auxiliary_zero_filled=case.auxiliary_zero_filled,
                 )
-                values += [metrics.psnr for metrics in score(slices.target, images, self.protocol)]
+                values += [metrics.psnr for metrics in score(case.slices.target, images, self.protocol)]
             psnr = sum(values) / len(values)
             if psnr > self.progress.best_psnr:
                 self.progress.best_psnr, self.progress.best_step = psnr, self.progress.step
@@ -296,31 +301,35 @@ class _Run:
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
-    def _split(self, cases: list[str], saved: Mapping[str, Any] | None) -> Split:
+    def _split(self, cases: Sequence[Case], saved: Mapping[str, Any] | None) -> Split:
         config = self.config
         if saved is not None:
             split = Split(**json.loads(saved["split"]))
         elif config.split is not None:
             split = load_split(config.split)
         else:
-            split = make_split(cases, config.split_seed, config.validation_fraction, config.test_fraction)
-        missing = sorted({*split.train, *split.validation} - set(cases))
+            split = split_cases(cases, config)
+        missing = sorted({*split.train, *split.validation} - {case.case for case in cases})
         if missing:
             raise UserError(f"{config.data}: the split names cases that are not there: {', '.join(missing)}")
         if not split.train:
             raise UserError("the split has no case to train on")
         return split
 
-    def _validation_slices(self, pair: Pair, cache: Path | None) -> tuple[Slices, Tensor]:
-        """Slices of a validation case, thinned out evenly, and their zero-filled images."""
-        slices = prepared_slices(pair, self.protocol, self.config.resample, cache)
-        if self.config.validate_slices:
-            most = max(1, self.config.validate_slices // len(self.split.validation))
-            keep = torch.linspace(0, len(slices.numbers) - 1, min(most, len(slices.numbers))).round().long()
-            numbers = [slices.numbers[i] for i in keep]
-            slices = Slices(slices.target[keep], slices.auxiliary[keep], numbers)
-        mask = torch.from_numpy(self.mask.draw(slices.target.shape[-1], pair.target.name).columns)
-        return slices, zero_fill(slices.target, mask, self.protocol)
+    def _training_slices(self, cases: Sequence[Case], cache: Path | None) -> SlicePairs | FastMRISlices:
+        config = self.config
+        if self.protocol == "fastmri":
+            knees = [case for case in cases if isinstance(case, FastMRIPair)]
+            return FastMRISlices(knees, self.mask, seed=config.seed)
+        return SlicePairs(
+            [case for case in cases if isinstance(case, Pair)],
+            self.protocol,
+            self.mask,
+            seed=config.seed,
+            augment=config.augment,
+            resample=config.resample,
+            cache=cache,
+        )
 
     def _model_options(self) -> dict[str, Any]:
         """The configured options, and the image's size where weights depend on it and it was not given."""
@@ -333,7 +342,7 @@ class _Run:
         """Say what is about to be trained and what it will take."""
         config = self.config
         height, width = max(self.data.sizes)
-        mask = self.mask.draw(width, self.data.names[0])
+        mask = self.data.example_mask()
         cost = predict_cost(config.model, self.model_options, height, width, config.batch)
         logger.info(
             "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d",
@@ -347,7 +356,7 @@ class _Run:
             "%d training slices of %d cases, %d validation slices of %d; protocol %s",
             len(self.data),
             len(self.split.train),
-            sum(len(slices.numbers) for slices, _ in self.validation),
+            sum(len(case.slices.numbers) for case in self.validation),
             len(self.split.validation),
             config.protocol,
         )
@@ -362,8 +371,7 @@ class _Run:
         config = self.config
         write_text(self.out / "config.yaml", dump_config(replace(config, resume=False)))
         save_split(self.split, self.out / "split.json")
-        _, width = max(self.data.sizes)
-        save_mask(self.mask.draw(width, self.data.names[0]), self.out / "mask.npz")
+        save_mask(self.data.example_mask(), self.out / "mask.npz")
         if config.tensorboard:
             self.board = _tensorboard(self.out / "tensorboard")
 

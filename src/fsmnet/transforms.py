@@ -17,16 +17,22 @@ class Normalisation:
 
     Attributes:
         mean: ``(..., 1, 1)``, mean of each image it was fitted on.
-        std: ``(..., 1, 1)``, population standard deviation plus 1e-11, so that nothing is divided by 0.
+        std: ``(..., 1, 1)``, standard deviation plus 1e-11, so that nothing is divided by 0.
     """
 
     mean: Tensor
     std: Tensor
 
     @classmethod
-    def fit(cls, image: Tensor) -> Normalisation:
-        """Statistics of ``(..., H, W)`` over the last two axes."""
-        return cls(image.mean((-2, -1), keepdim=True), image.std((-2, -1), correction=0, keepdim=True) + 1e-11)
+    def fit(cls, image: Tensor, sample: bool = False) -> Normalisation:
+        """Statistics of ``(..., H, W)`` over the last two axes.
+
+        Args:
+            image: the images.
+            sample: the sample standard deviation, as fastMRI's, instead of the population's.
+        """
+        std = image.std((-2, -1), correction=int(sample), keepdim=True)
+        return cls(image.mean((-2, -1), keepdim=True), std + 1e-11)
 
     def apply(self, image: Tensor, clip: float | None = CLIP) -> Tensor:
         """``(image - mean) / std``, limited to ``+-clip`` unless that is None."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from fsmnet.config import MaskRecipe, ProtocolName
 from fsmnet.data.pairs import Pair, load_pair
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
+from fsmnet.masks import Mask
 from fsmnet.protocols import Slices, network_inputs, network_target, prepare, to_unit, zero_fill
 from fsmnet.transforms import shift_pair
 
@@ -47,6 +49,23 @@ def prepared_slices(pair: Pair, protocol: ProtocolName, resample: bool = False, 
     # Copy-on-write maps: writable for PyTorch, without touching the file or the memory.
     target, auxiliary = (torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths[:2])
     return Slices(target, auxiliary, np.load(paths[2]).tolist())
+
+
+@dataclass(frozen=True)
+class Accelerated:
+    """Slices of one case, and what an accelerated scan would have left of them.
+
+    Attributes:
+        slices: fully sampled target and auxiliary.
+        zero_filled: ``(n, H, W)``, what is left of the target.
+        auxiliary_zero_filled: ``(n, H, W)``, of the auxiliary, where the protocol takes its statistics; else None.
+        mask: the target's.
+    """
+
+    slices: Slices
+    zero_filled: Tensor
+    auxiliary_zero_filled: Tensor | None
+    mask: Mask
 
 
 class Sample(NamedTuple):
@@ -109,6 +128,10 @@ class SlicePairs(Dataset[Sample]):
         """Distinct slice sizes (H, W)."""
         return {(s.target.shape[-2], s.target.shape[-1]) for s in self.cases}
 
+    def example_mask(self) -> Mask:
+        """The mask of the first file, or of the largest slices where they differ."""
+        return self.mask.draw(max(self.sizes)[1], self.names[0])
+
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """Sample for (position in the run, slice number)."""
         position, index = key
@@ -126,7 +149,7 @@ class SlicePairs(Dataset[Sample]):
 
     def _mask(self, columns: int, case: int, position: int) -> Tensor:
         if self.mask.seed == "name":
-            return torch.from_numpy(self.mask.draw_with(columns, (self.seed, position)).columns)
+            return torch.from_numpy(self.mask.draw_sample(columns, (self.seed, position)).columns)
         if columns not in self._fixed:
             self._fixed[columns] = torch.from_numpy(self.mask.draw(columns, self.names[case]).columns)
         return self._fixed[columns]
