@@ -6,10 +6,13 @@ import re
 import shlex
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
 from fsmnet.cli import main
+from fsmnet.masks import make_mask
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,7 +40,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def examples_folder(tmp_path_factory):
-    """A folder with what the examples mention: DATA, BIDS, KNEE, two scans, the configurations, authors' weights."""
+    """A folder with what the examples mention: DATA, BIDS, KNEE, two scans, k-space, recipes, authors' weights."""
     pytest.importorskip("nilearn")
     from fsmnet.data.phantom import write_subjects
     from fsmnet.models import create_model
@@ -63,7 +66,12 @@ def examples_folder(tmp_path_factory):
         write(
             folder / "STUDY", Plan(number=number, description=contrast, shape=(2, 32, 24), seed=number), prefix=contrast
         )
-    from fastmri_tree import write_knees
+    from fastmri_tree import write_knees, write_volume
+
+    image = np.moveaxis(np.asarray(nib.load(folder / "T2.nii.gz").dataobj), 2, 0)
+    rows, columns = image.shape[1:]
+    mask = make_mask("random", columns, 4, 0.1, 1337).columns
+    write_volume(folder / "scan.h5", image, rows=rows, columns=columns, recon=rows, mask=mask)
 
     knee = {"size": 32, "slices": 2, "rows": 48, "columns": 40, "recon": 32}
     write_knees(folder / "KNEE", range(3), **knee)
