@@ -140,6 +140,15 @@ def test_ctrl_c(monkeypatch, capsys):
     assert capsys.readouterr().err == "fsmnet mask: interrupted\n"
 
 
+def test_ctrl_c_while_it_starts(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsmnet.cli.build_parser", interrupted)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "fsmnet: interrupted\n"
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")])
 def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
     def greedy(config):

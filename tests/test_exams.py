@@ -175,6 +175,15 @@ def test_a_result_without_its_record_is_done_again(place):
     assert after["case-01.nii.gz"][1] == before["case-01.nii.gz"][1]
 
 
+def test_a_record_that_is_none_is_done_again(place):
+    exams = place(1)
+    assert main(exams.command()) == 0
+    for text in ("[]", '{"Sources": [], "Model": [], "Mask": null, "Options": {}}', '{"Sources": '):
+        exams.record("case-01").write_text(text)
+        assert main(exams.command()) == 0
+        assert exams.rows()["case-01"] == ("done", "done again, since it has no record")
+
+
 def test_what_is_skipped_is_verified(place, checkpoint_file, caplog):
     exams = place(1)
     image = exams.out / "case-01.nii.gz"
@@ -260,6 +269,15 @@ def test_dicom_and_files_in_one_list(place):
         "case-02: exists already and is no result of this program; choose another --out"
     )
     assert folder.joinpath("notes.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("which", ["target", "auxiliary"])
+def test_one_thread_at_a_time_reads_dicom(tmp_path, which):
+    """pydicom is kept quiet by settings that all threads share, whichever of the two scans is a folder."""
+    files = {"target": tmp_path / "t2.nii", "auxiliary": tmp_path / "t1.nii", which: tmp_path}
+    with fsmnet.exams._dicom(ReconstructConfig(out=tmp_path / "out.nii", **files)):
+        assert fsmnet.exams._DICOM.locked()
+    assert not fsmnet.exams._DICOM.locked()
 
 
 # -- what stops the list ----------------------------------------------------------------------------------------------

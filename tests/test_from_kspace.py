@@ -191,22 +191,41 @@ def test_several_coils_in_retrospect(go, image):
     assert consistent["psnr"] > record["Metrics"]["zero_filling"]["psnr"]
 
 
-def test_the_place_is_the_auxiliary_s(go, image, auxiliary):
+def test_the_place_is_the_auxiliary_s(go, image, auxiliary, caplog):
     result = go(fft2c(image) * COLUMNS, complex=True)
+    assert f"kspace.npy: has no place in space; taken to lie on the grid of {auxiliary}" in caplog.text
     source = nib.load(auxiliary)
     for path in (result.out, result.out.with_name("result_complex.nii.gz")):
         written = nib.load(path)
         assert written.shape == (HEIGHT, WIDTH, SLICES)
         np.testing.assert_array_equal(written.affine, source.affine)
         assert written.header.get_xyzt_units() == ("mm", "sec")
+        assert written.header["descrip"].item().endswith(b"not for clinical use")
     assert nib.load(path).get_data_dtype() == np.complex64
     np.testing.assert_array_equal(pixels(path), result.complex_image)
 
 
-def test_complex_arrays(go, image):
+def test_complex_arrays(go, image, auxiliary):
     result = go(fft2c(image) * COLUMNS, "result.npy", complex=True)
     np.testing.assert_array_equal(np.load(result.out), result.image)
     np.testing.assert_array_equal(np.load(result.out.with_name("result_complex.npy")), result.complex_image)
+    result = go(fft2c(image) * COLUMNS, "result.npz", complex=True, overwrite=True)
+    with np.load(result.out.with_name("result_complex.npz")) as file:
+        np.testing.assert_array_equal(file["image"], result.complex_image)
+        np.testing.assert_array_equal(file["affine"], nib.load(auxiliary).affine)
+        assert str(file["description"]).endswith("not for clinical use")
+
+
+def test_the_kspace_is_never_replaced(go, image, tmp_path):
+    """Its name may be that of the complex image of a result."""
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "result_complex.npy"
+    np.save(path, (fft2c(image) * COLUMNS).astype(np.complex64))
+    before = path.read_bytes()
+    for wanted in (True, False):
+        with pytest.raises(UserError, match=r"result_complex\.npy: is one of the inputs; choose another --out"):
+            go(path, "result.npy", complex=wanted, overwrite=True)
+    assert path.read_bytes() == before
 
 
 def test_complex_images_are_not_replaced_unasked(go, image):

@@ -230,6 +230,23 @@ def test_inputs_are_never_replaced(go, scan, tmp_path, which):
     assert scan[which].read_bytes() == before
 
 
+def test_one_file_is_no_pair(go, scan, tmp_path):
+    link = tmp_path / "link.nii.gz"
+    link.symlink_to(scan["target"])
+    with pytest.raises(UserError, match=r"is both target and auxiliary; give two contrasts of one exam"):
+        go(auxiliary=link)
+
+
+def test_inputs_are_not_replaced_by_what_comes_beside_the_result(go, scan, tmp_path):
+    (tmp_path / "out").mkdir()
+    auxiliary = (tmp_path / "out" / "result_mask.npz").resolve()
+    np.savez(auxiliary, image=np.moveaxis(np.asarray(nib.load(scan["auxiliary"]).dataobj), 2, 0))
+    before = auxiliary.read_bytes()
+    with pytest.raises(UserError, match=r"result_mask\.npz: is one of the inputs; choose another --out"):
+        go(auxiliary=auxiliary, overwrite=True)
+    assert auxiliary.read_bytes() == before
+
+
 def test_python_is_the_command(go, scan, checkpoint, tmp_path):
     assert fsmnet.reconstruct is reconstruct
     mask = tmp_path / "mask.npy"

@@ -249,7 +249,8 @@ def _set_aside(out: Path) -> Iterator[None]:
 
 
 def _dicom(config: ReconstructConfig) -> AbstractContextManager[Any]:
-    return _DICOM if config.target is not None and config.target.is_dir() else nullcontext()
+    with_dicom = any(path is not None and path.is_dir() for path in (config.target, config.auxiliary))
+    return _DICOM if with_dicom else nullcontext()
 
 
 def _paths(config: ReconstructConfig) -> tuple[Path, Path, Path]:

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def read_record(config: ReconstructConfig) -> dict[str, Any] | None:
         record = json.loads(sidecar_path(config.out).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(record, dict) and {"Sources", "Model", "Mask", "Options"} <= record.keys()
+    kinds = {"Sources": list, "Model": dict, "Options": dict, "Mask": dict | NoneType}
+    ours = isinstance(record, dict) and all(n in record and isinstance(record[n], kind) for n, kind in kinds.items())
     return record if ours else None
 
 

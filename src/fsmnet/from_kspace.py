@@ -6,6 +6,7 @@ view; phase, and what lies outside, are those of the zero-filled image.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +19,16 @@ from torch import Tensor
 from fsmnet import coils
 from fsmnet.coils import adjoint, combine, estimate_maps, multi_coil_data_consistency, replace_measured
 from fsmnet.config import ReconstructConfig
-from fsmnet.data.raw import KSpace, Samples, read_maps
+from fsmnet.data.raw import KSpace, read_maps
 from fsmnet.data.sampling import acquired_columns, check_mask, contiguous
 from fsmnet.data.scan import Scan, turn
-from fsmnet.data.volume import NIFTI, Volume, volume_stem
+from fsmnet.data.volume import Samples, Volume, volume_stem
 from fsmnet.errors import UserError
-from fsmnet.files import atomic_path
 from fsmnet.kspace import TINY, fft2c, ifft2c
 from fsmnet.masks import Mask, load_mask
 from fsmnet.undersampled import Undersampled, describe_consistency
+
+logger = logging.getLogger(__name__)
 
 AUTO = Path("auto")  # of --mask
 STEPS = 10  # conjugate-gradient steps of data consistency with several coils
@@ -68,6 +70,8 @@ def place(kspace: KSpace, auxiliary: Scan, turned: bool) -> tuple[Scan, Scan]:
         return Scan(Volume(image, kspace.affine, kspace.source)), auxiliary
     if image.shape != helper.data.shape:
         return Scan(Volume(image, np.eye(4), kspace.source, placed=False)), auxiliary
+    if helper.placed:
+        logger.warning("%s: has no place in space; taken to lie on the grid of %s", kspace.source, helper.name)
     volume = Volume(image, helper.affine, kspace.source, header=helper.header, placed=helper.placed)
     return Scan(volume, None, turned, auxiliary.header), auxiliary
 
@@ -263,23 +267,3 @@ def complex_path(out: Path) -> Path:
     """Where the complex image of a result is written: beside it, in the same form."""
     stem = volume_stem(out)
     return out.with_name(f"{stem}_complex{out.name[len(stem) :]}")
-
-
-def write_complex(data: Samples, like: Scan, path: Path) -> None:
-    """Write ``(S, H, W)`` as complex64 in the axes and place that the source had: NIfTI or NumPy, by the name."""
-    volume = like.volume
-    if like.turned:
-        data, volume = data.swapaxes(-2, -1), replace(turn(volume), header=like.header)
-    with atomic_path(path) as temporary:
-        if path.name.endswith(NIFTI):
-            import nibabel as nib
-
-            header = None if volume.header is None else volume.header.copy()
-            image = nib.Nifti1Image(np.moveaxis(data, 0, 2), volume.affine, header, dtype=np.complex64)
-            image.header.set_slope_inter(1, 0)
-            image.header["cal_min"] = image.header["cal_max"] = 0
-            nib.save(image, temporary)
-        elif path.suffix == ".npy":
-            np.save(temporary, np.ascontiguousarray(data))
-        else:
-            np.savez(temporary, image=np.ascontiguousarray(data))

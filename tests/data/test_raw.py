@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import h5py
 import numpy as np
 import pytest
@@ -132,6 +134,16 @@ def test_refused_files(tmp_path, saved):
         read_maps(tmp_path / "nowhere.npy")
     with pytest.raises(UserError, match="its maps hold NaN or infinite values"):
         read_maps(saved(np.full((2, 6, 6), np.inf, np.complex64)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_damaged_archive_is_closed(tmp_path):
+    path = tmp_path / "broken.npz"
+    np.savez(path, kspace=np.ones((4, 4), complex))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"broken.npz: damaged or not a NumPy file of numbers"):
+        read_kspace(path)
+    gc.collect()  # a file left open would warn here
 
 
 @pytest.mark.parametrize("coils", [0, 3])

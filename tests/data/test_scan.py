@@ -135,6 +135,12 @@ def test_arrays_give_arrays_or_nifti(tmp_path, smooth, name):
         check_output(tmp_path / "y.npz", tmp_path / "x.nii.gz")
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.h5", "x.dcm"])
+def test_a_series_gives_no_single_file_but_nifti(study, tmp_path, name):
+    with pytest.raises(UserError, match=rf"{name}: a DICOM series is written as a folder, or as NIfTI"):
+        check_output(tmp_path / name, study)
+
+
 def test_series_that_do_not_belong_together_are_told(study, tmp_path, caplog):
     def other(_, dataset):
         dataset.PatientID, dataset.FrameOfReferenceUID = "P-18", "1.2.3"

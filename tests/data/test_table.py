@@ -303,6 +303,8 @@ def test_a_table_edited_by_hand(tmp_path):
     assert read_table(table) == [Pair("A", tmp_path / "a.nii", tmp_path / "b.nii")]
     table.write_text("case,target,auxiliary,status,reason\nA,a.nii,b.nii,Accepted,\nB,,,rejected,no t2\n")
     assert [pair.case for pair in read_table(table)] == ["A"]
+    table.write_bytes(b"case, target, auxiliary , status\r\n\r\nA, a.nii, b.nii, \r\n  \r\n,,,\r\n, ,,,,\r\n")
+    assert read_table(table) == [Pair("A", tmp_path / "a.nii", tmp_path / "b.nii")]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fsmnet.data.volume import Array, Volume, first_line, repaired
+from fsmnet.data.volume import Array, Samples, Volume, first_line, repaired
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_path
 
@@ -29,11 +29,9 @@ def read_array(path: Path) -> Volume:
         UserError: not such a file, damaged, pickled objects, complex values, another shape, an affine that is none, or
             nothing to reconstruct.
     """
-    try:
-        entries = _entries(path)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        words = first_line(error)
-        raise UserError(f"{path}: damaged or not a NumPy file of numbers ({words}); save it again") from None
+    entries = read_entries(path)
+    if "" in entries:
+        entries = {IMAGE: entries[""]}
     return volume_of(_image(entries, path), path, entries.get(AFFINE))
 
 
@@ -64,16 +62,16 @@ def volume_of(array: Any, path: Path, affine: Any = None) -> Volume:
     return Volume(data, place, path, n_nan, n_negative, placed=affine is not None)
 
 
-def write_array(data: Array, like: Volume, path: Path, description: str = "") -> None:
-    """Write ``(S, H, W)`` as float32 ``.npy``, or ``.npz`` with the affine if there is one, in one step.
+def write_array(data: Array | Samples, like: Volume, path: Path, description: str = "") -> None:
+    """Write ``(S, H, W)`` as float32 or complex64 ``.npy``, or ``.npz`` with the affine if there is one, in one step.
 
     Args:
-        data: the slices, of the size of ``like``.
+        data: the slices, of the size of ``like``; real or complex.
         like: the volume whose place in space the result takes.
         path: ``.npy``, which holds nothing but numbers, or ``.npz``.
         description: stored in ``.npz``.
     """
-    image = np.ascontiguousarray(data, dtype=np.float32)
+    image = np.ascontiguousarray(data, dtype=np.complex64 if np.iscomplexobj(data) else np.float32)
     with atomic_path(path) as temporary:
         if path.suffix == ".npy":
             np.save(temporary, image, allow_pickle=False)
@@ -84,11 +82,19 @@ def write_array(data: Array, like: Volume, path: Path, description: str = "") ->
             np.savez(temporary, **entries)
 
 
-def _entries(path: Path) -> dict[str, Any]:
-    """The arrays of a file by name; that of ``.npy`` is the image."""
-    with path.open("rb") as file:  # numpy would leave it open where the archive is damaged
-        loaded = np.load(file, allow_pickle=False)
-        return {IMAGE: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+def read_entries(path: Path) -> dict[str, Any]:
+    """The arrays of a NumPy file by name; that of ``.npy`` has the name ``""``.
+
+    Raises:
+        UserError: not such a file, damaged, or pickled objects.
+    """
+    try:
+        with path.open("rb") as file:  # numpy would leave it open where the archive is damaged
+            loaded = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        words = first_line(error)
+        raise UserError(f"{path}: damaged or not a NumPy file of numbers ({words}); save it again") from None
 
 
 def _image(entries: dict[str, Any], path: Path) -> Any:

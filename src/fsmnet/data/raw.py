@@ -5,8 +5,6 @@ Every reader gives complex64 ``(S, C, H, W)``, centred, with the phase-encode ax
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.array_volume import read_entries
 from fsmnet.data.sampling import check_reach
-from fsmnet.data.volume import ARRAYS, HDF5, first_line
+from fsmnet.data.volume import ARRAYS, HDF5, Samples, first_line
 from fsmnet.errors import UserError
 
-Samples = npt.NDArray[np.complex64]
 AXES = "(H, W), (S, H, W) or, with coils, (S, C, H, W)"
 
 
@@ -102,11 +100,11 @@ def read_maps(path: Path) -> Samples:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give coil sensitivities as .npy or .npz with --maps")
-    return _maps(_named(_entries(path), "maps", path), path)
+    return _maps(_named(read_entries(path), "maps", path), path)
 
 
 def _read_arrays(path: Path) -> KSpace:
-    entries = _entries(path)
+    entries = read_entries(path)
     array = _named(entries, "kspace", path)
     if array.dtype.kind != "c":
         raise UserError(f"{path}: holds {array.dtype} values; k-space is complex, and an image goes with --target")
@@ -123,19 +121,6 @@ def _read_arrays(path: Path) -> KSpace:
         columns = mask.astype(bool)
     maps = _maps(entries["maps"], path) if "maps" in entries else None
     return KSpace(data, path, (height, width), columns, maps)
-
-
-def _entries(path: Path) -> dict[str, Any]:
-    """Arrays of a NumPy file by name; that of ``.npy`` has the name ``""``."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        words = first_line(error)
-        raise UserError(f"{path}: damaged or not a NumPy file of numbers ({words}); save it again") from None
 
 
 def _named(entries: dict[str, Any], name: str, path: Path) -> Any:

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fsmnet.data.volume import ARRAYS, HDF5, NIFTI, Array, Volume, check_output_name, read_volume, write_volume
+from fsmnet.data.volume import (
+    ARRAYS,
+    HDF5,
+    NIFTI,
+    Array,
+    Samples,
+    Volume,
+    check_output_name,
+    read_volume,
+    write_volume,
+)
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 
@@ -120,6 +130,8 @@ def warn_if_strange(target: Scan, auxiliary: Scan, registered: bool) -> None:
 def check_output(out: Path, like: Path) -> None:
     """Refuse a name that does not fit the form of the result, before any work is done."""
     if like.is_dir() and not out.name.endswith(NIFTI):
+        if out.name.endswith((*ARRAYS, *HDF5, ".dcm")):
+            raise UserError(f"{out}: a DICOM series is written as a folder, or as NIfTI; give its name, or a .nii.gz")
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out}: is there already and not an empty folder; choose another --out")
     elif not like.name.endswith((*ARRAYS, *HDF5)):
@@ -128,26 +140,27 @@ def check_output(out: Path, like: Path) -> None:
         raise UserError(f"{out}: the result is written as NIfTI or NumPy; end the name in .nii.gz, .npz or .npy")
 
 
-def write_scan(data: Array, like: Scan, out: Path, description: str, checkpoint: str = "") -> None:
+def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, checkpoint: str = "") -> None:
     """Write ``(S, H, W)`` in the axes and place that the source had, in the form that the name of the result tells.
 
     Args:
-        data: the slices, of the size of ``like``.
+        data: the slices, of the size of ``like``; complex ones are written as complex64, but not to DICOM.
         like: the scan whose place in space the result takes.
         out: ``.nii``, ``.nii.gz``; ``.npy`` or ``.npz``; or, for a scan from DICOM, a new folder.
         description: how it was made; ``.npy`` cannot hold it.
         checkpoint: name of the weights, for DICOM's description of the derivation.
     """
-    volume = replace(like.volume, data=data)
+    volume = like.volume
     if like.turned:
-        volume = replace(turn(volume), header=like.header)
+        data, volume = data.swapaxes(-2, -1), replace(turn(volume), header=like.header)
     if out.name.endswith(NIFTI):
-        write_volume(volume.data, volume, out, description)
+        write_volume(data, volume, out, description)
     elif like.series is None:
         from fsmnet.data.array_volume import write_array
 
-        write_array(volume.data, volume, out, description)
+        write_array(data, volume, out, description)
     else:
         from fsmnet.data.dicom import write_series
 
-        write_series(volume.data, like.series, out, description=description, checkpoint=checkpoint)
+        image = np.asarray(data, dtype=np.float32)
+        write_series(image, like.series, out, description=description, checkpoint=checkpoint)

@@ -12,7 +12,7 @@ import csv
 import io
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,8 @@ def read_table(path: Path) -> list[Pair]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may have put a mark in front
         reader = csv.DictReader(io.StringIO(text), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        rows = [(reader.line_num, row) for row in reader if not _is_empty(row)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -152,11 +153,16 @@ def read_table(path: Path) -> list[Pair]:
     return pairs
 
 
+def _is_empty(row: Mapping[str | Any, str | Any]) -> bool:
+    """Whether a line holds nothing; spreadsheets leave such lines as commas."""
+    return not "".join("".join(value) for value in row.values() if value).strip()
+
+
 def _pair(row: dict[str, str | None], where: str, folder: Path) -> Pair | None:
     """A line of a table; None if it is rejected."""
     if None in row:
         raise UserError(f"{where}: has more values than there are columns; put a path with a comma in double quotes")
-    status = (row.get("status") or ACCEPTED).strip().lower()
+    status = (row.get("status") or "").strip().lower() or ACCEPTED
     if status == REJECTED:
         return None
     if status != ACCEPTED:

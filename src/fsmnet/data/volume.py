@@ -18,6 +18,7 @@ from fsmnet.files import atomic_path
 logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float32]
+Samples = npt.NDArray[np.complex64]
 
 NIFTI = (".nii", ".nii.gz")
 ARRAYS = (".npy", ".npz")
@@ -148,11 +149,11 @@ def repaired(array: Array, where: object) -> tuple[Array, int, int]:
     return array, n_nan, n_negative
 
 
-def write_volume(data: Array, like: Volume, path: Path, description: str = "") -> None:
-    """Write ``(S, H, W)`` as float32 NIfTI with the affine and header geometry of ``like``, in one step.
+def write_volume(data: Array | Samples, like: Volume, path: Path, description: str = "") -> None:
+    """Write ``(S, H, W)`` as float32 or complex64 NIfTI with the affine and header geometry of ``like``, in one step.
 
     Args:
-        data: the slices, of the size of ``like``.
+        data: the slices, of the size of ``like``; real or complex.
         like: the volume whose place in space the result takes.
         path: ``.nii`` or ``.nii.gz``.
         description: at most 79 characters, stored in the header's ``descrip``.
@@ -162,10 +163,11 @@ def write_volume(data: Array, like: Volume, path: Path, description: str = "") -
     check_output_name(path)
     if not like.placed:
         logger.warning("%s: has no place in space, so %s lies at the origin", like.name, path)
-    array = np.moveaxis(np.asarray(data, dtype=np.float32), 0, 2)
+    kind = np.complex64 if np.iscomplexobj(data) else np.float32
+    array = np.moveaxis(np.asarray(data, dtype=kind), 0, 2)
     header = None if like.header is None else like.header.copy()
     image = nib.Nifti1Image(array, like.affine, header)
-    image.set_data_dtype(np.float32)
+    image.set_data_dtype(kind)
     image.header.set_slope_inter(1, 0)
     image.header["cal_min"] = image.header["cal_max"] = 0  # display window of the source, wrong for another range
     image.header["descrip"] = description.encode("ascii", "replace")[:79]

@@ -117,7 +117,8 @@ def _common_elements(data: Array, series: Series, description: str, checkpoint: 
     intercept = float(str(DS(low, auto_format=True)))
     width = float(np.percentile(data, 99.5)) or high or 1.0
     note = NOT_CLINICAL[0].upper() + NOT_CLINICAL[1:]
-    parts = [f"{note}.", f"fsmnet {__version__}.", description, f"Checkpoint {checkpoint}." if checkpoint else ""]
+    made = f"{description.rstrip('.')}." if description else ""
+    parts = [f"{note}.", f"fsmnet {__version__}.", made, f"Checkpoint {checkpoint}." if checkpoint else ""]
     parts.append(f"Source series {'' if series.number is None else series.number} '{series.description}'.")
     now = datetime.now()
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S.%f")
