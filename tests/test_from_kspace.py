@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -272,6 +273,27 @@ def test_fastmri_is_cropped_after_the_lines_are_put_back(go, smooth, tmp_path, c
     assert result.sidecar["Coils"]["Matrix"] == [64, 48]
     consistency = result.sidecar["DataConsistency"]
     assert consistency["ResidualAfter"] < 1e-5 < consistency["ResidualBefore"]
+    submission = go(kspace, "submission.h5", auxiliary=helper)
+    with h5py.File(submission.out) as file:
+        assert file["reconstruction"].dtype == np.float32
+        np.testing.assert_array_equal(file["reconstruction"], result.image)
+        assert "not for clinical use" in file.attrs["description"]
+    assert submission.sidecar["Output"]["sha256"] == sha256(submission.out)
+    with pytest.raises(UserError, match="a submission holds magnitudes; leave --complex out"):
+        go(kspace, "complex.h5", auxiliary=helper, complex=True)
+
+
+def test_images_that_lie_otherwise_are_told(go, heads, caplog):
+    """A transform without its first shift moves the image by half the field of view; nothing else shows it."""
+    pytest.importorskip("SimpleITK")
+    case = sorted(heads.iterdir())[0]
+    target, auxiliary = (case / f"{case.name}_{contrast}.nii.gz" for contrast in ("t2", "t1"))
+    image = np.moveaxis(np.asarray(nib.load(target).dataobj), 2, 0)
+    columns = make_mask("random", 64, 3, 0.2, 4).columns
+    for name, moved, warned in (("good", image, False), ("shifted", np.roll(image, (32, 32), (1, 2)), True)):
+        caplog.clear()
+        go(fft2c(moved) * columns, f"{name}.nii.gz", auxiliary=auxiliary)
+        assert ("little in common as they lie" in caplog.text) == warned, name
 
 
 def test_ismrmrd_through_the_command(image, tmp_path, checkpoint_file, capsys):

@@ -148,10 +148,10 @@ def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp
     result = go(checkpoint=trained)
     expected = make_mask("equispaced", SHAPE[1], 6, 0.32 / 6, 3)
     assert np.array_equal(result.mask.columns, expected.columns)
-    assert not caplog.records
+    assert "trained for" not in caplog.text
     result = go("other.nii.gz", checkpoint=trained, acceleration=4)
     assert np.array_equal(result.mask.columns, make_mask("random", SHAPE[1], 4, 0.10, 1337).columns)
-    assert caplog.messages == ["the network was trained for 6x, not 4x"]
+    assert "the network was trained for 6x, not 4x" in caplog.messages
     # A checkpoint that does not say: fastMRI's mask from the file's name.
     result = go("third.nii.gz")
     expected = make_mask("random", SHAPE[1], 4, 0.08, seed_from_name("target.nii.gz"))
@@ -344,7 +344,7 @@ def test_an_auxiliary_that_moved_is_registered(go, heads, tmp_path):
     record = result.sidecar["Registration"]
     assert record["SimilarityAfter"] > record["SimilarityBefore"]
     assert record["ShiftMillimetres"] == pytest.approx(6, abs=1)
-    assert go("plain.nii.gz").sidecar["Registration"] is None
+    assert go("plain.nii.gz").sidecar["Registration"]["Kind"] == "none; the grids agree"
 
 
 def test_soft_consistency(go, scan):

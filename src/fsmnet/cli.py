@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     ),
     "mask": ("fsmnet.masks", options.MaskConfig, "draw a sampling mask and save it"),
     "models": ("fsmnet.profile", options.ModelsConfig, "list the models with their size and cost"),
+    "export": ("fsmnet.export", options.ExportConfig, "write a network for use without this package (.pt2, .onnx)"),
+    "benchmark": ("fsmnet.benchmark", options.BenchmarkConfig, "measure a network's speed and memory"),
     "doctor": ("fsmnet.doctor", options.DoctorConfig, "check this installation"),
 }
 
@@ -229,8 +231,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 the user can mend it, 3 some of a list failed, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fsmnet").setLevel(logging.INFO)
-    parser = build_parser()
-    parsed = parser.parse_args(_config_first(_option_of(sys.argv[1:] if arguments is None else list(arguments))))
+    try:
+        parser = build_parser()
+        parsed = parser.parse_args(_config_first(_option_of(sys.argv[1:] if arguments is None else list(arguments))))
+    except KeyboardInterrupt:
+        print("fsmnet: interrupted", file=sys.stderr)
+        return 130
     command = parsed.command
     module, config_class, _ = COMMANDS[command]
     values = {name: getattr(parsed[command], name) for name, *_ in options.field_types(config_class)}

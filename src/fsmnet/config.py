@@ -46,7 +46,7 @@ class MaskOptions:
     )
     center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the protocol's")
     mask_seed: int | Literal["name"] | None = option(
-        None, "seed of the mask, or 'name' for one mask per file from its name; default: 1337 (brats), name (float)"
+        None, "seed of the mask, or 'name' for one mask per file from its name; default: 1337 (brats), name (others)"
     )
 
     def mask_recipe(self, protocol: str) -> MaskRecipe:
@@ -79,6 +79,11 @@ class MaskRecipe:
     seed: int | str
     mixed: tuple[tuple[float, float], ...] = ()
 
+    def includes(self, other: MaskRecipe) -> bool:
+        """Whether who trains with these masks sees those of another recipe."""
+        kinds = self.mixed or ((self.acceleration, self.center_fraction),)
+        return any(replace(self, acceleration=a, center_fraction=c, mixed=()) == other for a, c in kinds)
+
     def draw(self, columns: int, name: str | Path) -> Mask:
         """The mask of a file."""
         return self.draw_with(columns, self.seed if isinstance(self.seed, int) else seed_from_name(name))
@@ -97,10 +102,15 @@ class PairOptions:
     """Which exams, and which contrast of each is accelerated."""
 
     data: Path = required(
-        "folder of cases: BraTS (either naming convention), or any folder if the contrasts are patterns"
+        "folder of cases: BraTS (either naming convention), any folder if the contrasts are patterns, or fastMRI's "
+        "volumes"
     )
-    target: str = option("t2", "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'")
-    auxiliary: str = option("t1", "fully sampled contrast, or a pattern")
+    target: str = option(
+        "t2",
+        "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'; fastmri: an acquisition, by "
+        "default what the list of pairs says",
+    )
+    auxiliary: str = option("t1", "fully sampled contrast, likewise")
     cases: list[str] | None = option(None, "only these cases")
     protocol: ProtocolName = option(
         "brats", "how to simulate and score: brats (8 bits, per slice), float or fastmri (k-space; both per volume)"
@@ -281,8 +291,11 @@ class ReconstructConfig(RunOptions):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
     target: Path | None = option(None, "contrast to reconstruct: a NIfTI, NumPy or fastMRI file or a DICOM folder")
-    auxiliary: Path | None = option(None, "fully sampled contrast, likewise")
-    out: Path = required("result: .nii.gz, or for a DICOM target a new folder; mask and JSON record come beside it")
+    auxiliary: Path | None = option(None, "fully sampled contrast: always an image, of the same kinds of file")
+    out: Path = required(
+        "result: .nii.gz; .npy or .npz for arrays and k-space; .h5 for fastMRI's form of a submission; for a DICOM "
+        "target a new folder; mask and JSON record come beside it"
+    )
     kspace: Path | None = option(
         None,
         "complex k-space instead of --target: fastMRI or ISMRMRD (.h5, .mrd), .npy or .npz with axes (H, W), (S, H, W) "
@@ -304,8 +317,8 @@ class ReconstructConfig(RunOptions):
     mask_seed: int | Literal["name"] | None = option(None, "seed of the mask, or 'name'; default: the network's")
     mask: Path | None = option(
         None,
-        "mask from a file (.npy, .npz) instead of drawing one; with --kspace by default 'auto', the columns that are "
-        "not empty",
+        "mask from a file (.npy, .npz) instead of drawing one; with --kspace by default 'auto': the mask that the file "
+        "states, else the columns that are not empty",
     )
     phase_encode: Literal["rows", "columns"] | None = option(
         None,

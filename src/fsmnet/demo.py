@@ -50,6 +50,7 @@ def demo(config: DemoConfig) -> Path:
             cases=[held_out],
             acceleration=config.acceleration,
             out=out,
+            optimise=config.optimise,
             device=config.device,
             threads=config.threads,
         )
@@ -66,6 +67,7 @@ def demo(config: DemoConfig) -> Path:
         checkpoint=checkpoint,
         acceleration=config.acceleration,
         device=config.device,
+        optimise=config.optimise,
         overwrite=True,
     )
     print(f"\npicture: {out / 'picture.png'}\nvolume:  {result.out}")

@@ -7,29 +7,32 @@ import io
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint
-from fsmnet.config import EvaluateConfig, MaskOptions, MaskRecipe, field_types
-from fsmnet.data.datasets import prepared_slices
-from fsmnet.data.pairs import Pair, find_pairs
+from fsmnet.config import EvaluateConfig, MaskOptions, MaskRecipe, TrainConfig, field_types
+from fsmnet.data.cases import Case, accelerate_case, find_cases
+from fsmnet.data.fastmri import write_submission
+from fsmnet.data.fastmri_pairs import FastMRIPair
+from fsmnet.data.fastmri_slices import consistent_volume
 from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
+from fsmnet.export import optimise
 from fsmnet.files import write_text
 from fsmnet.inference import choose_device, reconstruct_slices
 from fsmnet.masks import save_mask
-from fsmnet.metrics import Metrics, score
+from fsmnet.metrics import Metrics, plane_metrics, score
 from fsmnet.models import MODELS, create_model
 from fsmnet.models.zero_filling import ZeroFilling
 from fsmnet.picture import comparison_picture
-from fsmnet.protocols import Slices, check_protocol, to_unit, zero_fill
+from fsmnet.protocols import Slices, check_protocol, to_unit
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +41,20 @@ METRICS_COLUMNS = ["model", "case", "slice", "acceleration", "protocol", "psnr",
 
 @dataclass(frozen=True)
 class Row:
-    """Scores of one slice (``brats``) or one volume (``float``; ``slice`` is None)."""
+    """Scores of one slice (``brats``) or one volume (``float`` and ``fastmri``; ``slice`` is None)."""
 
     model: str
     case: str
     slice: int | None
     metrics: Metrics
+    acquisition: str = ""
 
 
 def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Score models as configured; see :class:`fsmnet.config.EvaluateConfig`.
 
-    Writes ``metrics.csv`` (a row per slice or volume), ``summary.json``, the masks and ``picture.png``.
+    Writes ``metrics.csv`` (a row per slice or volume), ``summary.json``, the masks and ``picture.png``. In protocol
+    ``fastmri`` also ``metrics_slices.csv``, and where ``submission`` says so the reconstructed volumes.
 
     Returns:
         The rows of ``summary.json``: a dictionary per model.
@@ -63,18 +68,29 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         raise UserError(f"batch must be at least 1, not {config.batch}")
     device = choose_device(config.device, config.threads)
     models = {name: open_model(name, recipe).to(device) for name in config.models}
-    pairs = find_pairs(config.data, config.target, config.auxiliary, _cases(config))
+    if config.optimise:  # zero-filling has no weights, and is recognised by its class
+        models = {
+            name: model if isinstance(model, ZeroFilling) else optimise(model, config.precision)
+            for name, model in models.items()
+        }
+    if config.submission is not None and protocol != "fastmri":
+        raise UserError("submissions are fastMRI's; leave --submission out or choose --protocol fastmri")
+    if config.data_consistency != "off" and protocol != "fastmri":
+        raise UserError("only protocol fastmri has measured k-space; leave --data-consistency out")
+    pairs = find_cases(config, config.out, _cases(config))
     out = config.out
+    folders = _folders(config.models)
     rows: list[Row] = []
+    single: list[Row] = []
     for number, pair in enumerate(pairs):
-        slices = prepared_slices(pair, protocol, config.resample)
-        mask = recipe.draw(slices.target.shape[-1], pair.target.name)
+        case = accelerate_case(pair, recipe, protocol, resample=config.resample)
+        slices, zero_filled, mask = case.slices, case.zero_filled, case.mask
+        acquisition = pair.target.acquisition if isinstance(pair, FastMRIPair) else ""
         shown = _slice_to_show(config, pair, slices) if number == 0 else 0
         save_mask(mask, out / "masks" / f"{pair.case}.npz")
         logger.info(
             "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, len(pairs), len(slices.numbers), mask.describe()
         )
-        zero_filled = zero_fill(slices.target, torch.from_numpy(mask.columns), protocol)
         images: dict[str, Tensor] = {}
         for name, model in models.items():
             # Zero-filling is scored as it is stored: normalised and back, it would lose grey levels.
@@ -91,15 +107,36 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
                     precision=config.precision,
                     progress=f"{pair.case}, {name}",
                     name=name,
+                    auxiliary_zero_filled=case.auxiliary_zero_filled,
                 )
             )
+            consistent = config.data_consistency == "hard" and not isinstance(model, ZeroFilling)
+            if consistent and isinstance(pair, FastMRIPair):
+                images[name] = consistent_volume(pair.target, slices.numbers, mask, images[name])
             scores = score(slices.target, images[name], protocol)
             numbers: list[int | None] = [*slices.numbers] if protocol == "brats" else [None]
-            rows += [Row(name, pair.case, n, s) for n, s in zip(numbers, scores, strict=True)]
+            rows += [Row(name, pair.case, n, s, acquisition) for n, s in zip(numbers, scores, strict=True)]
+            if protocol == "fastmri":
+                planes = zip(slices.numbers, slices.target.numpy(), images[name].numpy(), strict=True)
+                single += [Row(name, pair.case, n, plane_metrics(g, p), acquisition) for n, g, p in planes if g.any()]
+            if config.submission is not None and isinstance(pair, FastMRIPair):
+                if pair.slices < pair.target.slices and name == config.models[0]:
+                    logger.warning(
+                        "%s: the submission has %d of %d slices, as many as the auxiliary",
+                        pair.case,
+                        pair.slices,
+                        pair.target.slices,
+                    )
+                write_submission(images[name], config.submission / folders[name] / f"{pair.case}.h5")
         if number == 0:
             _draw(config, pair, slices, shown, images, rows)
     summary = summarise(rows, config, recipe)
     write_text(out / "metrics.csv", _table(rows, config, recipe))
+    if protocol == "fastmri":
+        write_text(out / "metrics_slices.csv", _table(single, config, recipe))
+        for entry in summary:
+            entry["acquisitions"] = _by_acquisition(rows, entry["model"])
+            entry["slices"] = _statistics([row for row in single if row.model == entry["model"]])
     write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -125,7 +162,7 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
     else:
         model = load_model(name)
     trained = trained_recipe(model)
-    if recipe is not None and trained is not None and trained != recipe:
+    if recipe is not None and trained is not None and not trained.includes(recipe):
         logger.warning("%s was trained for other masks (%s) than these (%s)", name, trained, recipe)
     return model
 
@@ -135,42 +172,60 @@ def trained_recipe(model: nn.Module) -> MaskRecipe | None:
     training = header_of(model).training
     if "acceleration" not in training:
         return None
-    names = [name for name, *_ in field_types(MaskOptions)]
-    return MaskOptions(**{name: training[name] for name in names}).mask_recipe(training["protocol"])
+    names = [name for name, *_ in field_types(MaskOptions)] + ["mixed_accelerations", "mixed_center_fractions"]
+    options = {name: training[name] for name in names if name in training}
+    return TrainConfig(data=Path(), out=Path(), **options).training_recipe(training["protocol"])
 
 
 def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> list[dict[str, Any]]:
     """Mean and population standard deviation per model."""
     summary = []
     for name in config.models:
-        table = np.array([row.metrics for row in rows if row.model == name], dtype=np.float64)
-        with np.errstate(invalid="ignore"):  # an identical slice has an infinite PSNR
-            mean, std = table.mean(axis=0), table.std(axis=0)
         summary.append(
             {
                 "model": name,
                 "data": str(config.data),
                 "acceleration": recipe.acceleration,
                 "protocol": config.protocol,
-                "n": len(table),
-                "psnr_mean": _number(mean[0]),
-                "psnr_std": _number(std[0]),
-                "ssim_mean": _number(mean[1]),
-                "ssim_std": _number(std[1]),
-                "nmse_mean": _number(mean[2]),
+                **_statistics([row for row in rows if row.model == name]),
             }
         )
     return summary
 
 
+def _statistics(rows: Sequence[Row]) -> dict[str, Any]:
+    table = np.array([row.metrics for row in rows], dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # an identical slice has an infinite PSNR
+        mean, std = table.mean(axis=0), table.std(axis=0)
+    return {
+        "n": len(table),
+        "psnr_mean": _number(mean[0]),
+        "psnr_std": _number(std[0]),
+        "ssim_mean": _number(mean[1]),
+        "ssim_std": _number(std[1]),
+        "nmse_mean": _number(mean[2]),
+    }
+
+
+def _by_acquisition(rows: Sequence[Row], model: str) -> dict[str, dict[str, Any]]:
+    """Statistics of a model for every kind of target by itself."""
+    kinds = sorted({row.acquisition for row in rows})
+    return {kind: _statistics([row for row in rows if (row.model, row.acquisition) == (model, kind)]) for kind in kinds}
+
+
 def summary_lines(summary: Sequence[dict[str, Any]]) -> list[str]:
-    """The summary as a table for people."""
-    width = max(len("model"), *(len(row["model"]) for row in summary))
-    lines = [f"{'model':{width}}  {'n':>5}  {'PSNR (dB)':>14}  {'SSIM':>15}  {'NMSE':>8}"]
+    """The summary as a table for people, with a line for every acquisition where there are several."""
+    table: list[tuple[str, dict[str, Any]]] = []
     for row in summary:
+        table.append((row["model"], row))
+        kinds = row.get("acquisitions", {})
+        table += [(f"  {kind}", part) for kind, part in kinds.items() if len(kinds) > 1]
+    width = max(len("model"), *(len(name) for name, _ in table))
+    lines = [f"{'model':{width}}  {'n':>5}  {'PSNR (dB)':>14}  {'SSIM':>15}  {'NMSE':>8}"]
+    for name, row in table:
         psnr = "infinite" if row["psnr_mean"] is None else f"{row['psnr_mean']:.2f} +- {row['psnr_std']:.2f}"
         ssim = f"{row['ssim_mean']:.3f} +- {row['ssim_std']:.3f}"
-        lines.append(f"{row['model']:{width}}  {row['n']:>5}  {psnr:>14}  {ssim:>15}  {row['nmse_mean']:>8.4f}")
+        lines.append(f"{name:{width}}  {row['n']:>5}  {psnr:>14}  {ssim:>15}  {row['nmse_mean']:>8.4f}")
     return lines
 
 
@@ -206,8 +261,10 @@ def _table(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> s
     return text.getvalue()
 
 
-def _slice_to_show(config: EvaluateConfig, pair: Pair, slices: Slices) -> int:
+def _slice_to_show(config: EvaluateConfig, pair: Case, slices: Slices) -> int:
     """Index among the prepared slices of the one in the picture."""
+    if config.picture_slice is None and config.protocol == "fastmri":  # noise is everywhere above zero
+        return int(slices.target.sum((-2, -1)).argmax())
     if config.picture_slice is None:
         return int((slices.target > 0).sum((-2, -1)).argmax())
     if config.picture_slice not in slices.numbers:
@@ -217,7 +274,7 @@ def _slice_to_show(config: EvaluateConfig, pair: Pair, slices: Slices) -> int:
 
 
 def _draw(
-    config: EvaluateConfig, pair: Pair, slices: Slices, index: int, images: dict[str, Tensor], rows: Sequence[Row]
+    config: EvaluateConfig, pair: Case, slices: Slices, index: int, images: dict[str, Tensor], rows: Sequence[Row]
 ) -> None:
     """Picture of one slice of the first case."""
     number = slices.numbers[index]
@@ -231,6 +288,17 @@ def _draw(
         {titles[name]: f"{m.psnr:.2f} dB, SSIM {m.ssim:.3f}" for name, m in by_model.items()},
         f"{pair.case}, slice {number}, {config.acceleration:g}x, protocol {config.protocol}",
     )
+
+
+def _folders(names: Sequence[str]) -> dict[str, str]:
+    """A folder's name for each model: that of its run, if it is a checkpoint, with more where two would share it."""
+    forms: dict[str, list[str]] = {}
+    for name in names:
+        path = Path(name).absolute()
+        run = path.parent.name
+        forms[name] = [run, f"{run}_{path.stem}", "_".join(path.parts[1:])] if path.suffix else [name]
+    taken = Counter(form for own in forms.values() for form in own)
+    return {name: next((form for form in own if taken[form] == 1), own[-1]) for name, own in forms.items()}
 
 
 def _short(name: str, names: Iterable[str]) -> str:

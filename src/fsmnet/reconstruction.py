@@ -22,12 +22,13 @@ from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig, field_type
 from fsmnet.data.pairs import grid_difference, on_one_grid
 from fsmnet.data.raw import KSpace, read_kspace
 from fsmnet.data.register import register_rigid, similarity_in_place
-from fsmnet.data.scan import Scan, check_output, read_scan, turn, warn_if_strange, write_scan
+from fsmnet.data.scan import SUBMISSION, Scan, check_output, read_scan, turn, warn_if_strange, write_scan
 from fsmnet.data.volume import Volume, volume_stem
 from fsmnet.errors import UserError
 from fsmnet.evaluate import trained_recipe
+from fsmnet.export import optimise
 from fsmnet.files import sha256, write_text
-from fsmnet.from_kspace import AUTO, complex_path, drawn_options, of_kspace, place, with_phase_of, write_complex
+from fsmnet.from_kspace import AUTO, complex_path, drawn_options, of_kspace, place, with_phase_of
 from fsmnet.inference import choose_device, reconstruct_slices
 from fsmnet.masks import Mask, load_mask, save_mask
 from fsmnet.metrics import volume_metrics
@@ -127,7 +128,7 @@ class Inputs:
         target: the scan to reconstruct.
         auxiliary: the other contrast, on the target's grid.
         kspace: what was measured of the target; None if it is an image.
-        registration: how the auxiliary was moved; None if it was not.
+        registration: how the auxiliary was moved, and how much it tells about the target.
         sources: what the record says of the files.
         seconds: time that reading took.
     """
@@ -136,7 +137,7 @@ class Inputs:
     target: Scan
     auxiliary: Volume
     kspace: KSpace | None
-    registration: dict[str, Any] | None
+    registration: dict[str, Any]
     sources: list[dict[str, Any]]
     seconds: float
 
@@ -174,8 +175,10 @@ def load_network(config: ReconstructConfig) -> Network:
     checkpoint = config.checkpoint or shipped_checkpoint()
     if checkpoint is None:
         raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
-    model = load_model(checkpoint)
-    return Network(model.to(device), checkpoint, sha256(checkpoint), device)
+    model = load_model(checkpoint).to(device)
+    if config.optimise:
+        model = optimise(model, config.precision)
+    return Network(model, checkpoint, sha256(checkpoint), device)
 
 
 def read_inputs(config: ReconstructConfig) -> Inputs:
@@ -248,7 +251,8 @@ def write(computed: Computed) -> Reconstruction:
     config, target = inputs.config, inputs.target.volume
     result = np.zeros_like(target.data)
     result[computed.keep.numpy()] = list(computed.images.values())[-1].numpy() * target.maximum
-    write_scan(result, inputs.target, config.out, f"FSMNet reconstruction, {NOT_CLINICAL}", network.file.name)
+    description = f"FSMNet reconstruction, {NOT_CLINICAL}"
+    write_scan(result, inputs.target, config.out, description, network.file.name)
     if mask is None:
         mask_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
     else:
@@ -258,7 +262,7 @@ def write(computed: Computed) -> Reconstruction:
         complex_result = np.zeros(target.data.shape, dtype=np.complex64)
         complex_result[computed.keep.numpy()] = computed.complex_image.numpy() * target.maximum
     if complex_result is not None and config.complex:
-        write_complex(complex_result, inputs.target, complex_path(config.out))
+        write_scan(complex_result, inputs.target, complex_path(config.out), description)
     elif inputs.kspace is not None:
         complex_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
     sidecar = {
@@ -311,6 +315,8 @@ def command(config: ReconstructConfig) -> int:
     if metrics is not None:
         for name, values in metrics.items():
             logger.info("%-14s %.2f dB, SSIM %.3f (float, per volume)", name, values["psnr"], values["ssim"])
+        if metrics["network"]["psnr"] < metrics["zero_filling"]["psnr"]:
+            logger.warning("the network is worse than zero-filling here; it was trained for other scans, do not use it")
     logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
     return 0
 
@@ -321,13 +327,16 @@ def check(config: ReconstructConfig) -> None:
         raise UserError("--shard is a part of a list; give --pairs, or leave it out")
     target, auxiliary = input_files(config)
     check_output(config.out, target)
-    given = (target, auxiliary, config.maps, config.mask)
-    for path in (file for file in given if file is not None):
-        if path.exists() and config.out.exists() and path.samefile(config.out):
-            raise UserError(f"{config.out}: is one of the inputs; choose another --out")
+    if config.complex and config.out.name.endswith(SUBMISSION):
+        raise UserError(f"{config.out}: a submission holds magnitudes; leave --complex out, or end the name in .nii.gz")
     written = [config.out, mask_path(config.out), sidecar_path(config.out)]
     if config.kspace is not None:
         written.append(complex_path(config.out))
+    # Another result's mask may be given, and is written as it was.
+    given = [(file, path) for file in (target, auxiliary, config.maps) for path in written]
+    for file, path in (*given, (config.mask, config.out)):
+        if file is not None and file.exists() and path.exists() and file.samefile(path):
+            raise UserError(f"{path}: is one of the inputs; choose another --out")
     for path in written:
         if path.exists() and not path.is_dir() and not config.overwrite:
             raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
@@ -335,6 +344,8 @@ def check(config: ReconstructConfig) -> None:
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise UserError(f"{config.out}: {folder} is no folder that can be written to; choose another --out")
     check_options(config)
+    if target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
+        raise UserError(f"{target}: is both target and auxiliary; give two contrasts of one exam")
 
 
 def input_files(config: ReconstructConfig) -> tuple[Path, Path]:
@@ -416,24 +427,23 @@ def _drawn_mask(config: ReconstructConfig, model: nn.Module, columns: int) -> Ma
     return changed.draw(columns, input_files(config)[0].name)
 
 
-def _auxiliary(config: ReconstructConfig, target: Volume, auxiliary: Volume) -> tuple[Volume, dict[str, Any] | None]:
-    """The auxiliary on the target's grid, and how it was moved, if it was registered."""
+def _auxiliary(config: ReconstructConfig, target: Volume, auxiliary: Volume) -> tuple[Volume, dict[str, Any]]:
+    """The auxiliary on the target's grid, how it was moved, and how much it tells about the target."""
     if config.register == "none":
         if grid_difference(target, auxiliary) and not grid_difference(target, turn(auxiliary)):
             auxiliary = turn(auxiliary)  # the same grid, phase-encoded along the other axis
-        moved_by_headers = on_one_grid(target, auxiliary, config.resample)
-        if moved_by_headers is auxiliary:
-            return auxiliary, None
-        found = similarity_in_place(moved_by_headers, target)
-        return moved_by_headers, {"Kind": "none; resampled where the headers place it", "Similarity": found}
-    moved = register_rigid(auxiliary, target)
-    return moved.volume, {
+        moved = on_one_grid(target, auxiliary, config.resample)
+        kind = "none; the grids agree" if moved is auxiliary else "none; resampled where the headers place it"
+        # One of them may have no place in space; they have one grid in any case.
+        return moved, {"Kind": kind, "Similarity": similarity_in_place(replace(moved, affine=target.affine), target)}
+    found = register_rigid(auxiliary, target)
+    return found.volume, {
         "Kind": "rigid, Mattes mutual information",
-        "Transform": moved.transform.tolist(),
-        "RotationDegrees": moved.rotation,
-        "ShiftMillimetres": moved.shift,
-        "SimilarityBefore": moved.similarity_before,
-        "SimilarityAfter": moved.similarity_after,
+        "Transform": found.transform.tolist(),
+        "RotationDegrees": found.rotation,
+        "ShiftMillimetres": found.shift,
+        "SimilarityBefore": found.similarity_before,
+        "SimilarityAfter": found.similarity_after,
     }
 
 

@@ -255,10 +255,10 @@ def test_where_the_headers_place_them_is_judged(pair, caplog, monkeypatch):
     told, warned = caplog.records
     names = "t1.nii.gz and t2.nii.gz"
     assert (told.levelno, warned.levelno) == (logging.INFO, logging.WARNING)
-    assert told.getMessage() == f"{names}: mutual information {found:.2f} where their headers place them"
+    assert told.getMessage() == f"{names}: mutual information {found:.2f} as they lie"
     assert warned.getMessage() == (
-        f"{names}: little in common where their headers place them (mutual information {low:.2f}; expected at least "
-        "0.16); try --register rigid, and see that both are of one head"
+        f"{names}: little in common as they lie (mutual information {low:.2f}; expected at least 0.16); see that both "
+        "show one head the same way up, or try --register rigid"
     )
     monkeypatch.setattr("fsmnet.data.register.find_spec", lambda _: None)
     assert similarity_in_place(auxiliary, target) is None

@@ -129,8 +129,14 @@ def test_arrays_give_arrays_or_nifti(tmp_path, smooth, name):
         assert np.array_equal(again.data, array)
         if name == "x.npz" and out != "y.npy":
             np.testing.assert_allclose(again.affine, OBLIQUE, atol=1e-5)
-    with pytest.raises(UserError, match=r"y\.h5: the result is written as NIfTI or NumPy; end the name in"):
+    if name == "x.h5":
         check_output(tmp_path / "y.h5", source)
+        write_scan(scan.volume.data, scan, tmp_path / "y.h5", "made")
+        with h5py.File(tmp_path / "y.h5") as file:
+            assert np.array_equal(file["reconstruction"], array)
+    else:
+        with pytest.raises(UserError, match=r"y\.h5: the result is written as NIfTI or NumPy; end the name in"):
+            check_output(tmp_path / "y.h5", source)
     with pytest.raises(UserError, match=r"y\.npz: the result is written as NIfTI; end the name in \.nii\.gz"):
         check_output(tmp_path / "y.npz", tmp_path / "x.nii.gz")
 

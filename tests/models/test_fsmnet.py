@@ -304,8 +304,9 @@ def test_phases_are_exact_at_self_conjugate_bins_and_angles_elsewhere(height, wi
     spectrum = torch.fft.rfft2(image)
     real = self_conjugate(height, width).expand(phase.shape)
     assert torch.equal(phase[real], torch.where(spectrum.real[real] < 0, math.pi, 0.0))
-    assert torch.equal(phase[~real], spectrum.angle()[~real])
-    assert torch.equal(amplitude, spectrum.abs())
+    # Equal to the last place or the one before it, which vectorised and scalar arithmetic round differently.
+    torch.testing.assert_close(phase[~real], spectrum.angle()[~real], rtol=4e-7, atol=0)
+    torch.testing.assert_close(amplitude, spectrum.abs(), rtol=4e-7, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(30, 40), (120, 120), (27, 21), (27, 20), (30, 21)])

@@ -123,7 +123,7 @@ def similarity_in_place(auxiliary: Volume, target: Volume) -> float | None:
     """How much an auxiliary that was not registered tells about the target; warns when it is little.
 
     Args:
-        auxiliary: volume on the target's grid, where the headers place it.
+        auxiliary: volume on the target's grid.
         target: the other.
 
     Returns:
@@ -135,14 +135,14 @@ def similarity_in_place(auxiliary: Volume, target: Volume) -> float | None:
     names = f"{auxiliary.name} and {target.name}"
     if found < LOW:
         logger.warning(
-            "%s: little in common where their headers place them (mutual information %.2f; expected at least %.2f); "
-            "try --register rigid, and see that both are of one head",
+            "%s: little in common as they lie (mutual information %.2f; expected at least %.2f); see that both show "
+            "one head the same way up, or try --register rigid",
             names,
             found,
             LOW,
         )
     else:
-        logger.info("%s: mutual information %.2f where their headers place them", names, found)
+        logger.info("%s: mutual information %.2f as they lie", names, found)
     return found
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PhaseEncode = Literal["rows", "columns"]
+SUBMISSION = (".h5", ".hdf5")
 _DICOM_PHASE = {"ROW": "rows", "COL": "columns"}
 
 
@@ -136,8 +137,11 @@ def check_output(out: Path, like: Path) -> None:
             raise UserError(f"{out}: is there already and not an empty folder; choose another --out")
     elif not like.name.endswith((*ARRAYS, *HDF5)):
         check_output_name(out)
-    elif not out.name.endswith((*NIFTI, *ARRAYS)):
-        raise UserError(f"{out}: the result is written as NIfTI or NumPy; end the name in .nii.gz, .npz or .npy")
+    elif not out.name.endswith((*NIFTI, *ARRAYS)) and not (like.name.endswith(HDF5) and out.name.endswith(SUBMISSION)):
+        submission = ", or .h5 for a submission to fastMRI" if like.name.endswith(HDF5) else ""
+        raise UserError(
+            f"{out}: the result is written as NIfTI or NumPy; end the name in .nii.gz, .npz or .npy{submission}"
+        )
 
 
 def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, checkpoint: str = "") -> None:
@@ -146,7 +150,8 @@ def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, c
     Args:
         data: the slices, of the size of ``like``; complex ones are written as complex64, but not to DICOM.
         like: the scan whose place in space the result takes.
-        out: ``.nii``, ``.nii.gz``; ``.npy`` or ``.npz``; or, for a scan from DICOM, a new folder.
+        out: ``.nii``, ``.nii.gz``; ``.npy`` or ``.npz``; ``.h5`` for fastMRI's form of a submission; or, for a scan
+            from DICOM, a new folder.
         description: how it was made; ``.npy`` cannot hold it.
         checkpoint: name of the weights, for DICOM's description of the derivation.
     """
@@ -155,6 +160,10 @@ def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, c
         data, volume = data.swapaxes(-2, -1), replace(turn(volume), header=like.header)
     if out.name.endswith(NIFTI):
         write_volume(data, volume, out, description)
+    elif out.name.endswith(SUBMISSION):
+        from fsmnet.data.fastmri import write_submission
+
+        write_submission(data, out, description)
     elif like.series is None:
         from fsmnet.data.array_volume import write_array
 

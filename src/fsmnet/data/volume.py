@@ -182,8 +182,8 @@ def check_output_name(path: Path) -> None:
 
 
 def volume_stem(path: Path) -> str:
-    """File name without ``.nii``, ``.nii.gz``, ``.npy`` or ``.npz``."""
-    ending = next((ending for ending in (*NIFTI[::-1], *ARRAYS) if path.name.endswith(ending)), "")
+    """File name without ``.nii``, ``.nii.gz``, ``.npy``, ``.npz`` or ``.h5``."""
+    ending = next((ending for ending in (*NIFTI[::-1], *ARRAYS, *HDF5) if path.name.endswith(ending)), "")
     return path.name.removesuffix(ending)
 
 

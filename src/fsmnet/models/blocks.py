@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fsmnet.errors import UserError
 
@@ -44,6 +45,69 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def planes(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` with the pixels of each channel side by side, as an FFT wants them.
+
+    From channels-last memory this is one transposition of a matrix, which PyTorch does several times faster than the
+    same rearrangement as ``contiguous()``.
+    """
+    if not is_channels_last(x):
+        return x.contiguous()
+    batch, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    return pixels.t().contiguous().view(channels, batch, height, width).transpose(0, 1)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side."""
+    return x.stride(1) == 1 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def follow_weights(image: Tensor, weight: Tensor) -> Tensor:
+    """An image ``(B, 1, H, W)`` that says of its memory what the weights say of theirs.
+
+    One channel is channels-last and channels-first at once, and PyTorch takes the latter unless the strides deny it:
+    feature maps would then change their layout at every convolution.
+    """
+    if not is_channels_last(weight):
+        return image
+    height, width = image.shape[-2:]
+    return image.contiguous().as_strided(image.shape, (height * width, 1, width, 1))
+
+
+class Layout(NamedTuple):
+    """Precision and memory layout of a feature map."""
+
+    dtype: torch.dtype
+    channels_last: bool
+
+    def of(self, x: Tensor) -> Tensor:
+        """``x`` in this precision and layout."""
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        return x.to(self.dtype).contiguous(memory_format=memory_format)
+
+
+def worked_in_parts(x: Tensor) -> bool:
+    """Whether temporary maps are to be made part by part, so that they are small and stay in the processor's cache.
+
+    Not where the backward pass keeps them anyway, on a GPU, and in a graph.
+    """
+    kept = torch.is_grad_enabled() and x.requires_grad
+    return not (kept or x.device.type != "cpu" or torch.compiler.is_compiling())
+
+
+def channel_groups(x: Tensor) -> list[slice]:
+    """Groups of channels that are transformed one after the other, see :func:`worked_in_parts`."""
+    channels = x.shape[1]
+    step = max(8, 2 * torch.get_num_threads()) if worked_in_parts(x) else channels
+    return [slice(start, start + step) for start in range(0, channels, step)]
+
+
+def add(fresh: Tensor, x: Tensor) -> Tensor:
+    """``fresh + x``, in the memory of ``fresh``, which nobody else may need: the result of a convolution."""
+    return fresh.add_(x) if torch.result_type(fresh, x) == fresh.dtype else fresh + x
+
+
 def amplitude_phase(image: Tensor) -> tuple[Tensor, Tensor]:
     """Amplitude and phase of the real FFT of ``(..., H, W)``, each ``(..., H, W // 2 + 1)`` (Eq. 1-2).
 
@@ -55,14 +119,120 @@ def amplitude_phase(image: Tensor) -> tuple[Tensor, Tensor]:
     """
     height, width = image.shape[-2:]
     spectrum = torch.fft.rfft2(image, norm="backward")
-    phase = spectrum.angle()
+    if torch.is_grad_enabled() and spectrum.requires_grad:
+        amplitude, phase = _ToPolar.apply(spectrum, height, width)  # type: ignore[no-untyped-call]
+    else:
+        amplitude, phase = _to_polar(*_parts(spectrum), height, width)
+    return amplitude, phase
+
+
+def from_amplitude_phase(amplitude: Tensor, phase: Tensor, offset: complex = 0.0) -> Tensor:
+    """The complex spectrum ``amplitude * exp(i phase) + offset``."""
+    if torch.is_grad_enabled() and (amplitude.requires_grad or phase.requires_grad):
+        spectrum: Tensor = _FromPolar.apply(amplitude, phase, offset)  # type: ignore[no-untyped-call]
+        return spectrum
+    return _from_polar(amplitude, phase.cos(), phase.sin(), offset)
+
+
+def _parts(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part, each on its own: functions of two arrays are vectorised, those of pairs are not."""
+    return spectrum.real.clone(), spectrum.imag.clone()
+
+
+def _self_conjugate(height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of the half spectrum whose crossings are their own conjugates."""
     rows = slice(None, None, height // 2) if height % 2 == 0 else slice(0, 1)
     columns = slice(None, None, width // 2) if width % 2 == 0 else slice(0, 1)
-    with torch.no_grad():
-        negative = spectrum.real[..., rows, columns] < 0
-        real_phase = negative.to(phase.dtype) * math.pi
-    phase[..., rows, columns] = real_phase
-    return spectrum.abs(), phase
+    return rows, columns
+
+
+def own_conjugates(spectrum: Tensor, height: int, width: int) -> Tensor:
+    """The same as a bool map of the half spectrum, from operations that do not depend on the parity of the size."""
+    numbers = [torch.arange(size, device=spectrum.device) for size in (height, width)]
+    rows, columns = ((n == 0) | (n == n.flip(0) + 1) for n in numbers)
+    return rows[:, None] & columns[None, : width // 2 + 1]
+
+
+def _to_polar(real: Tensor, imaginary: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    phase = torch.atan2(imaginary, real)
+    if torch.compiler.is_exporting():  # one graph for even and odd sizes
+        phase = torch.where(own_conjugates(real, height, width), (real < 0).to(phase.dtype) * math.pi, phase)
+        return (real.square() + imaginary.square()).sqrt(), phase
+    rows, columns = _self_conjugate(height, width)
+    phase[..., rows, columns] = (real[..., rows, columns] < 0).to(phase.dtype) * math.pi
+    return torch.hypot(real, imaginary), phase
+
+
+def _from_polar(amplitude: Tensor, cosine: Tensor, sine: Tensor, offset: complex) -> Tensor:
+    real, imaginary = amplitude * cosine, amplitude * sine
+    if offset:
+        real, imaginary = real.add_(offset.real), imaginary.add_(offset.imag)
+    return torch.complex(real, imaginary)
+
+
+class _ToPolar(torch.autograd.Function):
+    """Amplitude and phase with a backward pass in real arithmetic; autograd's own passes through complex numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, spectrum: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        real, imaginary = _parts(spectrum)
+        amplitude, phase = _to_polar(real, imaginary, height, width)
+        ctx.save_for_backward(real, imaginary, amplitude)
+        ctx.size = height, width
+        return amplitude, phase
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, amplitude_gradient: Tensor, phase_gradient: Tensor) -> tuple[Tensor, None, None]:
+        real, imaginary, amplitude = ctx.saved_tensors
+        inverse = amplitude.reciprocal().masked_fill_(amplitude == 0, 0.0)
+        cosine, sine = real * inverse, imaginary * inverse
+        turning = phase_gradient * inverse
+        rows, columns = _self_conjugate(*ctx.size)
+        turning[..., rows, columns] = 0.0
+        return (
+            torch.complex(
+                torch.addcmul(amplitude_gradient * cosine, turning, sine, value=-1),
+                torch.addcmul(amplitude_gradient * sine, turning, cosine),
+            ),
+            None,
+            None,
+        )
+
+
+class _FromPolar(torch.autograd.Function):
+    """A complex spectrum from amplitude and phase; keeps three real arrays for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, amplitude: Tensor, phase: Tensor, offset: complex) -> Tensor:
+        cosine, sine = phase.cos(), phase.sin()
+        ctx.save_for_backward(amplitude, cosine, sine)
+        return _from_polar(amplitude, cosine, sine, offset)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        amplitude, cosine, sine = ctx.saved_tensors
+        real, imaginary = _parts(gradient)
+        along = torch.addcmul(real * cosine, imaginary, sine)
+        across = torch.addcmul(imaginary * cosine, real, sine, value=-1)
+        return along, across.mul_(amplitude), None
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution that keeps channels-last memory, as a product with the pixels of all images.
+
+    PyTorch computes some 1x1 convolutions on the CPU channels-first, and the next layer would rearrange the result.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
+        if not is_channels_last(x):
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class ConvPReLU(nn.Module):
@@ -85,7 +255,7 @@ class Down(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()
         self.smooth = nn.Conv2d(features, features, 3, padding=1, bias=False)
-        self.mix = nn.Conv2d(4 * features, features, 1, bias=False)
+        self.mix = Pointwise(4 * features, features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C, H/2, W/2)``; H and W even."""
@@ -98,7 +268,7 @@ class Up(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.expand = nn.Conv2d(features, 4 * features, 1)
+        self.expand = Pointwise(features, 4 * features)
         self.act = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +288,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in and out."""
-        return F.relu(x + self.conv2(F.relu(self.conv1(x))))
+        return add(self.conv2(F.relu_(self.conv1(x))), x).relu_()
 
 
 class ResidualGroup(nn.Module):
@@ -128,12 +298,14 @@ class ResidualGroup(nn.Module):
         super().__init__()
         self.blocks = nn.Sequential(*(ResBlock(features) for _ in range(blocks)))
         self.close = ConvPReLU(features, features)
-        self.scale = nn.Parameter(torch.ones(1))
+        self.scale: nn.Parameter | float = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in and out."""
-        out: Tensor = self.close(self.blocks(x)) + self.scale * x
-        return out
+        closed: Tensor = self.close(self.blocks(x))
+        if isinstance(self.scale, float):  # see fsmnet.simplify
+            return closed.add_(x, alpha=self.scale)
+        return add(closed, x * self.scale.view(()))  # without dimensions it keeps the precision of x
 
 
 class FrequencyBlock(nn.Module):
@@ -151,31 +323,79 @@ class FrequencyBlock(nn.Module):
         super().__init__()
         self.magnitude = magnitude
         self.epsilon = epsilon
-        self.pre = nn.Conv2d(features, features, 1)
+        # The released code adds its constant once per part, and once to the complex number.
+        self.offset = complex(2 * epsilon, epsilon)
+        self.pre = Pointwise(features, features)
         self.amplitude = self._spectral_convolutions(features)
         self.phase = self._spectral_convolutions(features)
-        self.post = nn.Conv2d(features, features, 1)
+        self.post = Pointwise(features, features)
 
     @staticmethod
     def _spectral_convolutions(features: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Conv2d(features, features, 3, padding=1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(features, features, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in and out."""
-        image = full_precision(self.pre(x))
-        amplitude, phase = amplitude_phase(image + self.epsilon if self.epsilon else image)
-        amplitude = amplitude + full_precision(self.amplitude(amplitude))
-        phase = phase + full_precision(self.phase(phase))
-        spectrum = torch.complex(amplitude * torch.cos(phase), amplitude * torch.sin(phase))
-        if self.epsilon:
-            spectrum = spectrum + complex(2 * self.epsilon, self.epsilon)  # once per part, once for the complex number
-        image = torch.fft.irfft2(spectrum, s=(x.shape[-2], x.shape[-1]), norm="backward")
-        out: Tensor = self.post(image.abs() if self.magnitude else image) + x
-        return out
+        features = self.pre(x)
+        layout, size = Layout(features.dtype, is_channels_last(features)), (x.shape[-2], x.shape[-1])
+        amplitude, phase = self._spectrum(planes(features))
+        del features  # the largest maps, gone as soon as possible
+        amplitude = self._refined(self.amplitude, amplitude, layout)
+        phase = self._refined(self.phase, phase, layout)
+        image = layout.of(self._image(amplitude, phase, size, layout.dtype))
+        del amplitude, phase
+        return add(self.post(image), x)
+
+    def transform(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Amplitude and phase of an image."""
+        return amplitude_phase(image)
+
+    def inverse(self, amplitude: Tensor, phase: Tensor, height: int, width: int) -> Tensor:
+        """The image of an amplitude and a phase."""
+        spectrum = from_amplitude_phase(amplitude, phase, self.offset)
+        image: Tensor = torch.fft.irfft2(spectrum, s=(height, width), norm="backward")
+        return image
+
+    def _spectrum(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Amplitude and phase of feature maps whose pixels lie side by side."""
+
+        def part(maps: Tensor) -> tuple[Tensor, Tensor]:
+            image = full_precision(maps)
+            return self.transform(image + self.epsilon if self.epsilon else image)
+
+        groups = channel_groups(features)
+        if len(groups) == 1:
+            return part(features)
+        amplitude = phase = torch.empty(0)
+        for group in groups:
+            done = part(features[:, group])
+            if not amplitude.numel():
+                shape = (features.shape[0], features.shape[1], *done[0].shape[2:])
+                amplitude, phase = (like.new_empty(shape) for like in done)
+            amplitude[:, group], phase[:, group] = done
+        return amplitude, phase
+
+    def _image(self, amplitude: Tensor, phase: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """Feature maps of an amplitude and a phase, in the precision of the convolution that reads them."""
+        groups = channel_groups(amplitude)
+        if len(groups) == 1:
+            image = self.inverse(amplitude, phase, *size)
+            return image.abs() if self.magnitude else image
+        features = amplitude.new_empty((*amplitude.shape[:2], *size), dtype=dtype)
+        for group in groups:
+            image = self.inverse(amplitude[:, group], phase[:, group], *size)
+            features[:, group] = image.abs_() if self.magnitude else image
+        return features
+
+    @staticmethod
+    def _refined(convolutions: nn.Module, spectral: Tensor, layout: Layout) -> Tensor:
+        """Amplitude or phase plus its convolutions, which have the precision and the memory layout of the features."""
+        change = full_precision(planes(convolutions(layout.of(spectral))))
+        return add(change, spectral)
 
 
 class ChannelAttention(nn.Module):
@@ -191,27 +411,64 @@ class ChannelAttention(nn.Module):
         super().__init__()
         if features % self.heads:
             raise UserError(f"features must be a multiple of {self.heads} for the attention's heads, not {features}")
-        self.query = nn.Conv2d(features, features, 1, bias=False)
+        # Products of all channels with all, of which the heads are diagonal blocks, take more operations than a product
+        # per head, but less time where a head is a few channels wide.
+        self.merged = features < 8 * self.heads
+        self.query = Pointwise(features, features, bias=False)
         self.query_depthwise = nn.Conv2d(features, features, 3, padding=1, groups=features, bias=False)
-        self.key_value = nn.Conv2d(features, 2 * features, 1, bias=False)
+        self.key_value = Pointwise(features, 2 * features, bias=False)
         self.key_value_depthwise = nn.Conv2d(2 * features, 2 * features, 3, padding=1, groups=2 * features, bias=False)
         self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
-        self.project = nn.Conv2d(features, features, 1, bias=False)
+        self.project = Pointwise(features, features, bias=False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """``a`` asks, ``b`` answers: two ``(B, C, H, W)`` to one."""
-        batch, channels, height, width = a.shape
-        query = self.query_depthwise(self.query(a))
-        key, value = self.key_value_depthwise(self.key_value(b)).chunk(2, dim=1)
-        query, key = (t.reshape(batch, self.heads, channels // self.heads, height * width) for t in (query, key))
+        # The wider maps first, while the others are not there yet.
+        key, value = (t.flatten(2) for t in self.key_value_depthwise(self.key_value(b)).chunk(2, dim=1))
+        query = self.query_depthwise(self.query(a)).flatten(2)
         with without_autocast(a):
-            query, key = full_precision(query), full_precision(key)
-            # Dividing the small matrix by the norms costs less than normalising two full-size maps.
-            norms = query.norm(dim=-1).clamp_min(1e-12)[..., :, None] * key.norm(dim=-1).clamp_min(1e-12)[..., None, :]
-            weights = (query @ key.transpose(-2, -1) / norms * self.temperature).softmax(dim=-1)
-            mixed = weights @ full_precision(value).reshape(key.shape)
-        out: Tensor = self.project(mixed.reshape(a.shape).to(value.dtype))
-        return out
+            weights = self._weights(query, key)
+            del query, key
+            if not self.merged:
+                mixed = weights @ full_precision(value).unflatten(1, (self.heads, -1))
+        if not self.merged:
+            out: Tensor = self.project(mixed.reshape(a.shape).to(value.dtype))
+            return out
+        # Projection and attention are both matrices acting on the channels of a pixel: their product acts once.
+        with without_autocast(a):
+            heads = self.project.weight.flatten(1).to(weights.dtype).unflatten(1, weights.shape[1:3]).transpose(0, 1)
+            matrix = (heads @ weights).transpose(1, 2).flatten(2).to(value.dtype)
+            if value.stride(1) == 1:
+                pixels = torch.bmm(value.mT, matrix.mT)
+                return pixels.view(a.shape[0], *a.shape[2:], -1).permute(0, 3, 1, 2)
+            merged: Tensor = torch.bmm(matrix, value).unflatten(2, a.shape[2:])
+            return merged
+
+    def _weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Softmax of the scaled cosines between two ``(B, C, pixels)``: ``(B, heads, C / heads, C / heads)``."""
+        shape = self.heads, query.shape[1] // self.heads
+        products, *squares = self._sums(query, key, shape)
+        # Dividing the small matrix by the norms costs less than normalising two full-size maps.
+        norms = [t.clamp_min(1e-24).sqrt().unflatten(1, shape) for t in squares]
+        cosines = products / (norms[0][..., :, None] * norms[1][..., None, :])
+        weights: Tensor = (cosines * self.temperature).softmax(dim=-1)
+        return weights
+
+    def _sums(self, query: Tensor, key: Tensor, shape: tuple[int, int]) -> list[Tensor]:
+        """Sums over pixels, in float32: products of channels within each head, squares of query and of key."""
+        pixels = query.shape[-1]
+        step = 8192 if worked_in_parts(query) else pixels
+        total: list[Tensor] = []
+        for start in range(0, pixels, step):
+            q, k = (full_precision(t[..., start : start + step]) for t in (query, key))
+            if self.merged:
+                products = (q @ k.mT).unflatten(1, shape).unflatten(3, shape)
+                products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+            else:
+                products = q.unflatten(1, shape) @ k.unflatten(1, shape).mT
+            sums = [products, q.square().sum(-1), k.square().sum(-1)]
+            total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
+        return total
 
 
 class SelectionScores(nn.Module):
@@ -251,8 +508,7 @@ class SelectiveFusion(nn.Module):
         score_a, score_b = self.scores(u, v)
         if self.weigh == "convolved":
             a, b = u, v
-        mixed: Tensor = score_a * a + score_b * b
-        return mixed
+        return torch.addcmul(score_a * a, score_b, b)
 
 
 class SumFusion(nn.Module):

@@ -9,8 +9,9 @@ follows :func:`fsmnet.models.blocks.amplitude_phase`, without which the result d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from fsmnet.models.blocks import (
@@ -23,7 +24,9 @@ from fsmnet.models.blocks import (
     SelectionScores,
     SelectiveFusion,
     Up,
+    add,
     check_size,
+    follow_weights,
     modality_fusion_block,
 )
 from fsmnet.transforms import pad_to_multiple, unpad
@@ -46,11 +49,10 @@ class ReleasedFSFusion(nn.Module):
         if self.kind == "sum":
             return spatial + frequency
         f, t = self.conv_frequency(frequency), self.conv_spatial(spatial)
-        t = t + self.attention(t, f)
-        f = f + self.attention(f, t)
+        t = add(self.attention(t, f), t)
+        f = add(self.attention(f, t), f)
         score_t, score_f = self.scores(t, f)
-        mixed: Tensor = score_t * t + score_f * f
-        return mixed
+        return torch.addcmul(score_t * t, score_f, f)
 
 
 class Stage(nn.Module):
@@ -63,9 +65,11 @@ class Stage(nn.Module):
         self.second = second
 
     def forward(self, x: Tensor, between: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Features after the first and after the second block; ``between`` changes what the second one receives."""
+        """Features before and after the second block; ``between`` changes what it receives."""
         first: Tensor = self.first(self.resize(x))
-        return first, self.second(between(first) if between else first)
+        if between:
+            first = between(first)
+        return first, self.second(first)
 
 
 class Encoder(nn.Module):
@@ -79,12 +83,13 @@ class Encoder(nn.Module):
             for level in range(4)
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Features after the head and after each stage's second block (the auxiliary's way through)."""
-        features: list[Tensor] = [self.head(x)]
+    def forward(self, x: Tensor) -> Iterator[Tensor]:
+        """Features after the head and after each stage's second block (the auxiliary's way through), when needed."""
+        feature: Tensor = self.head(x)
+        yield feature
         for stage in self.stages:
-            features.append(stage(features[-1])[1])
-        return features
+            feature = stage(feature)[1]
+            yield feature
 
 
 class Branch(Encoder):
@@ -132,7 +137,8 @@ class ReleasedFSMNet(nn.Module):
     def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
         """Zero-filled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, any H and W."""
         height, width = target.shape[-2:]
-        x, y = pad_to_multiple(target, 8), pad_to_multiple(auxiliary, 8)
+        weight = self.spatial.tail.conv.weight
+        x, y = (follow_weights(pad_to_multiple(image, 8), weight) for image in (target, auxiliary))
         for_spatial, frequency_residual = self._frequency(x, y)
         image = x + self._spatial(x, y, for_spatial)
         return Output(unpad(image, height, width), unpad(x + frequency_residual, height, width))
@@ -141,43 +147,44 @@ class ReleasedFSMNet(nn.Module):
         """Frequency branch: what each of the 14 FS-fusions receives from it, in order, and its residual."""
         branch, fuse = self.frequency, self.fuse_frequency
         auxiliary = self.auxiliary_frequency(y)
-        fused = [fuse[0](auxiliary[0], branch.head(x))]
+        fused = [fuse[0](next(auxiliary), branch.head(x))]
         for_spatial: list[Tensor] = []
         for level, stage in enumerate(branch.stages):
             first, second = stage(fused[level])
-            fused.append(fuse[level + 1](auxiliary[level + 1], second))
+            fused.append(fuse[level + 1](next(auxiliary), second))
             # The released wiring: stage 1 hands over the fused feature, stages 2 and 3 the unfused one.
             for_spatial += [first, fused[1] if level == 0 else second]
-        up = fused[4] + fused[3]
+        up = fused.pop() + fused.pop()
         for_spatial[-1] = up  # and the neck its sum with the stage above
-        for stage, skip in zip(branch.decoder, (fused[2], fused[1], fused[0]), strict=True):
+        for stage in branch.decoder:
             first, second = stage(up)
-            up = second + skip
+            up = second + fused.pop()
             for_spatial += [first, up]
         return for_spatial, branch.tail(up)
 
     def _spatial(self, x: Tensor, y: Tensor, frequency: list[Tensor]) -> Tensor:
-        """Spatial branch, given what the FS-fusions receive from the frequency branch; its residual."""
+        """Spatial branch, given what the FS-fusions receive from the frequency branch, which it takes; its residual."""
         branch = self.spatial
         auxiliary = self.auxiliary_spatial(y)
-        branches = iter(zip(self.fuse_branches, frequency, strict=True))
+        blocks = iter(self.fuse_branches)
 
         def fuse(spatial: Tensor) -> Tensor:
-            block, from_frequency = next(branches)
-            fused: Tensor = block(from_frequency, spatial)
+            fused: Tensor = next(blocks)(frequency.pop(0), spatial)
             return fused
 
         head = branch.head(x)
-        feature = self.fuse_spatial[0](auxiliary[0], head)
+        feature = self.fuse_spatial[0](next(auxiliary), head)
         skips = [head]  # the decoder's skips are taken before CMS-fusion
+        del head
         for level, stage in enumerate(branch.stages):
             _, enhanced = stage(feature, fuse)
             if level == 3:
-                enhanced = enhanced + skips[3]
-            skips.append(enhanced)
-            feature = self.fuse_spatial[level + 1](auxiliary[level + 1], fuse(enhanced))
-        for stage, skip in zip(branch.decoder, (skips[2], skips[1], skips[0]), strict=True):
-            feature = fuse(stage(feature, fuse)[1] + skip)
+                enhanced = enhanced + skips.pop()
+            else:
+                skips.append(enhanced)
+            feature = self.fuse_spatial[level + 1](next(auxiliary), fuse(enhanced))
+        for stage in branch.decoder:
+            feature = fuse(stage(feature, fuse)[1] + skips.pop())
         residual: Tensor = branch.tail(feature)
         return residual
 

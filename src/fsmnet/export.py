@@ -1,0 +1,254 @@
+"""A trained model made fast for inference (:func:`optimise`), or self-contained for use without this package."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
+from fsmnet.config import ExportConfig
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_path, sha256
+from fsmnet.fourier_matrices import without_complex_numbers
+from fsmnet.models import recipe_of
+from fsmnet.models.blocks import Output
+from fsmnet.models.fsmnet import FSMNet
+from fsmnet.models.released import ReleasedFSMNet
+from fsmnet.simplify import simplify
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["float32", "bfloat16"]
+MULTIPLE = 8  # rows and columns of what an exported network takes are multiples of this
+LARGEST = 1024
+NORMALISATION = (
+    "target: zero-filled slice minus its mean, over its population standard deviation plus 1e-11, clipped to +-6; "
+    "auxiliary: likewise by its own statistics; image: times the target's deviation, plus its mean"
+)
+
+
+class Optimised(nn.Module):
+    """A model for inference only, with the calling convention of the one it was made from.
+
+    Attributes:
+        model: the simplified copy.
+        precision: of convolutions and of the feature maps between them.
+    """
+
+    def __init__(self, model: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.model = model
+        self.precision = precision
+
+    def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
+        """Zero-filled target and auxiliary, ``(B, 1, H, W)`` float32, to an output in float32."""
+        half = self.precision == "bfloat16"
+        with torch.autocast(target.device.type, dtype=torch.bfloat16, enabled=half):
+            output: Output = self.model(target, auxiliary)
+        return output
+
+    def train(self, mode: bool = True) -> Optimised:
+        """Refused: slopes and scales are numbers here, and kernels are sums of the trained ones."""
+        if mode:
+            raise RuntimeError("an optimised model cannot be trained; train the one it was made from")
+        super().train(False)
+        return self
+
+
+def optimise(model: nn.Module, precision: Precision = "float32") -> nn.Module:
+    """A copy of a model that computes the same image faster.
+
+    1. Exact algebra (:mod:`fsmnet.simplify`), for the two FSMNet variants.
+    2. Evaluation mode without gradients, weights in channels-last memory.
+    3. With ``bfloat16``: convolutions and feature maps in bfloat16; transforms, angles and sums over pixels in float32.
+
+    With ``float32`` the image is equal to rounding.
+
+    Args:
+        model: any of :func:`fsmnet.list_models`; it is left as it was.
+        precision: ``float32`` or ``bfloat16``.
+    """
+    fast = copy.deepcopy(model)
+    if isinstance(fast, FSMNet | ReleasedFSMNet):
+        simplify(fast)
+        if precision == "bfloat16":
+            convolutions_in_bfloat16(fast)
+    channels_last(fast)
+    optimised = Optimised(fast, precision).eval().requires_grad_(False)
+    for name in ("recipe", "header"):
+        if hasattr(model, name):
+            setattr(optimised, name, getattr(model, name))
+    return optimised
+
+
+def convolutions_in_bfloat16(model: nn.Module) -> None:
+    """Convert weights and biases of 2D convolutions once, which autocast would do in every call."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(torch.bfloat16)
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay out 2D convolution weights as channels-last; the feature maps follow. 3D convolutions would refuse."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def best_precision(device: torch.device) -> Precision:
+    """bfloat16 where the processor multiplies matrices of it in hardware, else float32."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device.type != "cpu":
+        return "float32"
+    flags: Any = torch.cpu
+    return "bfloat16" if flags._is_amx_tile_supported() or flags._is_avx512_bf16_supported() else "float32"
+
+
+class ImageOnly(nn.Module):
+    """A network whose result is the image alone, for inputs whose size needs no padding."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, target: Tensor, auxiliary: Tensor) -> Tensor:
+        """Normalised ``(1, 1, H, W)`` each, H and W multiples of 8, to the normalised reconstruction."""
+        image: Tensor = self.model(target, auxiliary).image
+        return image
+
+
+def export(config: ExportConfig) -> float:
+    """Write a network with its weights as ``.pt2`` (torch.export) or ``.onnx``, and compare it with the original.
+
+    Both take float32 of any H and W that are multiples of 8, one slice at a time. ONNX runtimes know no complex
+    numbers, so there the transforms are products of real matrices, equal to rounding.
+
+    Returns:
+        Largest difference between the written file's image and the model's, in units of the normalised image.
+
+    Raises:
+        UserError: options that cannot be used, or a written file that does not give the model's image.
+    """
+    kind = config.out.suffix
+    if kind not in (".pt2", ".onnx"):
+        raise UserError(f"{config.out}: the format follows the ending; choose .pt2 or .onnx")
+    if config.out.exists() and not config.overwrite:
+        raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
+    checkpoint = config.checkpoint or shipped_checkpoint()
+    if checkpoint is None:
+        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    model = load_model(checkpoint)
+    metadata = {
+        "model": json.dumps(recipe_of(model)),
+        "weights_sha256": sha256(checkpoint),
+        "normalisation": NORMALISATION,
+        "multiple": str(MULTIPLE),
+        "use": "research use only, not for clinical use",
+        "versions": json.dumps(versions()),
+    }
+    logger.info("tracing %s; this takes about a minute", recipe_of(model)["name"])
+    with atomic_path(config.out) as path:
+        (write_pt2 if kind == ".pt2" else write_onnx)(model, path, metadata)
+        difference = parity(model, path)
+        if not difference <= config.tolerance:
+            raise UserError(
+                f"{config.out}: not written; its image differs from the model's by {difference:.2g}, more than "
+                f"--tolerance {config.tolerance:g}"
+            )
+    return difference
+
+
+def traced(model: nn.Module) -> torch.export.ExportedProgram:
+    """A model as a graph with its weights, for any H and W that are multiples of 8."""
+    height, width = (MULTIPLE * torch.export.Dim(name, min=2, max=LARGEST // MULTIPLE) for name in ("h", "w"))
+    sizes = {2: height, 3: width}
+    generator = torch.Generator().manual_seed(0)
+    inputs = tuple(torch.randn(1, 1, 48, 64, generator=generator) for _ in range(2))
+    with torch.no_grad():
+        return torch.export.export(
+            ImageOnly(model).eval(), inputs, dynamic_shapes={"target": sizes, "auxiliary": sizes}
+        )
+
+
+def write_pt2(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Write a ``.pt2`` file, which ``torch.export.load`` reads; the metadata is its extra file ``fsmnet.json``."""
+    torch.export.save(traced(_plain(model)), path, extra_files={"fsmnet.json": json.dumps(metadata)})
+
+
+def write_onnx(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Write an ONNX file with inputs ``target`` and ``auxiliary`` and the output ``image``.
+
+    Raises:
+        UserError: onnx and onnxscript are not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - the exporter's own need
+    except ImportError:
+        raise UserError("ONNX needs more packages; pip install 'fsmnet[export]'") from None
+    program = traced(without_complex_numbers(_plain(model)))
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it misses torchvision
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own, of a function it calls
+            made = torch.onnx.export(program, dynamo=True, verbose=False, output_names=["image"])
+    finally:
+        log.setLevel(level)
+    if made is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    proto = made.model_proto
+    for name, value in metadata.items():
+        proto.metadata_props.add(key=name, value=value)
+    onnx.save_model(proto, path)
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """A simplified copy in float32 and the usual memory layout."""
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    if isinstance(copied, FSMNet | ReleasedFSMNet):
+        simplify(copied)
+    return copied.requires_grad_(False)
+
+
+def parity(model: nn.Module, path: Path) -> float:
+    """Largest difference between a written file's image and its model's, over two sizes other than the traced one."""
+    largest = 0.0
+    generator = torch.Generator().manual_seed(1)
+    for height, width in ((64, 40), (72, 80)):
+        noise = torch.randn(2, 1, height + 4, width + 4, generator=generator)
+        target, auxiliary = (5 * nn.functional.avg_pool2d(noise, 5, stride=1)).split(1)  # smooth, deviation 1
+        with torch.inference_mode():
+            difference = run_file(path, target, auxiliary) - model(target, auxiliary).image
+        largest = max(largest, float(difference.abs().max()))
+    return largest
+
+
+def run_file(path: Path, target: Tensor, auxiliary: Tensor) -> Tensor:
+    """The image that an exported file computes from normalised slices ``(1, 1, H, W)``."""
+    if path.suffix == ".pt2":
+        image: Tensor = torch.export.load(path).module()(target, auxiliary)
+        return image
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("checking the ONNX file needs onnxruntime; pip install 'fsmnet[export]'") from None
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    [result] = session.run(["image"], {"target": target.numpy(), "auxiliary": auxiliary.numpy()})
+    return torch.from_numpy(result)
+
+
+def command(config: ExportConfig) -> int:
+    """``fsmnet export``."""
+    difference = export(config)
+    logger.info("written: %s; its image is within %.1e of the model's", config.out, difference)
+    return 0

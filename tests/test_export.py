@@ -1,0 +1,222 @@
+"""Optimised models give the plain model's image."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fsmnet.checkpoint import load_model, shipped_checkpoint
+from fsmnet.cli import main
+from fsmnet.config import ExportConfig
+from fsmnet.errors import UserError
+from fsmnet.export import best_precision, export, optimise, parity, write_onnx, write_pt2
+from fsmnet.models import create_model, recipe_of
+from fsmnet.models.blocks import FrequencyBlock, Output
+
+ROOT = Path(__file__).resolve().parents[1]
+VOLUMES = ROOT / "../shared/data/volumes"
+SMALL = {"features": 8, "blocks": 1}
+
+
+def noise(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made(name, **options):
+    torch.manual_seed(0)
+    return create_model(name, **options).eval()
+
+
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_the_optimised_image_is_equal_to_rounding(name):
+    model = made(name, features=16, blocks=1).double()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x, y = noise(1, 2, 1, 27, 40).double(), noise(2, 2, 1, 27, 40).double()
+    fast = optimise(model)
+    with torch.inference_mode():
+        expected, output = model(x, y), fast(x, y)
+    assert (output.image - expected.image).abs().max() < 1e-12
+    assert (output.frequency_image - expected.frequency_image).abs().max() < 1e-12
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.training is False
+    assert recipe_of(fast) == recipe_of(model)
+
+
+@pytest.mark.parametrize("name", ["zero_filling", "mdunet"])
+def test_other_models_can_be_optimised_too(name):
+    model = made(name)
+    x, y = noise(1, 1, 1, 16, 16), noise(2, 1, 1, 16, 16)
+    with torch.inference_mode():
+        assert (optimise(model)(x, y).image - model(x, y).image).abs().max() < 1e-5
+
+
+def test_bfloat16_gives_a_float32_image_close_to_the_plain_one():
+    model = made("fsmnet", features=16, blocks=1)
+    x, y = noise(1, 1, 1, 32, 24), noise(2, 1, 1, 32, 24)
+    with torch.inference_mode():
+        image, half = model(x, y).image, optimise(model, "bfloat16")(x, y).image
+    assert half.dtype == torch.float32
+    assert 0 < (half - image).square().mean().sqrt() < 0.01 * (image - x).square().mean().sqrt() + 0.01
+
+
+def test_transforms_and_sums_over_pixels_stay_in_float32(monkeypatch):
+    seen = []
+    rfft2 = torch.fft.rfft2
+    monkeypatch.setattr(torch.fft, "rfft2", lambda x, **options: (seen.append(x.dtype), rfft2(x, **options))[1])
+    matmul = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: (seen.append(a.dtype), matmul(a, b))[1])
+    x = noise(1, 1, 1, 16, 16)
+    with torch.inference_mode():
+        optimise(made("fsmnet_released", **SMALL), "bfloat16")(x, x)
+    assert set(seen) == {torch.float32}
+
+
+def test_no_convolution_changes_the_memory_layout():
+    fast = optimise(made("fsmnet_released", **SMALL))
+    layouts = []
+
+    def note(module, inputs):
+        layouts.append(inputs[0].shape[1] == 1 or inputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in fast.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(note)
+    x = noise(1, 1, 1, 16, 16)
+    with torch.inference_mode():
+        fast(x, x)
+    assert len(layouts) > 100
+    assert all(layouts)
+
+
+def test_an_optimised_model_is_not_trained():
+    fast = optimise(made("fsmnet", **SMALL))
+    assert not any(p.requires_grad for p in fast.parameters())
+    with pytest.raises(RuntimeError, match="cannot be trained"):
+        fast.train()
+
+
+def test_the_precision_is_one_of_two():
+    assert best_precision(torch.device("cpu")) in ("float32", "bfloat16")
+    assert best_precision(torch.device("meta")) == "float32"
+
+
+@pytest.mark.skipif(not VOLUMES.is_dir(), reason="the scans (../shared/data/volumes) are not here")
+@pytest.mark.skipif(shipped_checkpoint() is None, reason="this build carries no weights")
+def test_bfloat16_changes_the_shipped_network_s_psnr_on_real_slices_by_less_than_the_bound():
+    from fsmnet.data.datasets import prepared_slices
+    from fsmnet.data.pairs import find_pairs
+    from fsmnet.inference import reconstruct_slices
+    from fsmnet.masks import brats_mask
+    from fsmnet.metrics import score
+    from fsmnet.protocols import zero_fill
+
+    [pair] = find_pairs(VOLUMES, "t2", "t1", ["TCGA-FG-6692"])
+    slices = prepared_slices(pair, "brats")
+    target, auxiliary = slices.target[20:90:35], slices.auxiliary[20:90:35]
+    zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
+    model = load_model(shipped_checkpoint())
+    psnr = []
+    for network in (model, optimise(model), optimise(model, "bfloat16")):
+        images = reconstruct_slices(network, zero_filled, auxiliary, "brats", batch=1)
+        psnr.append(sum(m.psnr for m in score(target, images, "brats")) / len(target))
+    assert psnr[1] == pytest.approx(psnr[0], abs=1e-3)
+    assert psnr[2] == pytest.approx(psnr[0], abs=0.02)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+class Sharpen(nn.Module):
+    """Two convolutions, quickly exported; the auxiliary counts."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix = nn.Conv2d(2, 8, 3, padding=1)
+        self.out = nn.Conv2d(8, 1, 3, padding=1)
+
+    def forward(self, target, auxiliary):
+        return Output(target + self.out(self.mix(torch.cat([target, auxiliary], 1)).relu()))
+
+
+@pytest.mark.parametrize("block", [FrequencyBlock(8), FrequencyBlock(8, magnitude=True, epsilon=1e-2)])
+@pytest.mark.parametrize(("height", "width"), [(12, 10), (9, 14), (16, 7), (5, 5)])
+def test_transforms_without_complex_numbers_are_the_transforms(block, height, width):
+    from fsmnet.fourier_matrices import without_complex_numbers
+
+    block = block.double()
+    x = noise(0, 2, 8, height, width).double()
+    with torch.no_grad():
+        expected = FrequencyBlock.forward(block, x)
+        block.__class__ = FrequencyBlock
+        plain = block(x)
+        without_complex_numbers(nn.Sequential(block))
+        assert type(block) is not FrequencyBlock
+        assert (block(x) - plain).abs().max() < 1e-10
+        assert (expected - plain).abs().max() < 1e-10
+    block.__class__ = FrequencyBlock
+
+
+def test_a_pt2_file_gives_the_image_of_its_model_at_other_sizes(tmp_path):
+    path = tmp_path / "network.pt2"
+    model = Sharpen().eval()
+    write_pt2(model, path, {"use": "research"})
+    assert parity(model, path) < 1e-5
+    extra = {"fsmnet.json": ""}
+    torch.export.load(path, extra_files=extra)
+    assert json.loads(extra["fsmnet.json"]) == {"use": "research"}
+
+
+def test_an_onnx_file_runs_without_pytorch(tmp_path, smooth, write_nifti):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    path, model = tmp_path / "network.onnx", Sharpen().eval()
+    write_onnx(model, path, {"multiple": "8"})
+    assert parity(model, path) < 1e-5
+    volumes = [smooth(seed, (21, 30, 3)) for seed in (0, 1)]
+    volumes[0][:, :, 1] = 0
+    scans = [write_nifti(tmp_path / f"{i}.nii.gz", volume) for i, volume in enumerate(volumes)]
+    script = ROOT / "examples" / "run_onnx.py"
+    out = tmp_path / "out.nii.gz"
+    subprocess.run([sys.executable, script, path, *scans, out], check=True)
+    result = nib.load(out).get_fdata()
+    assert not result[:, :, 1].any()
+    from fsmnet.inference import reconstruct_slices
+
+    class Padded(nn.Module):  # as FSMNet itself does
+        def forward(self, target, auxiliary):
+            from fsmnet.transforms import pad_to_multiple, unpad
+
+            image = model(pad_to_multiple(target, 8), pad_to_multiple(auxiliary, 8)).image
+            return Output(unpad(image, *target.shape[-2:]))
+
+    x, y = (torch.from_numpy(volume / volume.max()).movedim(2, 0)[[0, 2]] for volume in volumes)
+    expected = reconstruct_slices(Padded(), x, y, "float").clamp_min(0).movedim(0, 2) * volumes[0].max()
+    np.testing.assert_allclose(result[:, :, [0, 2]], expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_networks_are_exported_by_the_command(name, ending, tmp_path, checkpoint_file):
+    checkpoint = checkpoint_file(tmp_path / "model.safetensors", name)
+    out = tmp_path / f"network.{ending}"
+    assert main(["export", "--checkpoint", str(checkpoint), "--out", str(out)]) == 0
+    assert out.stat().st_size > 100_000
+
+
+def test_wrong_exports_are_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match=r"choose \.pt2 or \.onnx"):
+        export(ExportConfig(out=tmp_path / "network.pth"))
+    taken = tmp_path / "network.onnx"
+    taken.touch()
+    with pytest.raises(UserError, match="pass --overwrite"):
+        export(ExportConfig(out=taken))
