@@ -6,9 +6,11 @@ import errno
 import gzip
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ import fsmnet
 import fsmnet.masks
 import fsmnet.train
 from fsmnet import config as options
-from fsmnet.cli import COMMANDS, main
+from fsmnet.cli import COMMANDS, EXAMPLES, main
 
 TINY = ["--device", "cpu", "--protocol", "float"]
 UNET = ["--model", "mdunet", "--model-options", "{features: 4, levels: 2}", "--iterations", "1", "--batch", "1"]
@@ -63,6 +65,20 @@ def test_help_lists_the_commands(capsys):
     for command, (_, _, line) in COMMANDS.items():
         assert f"{command} {line}" in text
     assert "not for clinical use" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_the_parser_takes(command, capsys, monkeypatch):
+    seen = []
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    monkeypatch.setattr("fsmnet.cli.importlib.import_module", lambda _: SimpleNamespace(command=seen.append))
+    for example in EXAMPLES[command]:
+        if "runs/quick/config.yaml" not in example:  # written by the line before it
+            assert main(shlex.split(example)[1:]) == 0, example
+            assert type(seen.pop()) is COMMANDS[command][1]
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert capsys.readouterr().out.endswith("\n".join(f"  {example}" for example in EXAMPLES[command]) + "\n")
 
 
 def test_version(capsys):

@@ -42,6 +42,34 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "doctor": ("fsmnet.doctor", options.DoctorConfig, "check this installation"),
 }
 
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "demo": ("fsmnet demo", "fsmnet demo --acceleration 8 --out demo_8x"),
+    "train": (
+        "fsmnet train --config configs/quick.yaml --data DATA --out runs/quick",
+        "fsmnet train --config runs/quick/config.yaml --resume",
+        "fsmnet train --config configs/fastmri_fsmnet_4x.yaml --data KNEE --pairs pairs.csv --out runs/knee",
+    ),
+    "evaluate": ("fsmnet evaluate --models zero_filling runs/quick/best.safetensors --data DATA --out results",),
+    "compare": ("fsmnet compare --config configs/compare_small.yaml --data DATA --out runs/table1",),
+    "reconstruct": (
+        "fsmnet reconstruct --target T2.nii.gz --auxiliary T1.nii.gz --acceleration 4 --out T2_again.nii.gz",
+        "fsmnet reconstruct --target T2.nii.gz --auxiliary T1.nii.gz --target-is zero-filled --out T2_restored.nii.gz",
+        "fsmnet reconstruct --kspace scan.h5 --auxiliary T1.nii.gz --out T2.nii.gz",
+        "fsmnet reconstruct --target STUDY --target-series T2 --auxiliary STUDY --auxiliary-series T1 --out STUDY_new",
+        "fsmnet reconstruct --pairs pairs.csv --out results",
+    ),
+    "pair": (
+        "fsmnet pair DATA --target t2 --auxiliary t1 --out pairs.csv",
+        "fsmnet pair BIDS --target '{case}/anat/{case}_T2w.nii.gz' --auxiliary '{case}/anat/{case}_T1w.nii.gz'",
+        "fsmnet pair KNEE --layout fastmri",
+    ),
+    "mask": ("fsmnet mask --columns 240 --acceleration 4 --seed 1337 --out mask.npz",),
+    "export": ("fsmnet export --checkpoint runs/quick/best.safetensors --out quick.onnx",),
+    "benchmark": ("fsmnet benchmark --model fsmnet_released --features 64 --size 240 --runs 5 --json",),
+    "models": ("fsmnet models", "fsmnet models --size 320 --batch 8"),
+    "doctor": ("fsmnet doctor --data DATA",),
+}
+
 POSITIONAL = {"pair": "--data"}  # what a word right behind a command means
 
 
@@ -136,7 +164,8 @@ def build_parser() -> Parser:
     )
     commands = parser.add_subcommands(required=True, metavar="COMMAND", dest="command")
     for name, (_, config, text) in COMMANDS.items():
-        sub = Parser(description=(config.__doc__ or "").strip())
+        examples = "\n  ".join(EXAMPLES[name])
+        sub = Parser(description=(config.__doc__ or "").strip(), epilog=f"examples:\n  {examples}")
         sub.add_argument("--config", action=ConfigFile, help="YAML file with any of the options below")
         for option, kind, default, help in options.field_types(config):
             add_option(sub, option, kind, default, help)
@@ -148,7 +177,10 @@ def build_parser() -> Parser:
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Help texts as :func:`add_option` wrote them, with the types in words."""
+    """Help texts as :func:`add_option` wrote them, with the types in words; examples line by line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: Action) -> str:
         complete: str | None = getattr(action, "complete_help", None)

@@ -433,17 +433,19 @@ def _auxiliary(config: ReconstructConfig, target: Volume, auxiliary: Volume) -> 
         if grid_difference(target, auxiliary) and not grid_difference(target, turn(auxiliary)):
             auxiliary = turn(auxiliary)  # the same grid, phase-encoded along the other axis
         moved = on_one_grid(target, auxiliary, config.resample)
-        kind = "none; the grids agree" if moved is auxiliary else "none; resampled where the headers place it"
+        resampled = moved is not auxiliary
         # One of them may have no place in space; they have one grid in any case.
-        return moved, {"Kind": kind, "Similarity": similarity_in_place(replace(moved, affine=target.affine), target)}
-    found = register_rigid(auxiliary, target)
-    return found.volume, {
+        found = similarity_in_place(replace(moved, affine=target.affine), target, resampled)
+        kind = "none; resampled where the headers place it" if resampled else "none; the grids agree"
+        return moved, {"Kind": kind, "Similarity": found}
+    registered = register_rigid(auxiliary, target)
+    return registered.volume, {
         "Kind": "rigid, Mattes mutual information",
-        "Transform": found.transform.tolist(),
-        "RotationDegrees": found.rotation,
-        "ShiftMillimetres": found.shift,
-        "SimilarityBefore": found.similarity_before,
-        "SimilarityAfter": found.similarity_after,
+        "Transform": registered.transform.tolist(),
+        "RotationDegrees": registered.rotation,
+        "ShiftMillimetres": registered.shift,
+        "SimilarityBefore": registered.similarity_before,
+        "SimilarityAfter": registered.similarity_after,
     }
 
 

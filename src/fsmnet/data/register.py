@@ -119,12 +119,13 @@ def register_rigid(auxiliary: Volume, target: Volume, seed: int = 0) -> Registra
     return result
 
 
-def similarity_in_place(auxiliary: Volume, target: Volume) -> float | None:
+def similarity_in_place(auxiliary: Volume, target: Volume, resampled: bool = True) -> float | None:
     """How much an auxiliary that was not registered tells about the target; warns when it is little.
 
     Args:
         auxiliary: volume on the target's grid.
         target: the other.
+        resampled: whether it was brought there, so that a good value is worth a line too.
 
     Returns:
         :func:`similarity`; None where SimpleITK is not installed, since resampling needs none.
@@ -141,7 +142,7 @@ def similarity_in_place(auxiliary: Volume, target: Volume) -> float | None:
             found,
             LOW,
         )
-    else:
+    elif resampled:
         logger.info("%s: mutual information %.2f as they lie", names, found)
     return found
 
