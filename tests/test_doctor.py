@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 import torch
 
 import fsmnet.doctor
+from fastmri_tree import write_knees
 from fsmnet.cli import main
-from fsmnet.doctor import examine
+from fsmnet.config import DoctorConfig
+from fsmnet.doctor import command, examine
 from fsmnet.errors import UserError
 
 NAMES = ["versions", "machine", "nilearn", "tensorboard", "fourier transform", "masks", "network", "shipped weights"]
@@ -27,6 +30,12 @@ def test_all_is_well(capsys):
     assert [line.partition(": ")[0].split(maxsplit=1)[1] for line in lines] == NAMES
     assert {line.split()[0] for line in lines} <= {"ok", "missing"}
     assert f"torch {torch.__version__}" in lines[0]
+
+
+def test_others_may_speak_afterwards():
+    logging.getLogger("fsmnet").setLevel(logging.INFO)
+    command(DoctorConfig())
+    assert logging.getLogger("fsmnet").level == logging.INFO
 
 
 def test_json(capsys):
@@ -88,6 +97,14 @@ def test_data_folder(brats_folder, write_nifti, smooth, capsys):
     assert main(["doctor", "--data", str(brats_folder)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"ok       data: {brats_folder}: 3 x flair, 3 x t1, 1 x t1n, 3 x t2, 1 x t2w"
+
+
+def test_a_folder_of_fastmri(tmp_path, capsys):
+    write_knees(tmp_path, [0], size=16, slices=2, rows=24, columns=20, recon=16)
+    (tmp_path / "singlecoil_train" / "file1.h5").write_bytes(b"")
+    assert main(["doctor", "--data", str(tmp_path)]) == 0
+    shown = "1 x CORPDFS_FBK in singlecoil_train, 1 x CORPD_FBK in singlecoil_train, 1 x unusable"
+    assert f"ok       data: {tmp_path}: {shown}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "file"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 
 import h5py
@@ -12,12 +13,12 @@ import pytest
 import yaml
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fastmri_tree import centred, ifft2c, write_knees
+from fastmri_tree import centred, ifft2c, knee, write_knees, write_volume
 from fsmnet.cli import main
 from fsmnet.config import CompareConfig, EvaluateConfig, PairOptions, TrainConfig
-from fsmnet.data.cases import find_cases
+from fsmnet.data.cases import find_cases, thinned
 from fsmnet.errors import UserError
-from fsmnet.evaluate import evaluate, summary_lines
+from fsmnet.evaluate import evaluate, open_model, summary_lines
 from fsmnet.masks import load_mask
 from fsmnet.train import train
 
@@ -45,8 +46,8 @@ def run(knees, tmp_path_factory):
     """A training of a few seconds."""
     config = TrainConfig(
         data=knees / "knee", pairs=knees / "pairs.csv", protocol="fastmri",
-        out=tmp_path_factory.mktemp("run") / "quick", iterations=150, batch=2, learning_rate=3e-3, schedule="cosine",
-        validation_fraction=0.2, validate_every=50, clip_norm=1.0, frequency_weight=0.0, **TINY,
+        out=tmp_path_factory.mktemp("run") / "quick", iterations=60, batch=2, learning_rate=1e-2, schedule="cosine",
+        validation_fraction=0.2, validate_every=20, clip_norm=1.0, frequency_weight=0.0, **TINY,
     )  # fmt: skip
     return train(config), config
 
@@ -157,6 +158,13 @@ def test_the_commands(knees, tmp_path, capsys, caplog):
     assert {row[4] for row in rows} == {"singlecoil_train", "singlecoil_val"}
     assert f"{out}: 7 pairs" in capsys.readouterr().out
     assert (tmp_path / "fastmri_index.json").exists()
+    out.write_text(out.read_text() + "\n")
+    assert main(["pair", *data, "--layout", "fastmri", "--out", str(out)]) == 2
+    assert f"{out}: exists with other rows; pass --overwrite" in capsys.readouterr().err
+    assert main(["pair", *data, "--out", str(tmp_path / "x.csv")]) == 2
+    assert "fastMRI's volumes need --layout fastmri" in capsys.readouterr().err
+    assert main(["evaluate", "--models", "zero_filling", *data, "--out", str(tmp_path / "x")]) == 2
+    assert "fastMRI's volumes need --protocol fastmri" in capsys.readouterr().err
     arguments = ["evaluate", "--models", "zero_filling", *data, "--protocol", "fastmri", "--pairs", str(out)]
     assert main([*arguments, "--out", str(tmp_path / "scores")]) == 0
     assert "protocol fastmri, 4x, mean +- standard deviation over volumes" in capsys.readouterr().out
@@ -175,6 +183,79 @@ def test_several_coils(tmp_path):
     assert summary[0]["n"] == 2
     assert (tmp_path / "scores" / "masks").is_dir()
     assert 15 < summary[0]["psnr_mean"] < 40
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_slice_that_cannot_be_read_is_told_in_one_sentence(knees, options, workers, tmp_path):
+    shutil.copytree(options["data"], tmp_path / "knee")
+    path = sorted((tmp_path / "knee" / "singlecoil_train").iterdir())[1]
+    with h5py.File(path, "a") as file:
+        file["kspace"][:] = np.nan
+    options = {**options, "data": tmp_path / "knee", "cases": [path.stem], "workers": workers}
+    with pytest.raises(
+        UserError, match=rf"^{path}: kspace of slice \d has NaN or infinite values; copy the file again$"
+    ):
+        train(TrainConfig(**options, out=tmp_path / "run", batch=1, validation_fraction=0, **TINY))
+
+
+def test_files_without_reference_are_refused_before_anything_is_computed(tmp_path):
+    mask = np.arange(48) % 4 == 0
+    for name, acquisition in (("file1.h5", "CORPD_FBK"), ("file2.h5", "CORPDFS_FBK")):
+        images = knee(0, acquisition, 40, 3)
+        sides = {"rows": 64, "columns": 48, "recon": 40}
+        write_volume(tmp_path / "singlecoil_test" / name, images, acquisition=acquisition, mask=mask, **sides)
+    (tmp_path / "pairs.csv").write_text("file1,file2,0.4\n")
+    with pytest.raises(UserError, match=r"file2\.h5: has no reconstruction_esc or reconstruction_rss, as test files"):
+        find_cases(PairOptions(data=tmp_path, pairs=tmp_path / "pairs.csv", protocol="fastmri"), tmp_path)
+
+
+def test_models_of_one_run_do_not_share_a_submission(run, options, tmp_path):
+    result, config = run
+    models = ["zero_filling", str(result.best), str(result.last)]
+    names = {"models": models, "split": config.out / "split.json", "threads": 1}
+    evaluate(EvaluateConfig(**options, **names, out=tmp_path / "scores", submission=tmp_path / "sent"))
+    assert {folder.name for folder in (tmp_path / "sent").iterdir()} == {"zero_filling", "quick_best", "quick_last"}
+
+
+def test_an_empty_slice_and_a_shorter_auxiliary(knees, options, tmp_path, caplog):
+    """The volume is scored all the same; a slice without a reference has no score of its own."""
+    shutil.copytree(options["data"], tmp_path / "knee")
+    pd, fs = (knees / "pairs.csv").read_text().split(",")[:2]
+    folder = tmp_path / "knee" / "singlecoil_train"
+    with h5py.File(folder / fs, "a") as file:
+        file["reconstruction_esc"][0] = 0
+    with h5py.File(folder / pd, "a") as file:
+        for name in ("kspace", "reconstruction_esc"):
+            shorter = file[name][:2]
+            del file[name]
+            file[name] = shorter
+    config = {"models": ["zero_filling"], "cases": [fs.removesuffix(".h5")], "submission": tmp_path / "sent"}
+    options = {**options, "data": tmp_path / "knee"}
+    with caplog.at_level(logging.WARNING):
+        (summary,) = evaluate(EvaluateConfig(**options, **config, out=tmp_path / "scores", threads=1))
+    assert (summary["n"], summary["slices"]["n"]) == (1, 1)
+    assert [row["slice"] for row in table(tmp_path / "scores" / "metrics_slices.csv")] == ["1"]
+    assert "the submission has 2 of 3 slices, as many as the auxiliary" in caplog.text
+
+
+def test_a_network_of_mixed_accelerations_knows_them_all(options, tmp_path, caplog):
+    common = {**options, "batch": 1, "iterations": 1, "validation_fraction": 0, **TINY}
+    trained = train(TrainConfig(**common, mixed_accelerations=[4, 8], out=tmp_path / "mixed"))
+    for acceleration, warnings in ((4, 0), (8, 0), (6, 1)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            recipe = EvaluateConfig(**options, models=[], out=tmp_path, acceleration=acceleration).mask_recipe(
+                "fastmri"
+            )
+            open_model(str(trained.last), recipe)
+        assert caplog.text.count("was trained for other masks") == warnings
+
+
+def test_validation_slices_are_not_the_outermost():
+    assert thinned(36, 2, ends=False) == [9, 27]
+    assert thinned(5, 1, ends=False) == [2]
+    assert thinned(3, 3, ends=False) == thinned(3, None, ends=False) == [0, 1, 2]
+    assert thinned(9, 3) == [0, 4, 8]
 
 
 def test_what_the_options_must_say(options, tmp_path):

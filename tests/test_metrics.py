@@ -117,6 +117,7 @@ NAN[1, 2, 3], INFINITE[0, 0, 0] = np.nan, np.inf
         (slice_metrics, real(0, 9, 9), grey(0, 9, 9), "scores uint8 slices, not float32 and uint8"),
         (volume_metrics, real(0, 2, 9, 9), NAN, "has NaN or infinite values; the network diverged"),
         (volume_metrics, real(0, 2, 9, 9), INFINITE, "has NaN or infinite values"),
+        (volume_metrics, NAN, real(0, 2, 9, 9), "the reference has NaN or infinite values"),
         (volume_metrics, np.zeros((2, 9, 9)), real(0, 2, 9, 9), "the reference is zero everywhere"),
         (slice_metrics, np.zeros((9, 9), dtype=np.uint8), grey(0, 9, 9), "the reference is zero everywhere"),
     ],

@@ -53,6 +53,15 @@ def test_cost_follows_the_image_and_memory_the_batch():
     assert small.training_bytes > small.inference_bytes
 
 
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_checkpointing_takes_a_fraction_of_the_memory(name):
+    """At most the 60% it is there for."""
+    kept, twice = (predict_cost(name, SMALL, 64, 64, 1, checkpointing) for checkpointing in (False, True))
+    weights = 4 * 4 * kept.parameters
+    assert (twice.training_bytes - weights) / (kept.training_bytes - weights) < 0.6
+    assert (twice.gflops, twice.inference_bytes) == (kept.gflops, kept.inference_bytes)
+
+
 def test_the_prediction_leaves_the_random_numbers_alone():
     torch.manual_seed(0)
     expected = torch.rand(3)

@@ -83,6 +83,57 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert timeless(log_rows(first)) == timeless(log_rows(second))
 
 
+# -- memory and speed: the same training -----------------------------------------------------------------------------
+
+
+def test_a_batch_in_parts_is_the_same_batch(configure):
+    """Three slices as two and one; from the fourth digit on AdamW divides rounding by rounding."""
+    whole = train(configure("whole", batch=3, iterations=3, **UNET))
+    parts = train(configure("parts", batch=3, iterations=3, accumulate=2, **UNET))
+    expected, found = (log_rows(result.last.parent) for result in (whole, parts))
+    for column in ("loss", "gradient_norm"):
+        assert [float(row[column]) for row in found] == pytest.approx([float(row[column]) for row in expected], 1e-4)
+
+
+@pytest.mark.parametrize("model", ["fsmnet", "fsmnet_released"])
+def test_feature_maps_computed_twice_are_the_same(configure, model):
+    options = {"model": model, "model_options": FSMNET["model_options"], "batch": 2, "precision": "bfloat16"}
+    assert_same_run(
+        train(configure("kept", **options)).last.parent,
+        train(configure("twice", checkpointing=True, **options)).last.parent,
+    )
+
+
+def test_checkpointing_needs_blocks(configure):
+    with pytest.raises(UserError, match="checkpointing is there for fsmnet and fsmnet_released only"):
+        train(configure(checkpointing=True, **UNET))
+
+
+def test_compiled_training_is_the_same(configure, monkeypatch):
+    """With a compiler that changes nothing; a real one takes minutes."""
+    calls = []
+
+    def compiler(function):
+        calls.append(function)
+        return torch_compile(function, backend="eager")
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compiler)
+    plain, compiled = (train(configure(str(on), compile=on, **UNET)) for on in (False, True))
+    assert len(calls) == 2  # the attempt and the model
+    assert_same_run(plain.last.parent, compiled.last.parent)
+
+
+def test_compiling_without_a_compiler(configure, monkeypatch):
+    def compiler(function):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    sentence = r"compile: torch.compile does not work here \(No working C\+\+ compiler found\); install a C\+\+"
+    with pytest.raises(UserError, match=sentence):
+        train(configure(compile=True))
+
+
 # -- stopping and going on --------------------------------------------------------------------------------------------
 
 VARIANTS = {
@@ -91,6 +142,7 @@ VARIANTS = {
     "disk cache, workers and masks of their own": {**FSMNET, "cache": "disk", "workers": 2, "mask_seed": "name"},
     "dropout": {"model": "mdunet", "model_options": {"features": 4, "levels": 2, "dropout": 0.3}},
     "another average and momentum": {**UNET, "ema": 0.5, "optimizer": "sgd", "augment": False},
+    "in parts, with less memory": {**FSMNET, "batch": 3, "accumulate": 2, "checkpointing": True, "ema": 0.9},
 }
 
 
@@ -493,6 +545,7 @@ def test_slices_of_different_sizes_need_batches_of_one(configure, brats_folder, 
 
 REFUSED = {
     "batch": (0, "batch must be at least 1, not 0"),
+    "accumulate": (2, "a batch of 1 has no 2 parts; lower accumulate"),
     "iterations": (0, "iterations must be more than 0, not 0"),
     "minutes": (math.nan, "minutes must be more than 0, not nan"),
     "learning_rate": (-1.0, "learning_rate must be more than 0, not -1.0"),

@@ -175,6 +175,11 @@ class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
     epochs: float | None = option(None, "stop after so many passes through the slices")
     minutes: float | None = option(None, "stop after this much training time; the schedule fits itself to it")
     batch: int = option(4, "slices per step, on all devices together")
+    accumulate: int = option(1, "parts of a batch that are computed one after the other, to save memory")
+    checkpointing: bool = option(
+        False, "compute the blocks' feature maps twice instead of keeping them: less memory, about a third more time"
+    )
+    compile: bool = option(False, "compile the network by torch.compile; the first step then takes minutes")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "optimiser")
     learning_rate: float = option(1e-4, "initial learning rate")
     betas: list[float] = option([0.9, 0.999], "Adam's two averaging factors; SGD takes the first as momentum")
@@ -225,7 +230,7 @@ class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
         """Refuse impossible values, each in one sentence."""
         if self.iterations is None and self.minutes is None and self.epochs is None:
             raise UserError("give iterations, epochs or minutes; without any the training would never end")
-        for name in ("batch", "validate_every", "save_every", "log_every", "decay_every"):
+        for name in ("batch", "accumulate", "validate_every", "save_every", "log_every", "decay_every"):
             _at_least(self, name, 1)
         for name in ("seed", "split_seed", "workers", "warmup", "validate_slices", "weight_decay", "frequency_weight"):
             _at_least(self, name, 0)
@@ -233,6 +238,8 @@ class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be more than 0, not {value}")
+        if self.accumulate > self.batch:
+            raise UserError(f"a batch of {self.batch} has no {self.accumulate} parts; lower accumulate")
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")

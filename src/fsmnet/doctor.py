@@ -17,6 +17,7 @@ import torch
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
 from fsmnet.config import DoctorConfig
+from fsmnet.data.fastmri_index import read_tree
 from fsmnet.data.volume import volume_stem
 from fsmnet.errors import UserError
 from fsmnet.kspace import fft2c, ifft2c
@@ -66,8 +67,13 @@ def examine(data: Path | None = None) -> list[Check]:
 
 def command(config: DoctorConfig) -> int:
     """``fsmnet doctor``; exit code 1 if something failed."""
-    logging.getLogger("fsmnet").setLevel(logging.ERROR)
-    checks = examine(config.data)
+    log = logging.getLogger("fsmnet")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        checks = examine(config.data)
+    finally:
+        log.setLevel(level)
     if config.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
@@ -130,6 +136,10 @@ def _data(folder: Path) -> str:
         stem = volume_stem(path)
         if stem.startswith(path.parent.name):
             names[stem[len(path.parent.name) + 1 :]] += 1
+    if not names and any(folder.rglob("*.h5")):
+        tree = read_tree(folder)
+        names.update(f"{file.acquisition} in {file.folder}" for file in tree.files)
+        names.update({"unusable": len(tree.skipped)} if tree.skipped else {})
     if not names:
         raise UserError(
             f"{folder}: no file named <case>/<case>_<contrast>.nii.gz; other layouts need patterns, see the docs"

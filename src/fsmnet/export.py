@@ -18,7 +18,7 @@ from fsmnet.errors import UserError
 from fsmnet.files import atomic_path, sha256
 from fsmnet.fourier_matrices import without_complex_numbers
 from fsmnet.models import recipe_of
-from fsmnet.models.blocks import Output
+from fsmnet.models.blocks import Down, Output
 from fsmnet.models.fsmnet import FSMNet
 from fsmnet.models.released import ReleasedFSMNet
 from fsmnet.simplify import simplify
@@ -75,10 +75,11 @@ def optimise(model: nn.Module, precision: Precision = "float32") -> nn.Module:
         model: any of :func:`fsmnet.list_models`; it is left as it was.
         precision: ``float32`` or ``bfloat16``.
     """
-    fast = copy.deepcopy(model)
+    half = precision == "bfloat16" and isinstance(model, FSMNet | ReleasedFSMNet)
+    fast = copy.deepcopy(model, _half_weights(model) if half else None)
     if isinstance(fast, FSMNet | ReleasedFSMNet):
         simplify(fast)
-        if precision == "bfloat16":
+        if half:
             convolutions_in_bfloat16(fast)
     channels_last(fast)
     optimised = Optimised(fast, precision).eval().requires_grad_(False)
@@ -86,6 +87,19 @@ def optimise(model: nn.Module, precision: Precision = "float32") -> nn.Module:
         if hasattr(model, name):
             setattr(optimised, name, getattr(model, name))
     return optimised
+
+
+def _half_weights(model: nn.Module) -> dict[int, Any]:
+    """What a deep copy is to put in place of the widest kernels: never is there a second set of them in float32."""
+    # Those of Down are summed first, in float32.
+    summed = {
+        id(parameter) for module in model.modules() if isinstance(module, Down) for parameter in module.parameters()
+    }
+    return {
+        id(weight): nn.Parameter(weight.detach().to(torch.bfloat16), requires_grad=False)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and id(weight := module.weight) not in summed
+    }
 
 
 def convolutions_in_bfloat16(model: nn.Module) -> None:

@@ -82,6 +82,16 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def keep_edited(path: Path, text: str) -> None:
+    """Refuse to replace a table that holds other rows than ``text``: it may have been edited by hand.
+
+    Raises:
+        UserError: there is such a file, or a folder of that name.
+    """
+    if path.exists() and (path.is_dir() or path.read_bytes() != text.encode("utf-8")):
+        raise UserError(f"{path}: exists with other rows; pass --overwrite to replace it, or choose another --out")
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal; of a folder, that of its files' hashes in the order of their names."""
     if path.is_dir():

@@ -80,5 +80,7 @@ def _check(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic], a
         raise UserError(
             "the image to be scored has NaN or infinite values; the network diverged or its input was damaged"
         )
+    if not np.isfinite(reference.astype(np.float64)).all():
+        raise UserError("the reference has NaN or infinite values; its file is damaged")
     if not np.any(reference):
         raise UserError("the reference is zero everywhere; PSNR and NMSE have no meaning there")

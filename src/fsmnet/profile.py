@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fsmnet.checkpointing import blocks_to_checkpoint
 from fsmnet.config import ModelsConfig
 from fsmnet.errors import UserError
 from fsmnet.models import MODELS, create_model, model_options
@@ -23,7 +24,8 @@ class Cost:
         parameters: number of learned values.
         gflops: floating-point operations of one slice in 1e9, 2 per multiply-add, FFTs not counted.
         inference_bytes: weights and the largest set of live tensors of one slice, roughly.
-        training_bytes: weights, gradients, two optimiser averages and what the backward pass keeps for the whole batch.
+        training_bytes: weights, gradients, two optimiser averages and what the backward pass keeps for the whole batch
+            (with checkpointing: between the blocks, and within the one that needs most).
     """
 
     parameters: int
@@ -32,7 +34,9 @@ class Cost:
     training_bytes: int
 
 
-def predict_cost(name: str, options: Mapping[str, object], height: int, width: int, batch: int) -> Cost:
+def predict_cost(
+    name: str, options: Mapping[str, object], height: int, width: int, batch: int, checkpointing: bool = False
+) -> Cost:
     """Cost of a model by name, found on the meta device: no memory is taken and nothing is computed.
 
     Args:
@@ -41,6 +45,7 @@ def predict_cost(name: str, options: Mapping[str, object], height: int, width: i
         height: rows of a slice.
         width: columns of a slice.
         batch: slices of a training step.
+        checkpointing: training computes the blocks' feature maps twice, see :mod:`fsmnet.checkpointing`.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -59,26 +64,55 @@ def predict_cost(name: str, options: Mapping[str, object], height: int, width: i
         parameters=parameters,
         gflops=counter.get_total_flops() / 1e9,
         inference_bytes=weights + _largest_live(saved),
-        training_bytes=4 * weights + batch * sum(saved),
+        training_bytes=4 * weights + batch * (_bytes_with_checkpoints(model, image) if checkpointing else sum(saved)),
     )
 
 
 def _bytes_kept_for_backward(model: nn.Module, image: Tensor) -> list[int]:
     """Sizes of the distinct tensors that autograd keeps for one slice, weights left out."""
-    weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no storage's identity is used twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in kept and storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    kept = _Kept(model)
+    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
         model(image, image)
-    return list(kept.values())
+    return list(kept.bytes.values())
+
+
+def _bytes_with_checkpoints(model: nn.Module, image: Tensor) -> int:
+    """What is kept outside the blocks and of their inputs, and within the block that keeps most."""
+    outside, largest = _Kept(model), 0
+    inside = [outside]
+
+    def enter(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        inside.append(_Kept(model))
+        for tensor in inputs:
+            outside.add(tensor)
+
+    def leave(block: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        largest = max(largest, sum(inside.pop().bytes.values()))
+
+    for block in blocks_to_checkpoint(model):
+        block.register_forward_pre_hook(enter)
+        block.register_forward_hook(leave)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: inside[-1].add(tensor), lambda tensor: tensor):
+        model(image, image)
+    return sum(outside.bytes.values()) + largest
+
+
+class _Kept:
+    """Sizes of distinct tensors by the identity of their memory, a model's weights left out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.bytes: dict[int, int] = {}
+        self._weights = {p.untyped_storage()._cdata for p in model.parameters()}
+        self._alive: list[Tensor] = []  # so that no identity is used twice
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Count a tensor, once; returns it."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.bytes and storage._cdata not in self._weights:
+            self.bytes[storage._cdata] = storage.nbytes()
+            self._alive.append(tensor)
+        return tensor
 
 
 def _largest_live(saved: list[int]) -> int:

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fsmnet.checkpoint import Header, load_weights, read_checkpoint, save_checkpoint, versions
+from fsmnet.checkpointing import checkpoint_activations
 from fsmnet.config import MaskRecipe, ProtocolName, TrainConfig, field_types
 from fsmnet.data.cases import Case, accelerate_case, find_cases, split_cases
 from fsmnet.data.datasets import RunSampler, SlicePairs
@@ -164,7 +165,10 @@ class _Run:
             kspace_weight=config.kspace_weight,
         )
         self.optimizer = _optimizer(config, self.model)
-        self.network, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        if config.checkpointing:
+            checkpoint_activations(self.model)
+        network = _compiled(self.model) if config.compile else self.model
+        self.network, self.optimizer = self.accelerator.prepare(network, self.optimizer)
         self.progress = Progress()
         self.rows: list[dict[str, Any]] = []
         self.board: Any = None
@@ -199,7 +203,7 @@ class _Run:
             before, started = progress.seconds, time.perf_counter()
             batches = iter(loader)
             while not finished and not stop:
-                loss, norm, rate = self._step(next(batches))
+                loss, norm, rate = self._step(_next(batches))
                 progress.step += 1
                 progress.seconds = before + time.perf_counter() - started
                 finished = self._done()
@@ -229,19 +233,29 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        zero_filled, auxiliary, target = (t.to(self.accelerator.device, non_blocking=True) for t in batch)
         self.network.train()
         self.optimizer.zero_grad()
-        with autocast(self.accelerator.device, config.precision):
-            output = self.network(zero_filled, auxiliary)
-        loss = self.loss(output, target, auxiliary)
-        self.accelerator.backward(loss)
+        loss = 0.0
+        parts = list(zip(*(t.chunk(config.accumulate) for t in batch), strict=True))
+        for number, part in enumerate(parts, 1):
+            # Processes exchange their gradients once, after the last part.
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.network):
+                loss += self._add_gradient(part, len(part[0]) / len(batch[0]))
         norm = self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm or math.inf)
-        self._stop_if_diverged(float(loss.detach()), float(norm or 0.0))
+        self._stop_if_diverged(loss, float(norm or 0.0))
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return float(loss.detach()), float(norm or 0.0), rate
+        return loss, float(norm or 0.0), rate
+
+    def _add_gradient(self, part: tuple[Tensor, ...], share: float) -> float:
+        """Forward and backward pass of a part of the batch; its share of the loss."""
+        zero_filled, auxiliary, target = (t.to(self.accelerator.device, non_blocking=True) for t in part)
+        with autocast(self.accelerator.device, self.config.precision):
+            output = self.network(zero_filled, auxiliary)
+        loss = share * self.loss(output, target, auxiliary)
+        self.accelerator.backward(loss)
+        return float(loss.detach())
 
     def _stop_if_diverged(self, loss: float, norm: float) -> None:
         """Refuse to take a step that would spoil the weights."""
@@ -343,14 +357,17 @@ class _Run:
         config = self.config
         height, width = max(self.data.sizes)
         mask = self.data.example_mask()
-        cost = predict_cost(config.model, self.model_options, height, width, config.batch)
+        part = math.ceil(config.batch / config.accumulate)
+        cost = predict_cost(config.model, self.model_options, height, width, part, config.checkpointing)
         logger.info(
-            "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d",
+            "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d%s%s",
             config.model,
             f"{cost.parameters:,}",
             cost.gflops,
             human_bytes(cost.training_bytes),
             config.batch,
+            f" in parts of {part}" if part < config.batch else "",
+            ", feature maps computed twice" if config.checkpointing else "",
         )
         logger.info(
             "%d training slices of %d cases, %d validation slices of %d; protocol %s",
@@ -363,7 +380,8 @@ class _Run:
         logger.info("mask %s", mask.describe())
         free = psutil.virtual_memory().available
         if self.accelerator.device.type == "cpu" and cost.training_bytes > free:
-            logger.warning("that is more than the %s that are free; lower batch or the model's size", human_bytes(free))
+            remedy = "lower batch or the model's size, raise accumulate, or turn checkpointing on"
+            logger.warning("that is more than the %s that are free; %s", human_bytes(free), remedy)
         if not self.validation:
             logger.info("no validation cases: the best checkpoint will be the last")
 
@@ -503,6 +521,14 @@ def _leave_interrupts_to_the_main_process(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _next(batches: Iterator[Any]) -> Any:
+    """The next batch; of a worker's error the sentence alone, without the traceback PyTorch puts around it."""
+    try:
+        return next(batches)
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
+
+
 def learning_rate_factor(config: TrainConfig, step: int, share_done: float, epoch: int = 0) -> float:
     """Learning rate at a step over the initial one; the cosine follows the share of the budget that is spent."""
     warmup = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
@@ -545,6 +571,24 @@ def _channels_last(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    """The model with its passes compiled, whose weights are the model's own.
+
+    Raises:
+        UserError: there is nothing to compile with, which a function of one line tells at once.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2))
+    except Exception as error:  # of many kinds, by what is missing
+        reason = str(error).strip().splitlines()
+        raise UserError(
+            f"compile: torch.compile does not work here ({reason[0] if reason else type(error).__name__}); install a "
+            "C++ compiler, or leave --compile out"
+        ) from None
+    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    return compiled
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from fastmri_tree import PIXEL, knee, write_volume
 from fsmnet.data import fastmri
-from fsmnet.data.fastmri import read_fastmri, write_submission
+from fsmnet.data.fastmri import FastMRIFile, read_fastmri, write_submission
 from fsmnet.errors import UserError
 
 SMALL = {"rows": 40, "columns": 30, "recon": 24}
@@ -95,6 +95,14 @@ def rewrite(path, name, data=None):
             file[name] = data
 
 
+def attribute(path, name, value):
+    with h5py.File(path, "a") as file:
+        file.attrs[name] = value
+
+
+ENDLESS = b"<a><encoding><encodedSpace><matrixSize><x>1e999</x><y>8</y></matrixSize></encodedSpace></encoding></a>"
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -108,6 +116,9 @@ def rewrite(path, name, data=None):
         (lambda p: rewrite(p, "ismrmrd_header"), "has no dataset 'ismrmrd_header'"),
         (lambda p: rewrite(p, "ismrmrd_header", b"<a>"), "ismrmrd_header is no XML"),
         (lambda p: rewrite(p, "ismrmrd_header", b"<a/>"), "has no encoding/encodedSpace/matrixSize"),
+        (lambda p: rewrite(p, "ismrmrd_header", ENDLESS), "cannot convert float infinity"),
+        (lambda p: attribute(p, "max", np.ones(2)), "cut short, damaged or not an HDF5 file"),
+        (lambda p: attribute(p, "norm", h5py.Empty("f")), "cut short, damaged or not an HDF5 file"),
     ],
 )
 def test_a_broken_file_is_told_in_one_sentence(small, break_it, message):
@@ -134,6 +145,16 @@ def test_a_mask_of_another_length(tmp_path, images):
 def test_a_slice_that_is_not_there(small):
     with pytest.raises(UserError, match="has no slice 3; slices are 0 to 2"):
         read_fastmri(small).kspace(3)
+
+
+@pytest.mark.parametrize(("name", "read"), [("kspace", FastMRIFile.kspace), ("reconstruction_esc", FastMRIFile.target)])
+def test_values_that_are_none_are_told(small, name, read):
+    with h5py.File(small, "a") as file:
+        file[name][1, 3, 4] = np.nan
+    file = read_fastmri(small)
+    read(file, 0)
+    with pytest.raises(UserError, match=f"file1000001.h5: {name} of slice 1 has NaN or infinite values; copy the file"):
+        read(file, 1)
 
 
 def test_a_file_that_vanishes_is_told(small):

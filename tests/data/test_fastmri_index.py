@@ -80,6 +80,32 @@ def test_a_moved_tree_keeps_its_index(tree, tmp_path, headers):
     second.files[0].kspace(0)
 
 
+def test_folders_behind_links_are_looked_through_once(tree, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for folder in ("singlecoil_train", "singlecoil_val"):
+        (linked / folder).symlink_to(tree / folder)
+    (linked / "again").symlink_to(linked)
+    (linked / "singlecoil_train" / "loop").symlink_to(tree)
+    files = read_tree(linked).files
+    assert sorted(f.name for f in files) == sorted(f.name for f in read_tree(tree).files)
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tree, tmp_path, monkeypatch):
+    """Rights to read are given without a trace in the file's size and time."""
+    real = fastmri_index.read_fastmri
+
+    def refused(path):
+        if path.parent.name == "singlecoil_val":
+            raise UserError(f"{path}: permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastmri_index, "read_fastmri", refused)
+        assert len(read_tree(tree, tmp_path / "index.json").skipped) == 2
+    assert read_tree(tree, tmp_path / "index.json").skipped == {}
+
+
 def test_damaged_files_are_named_and_skipped(tree, tmp_path, caplog):
     victims = sorted(tree.rglob("*.h5"))[1:3]
     for victim in victims:
@@ -104,6 +130,17 @@ def test_an_index_that_is_none_is_made_anew(tree, tmp_path, caplog, content):
         assert len(read_tree(tree, index).files) == 7
     assert "made anew" in caplog.text
     assert len(json.loads(index.read_text())["files"]) == 7
+
+
+def test_an_index_with_values_of_other_kinds_is_made_anew(tree, tmp_path, caplog):
+    index = tmp_path / "index.json"
+    read_tree(tree, index)
+    document = json.loads(index.read_text())
+    next(iter(document["files"].values()))["mask"] = 5
+    index.write_text(json.dumps(document))
+    with caplog.at_level(logging.WARNING):
+        assert len(read_tree(tree, index).files) == 7
+    assert "made anew" in caplog.text
 
 
 def test_an_entry_of_another_make_is_read_again(tree, tmp_path, headers):

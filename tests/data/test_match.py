@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,19 @@ def test_no_pair_across_splits(tmp_path, caplog):
         match_volumes(pd[:1], fs[1:])
 
 
+def test_a_volume_that_cannot_be_read_is_left_out(tmp_path, caplog):
+    pd, fs = ([scan(tmp_path / "t" / f"{a}{n}.h5", n, a, k) for n in (0, 1)] for k, a in enumerate((PD, FS)))
+    with h5py.File(fs[1].path, "a") as file:
+        file["reconstruction_esc"][:] = np.nan
+    fs[1] = read_fastmri(fs[1].path)
+    with caplog.at_level(logging.WARNING):
+        (found,) = match_volumes(pd, fs)
+    assert (found.auxiliary, found.target) == (pd[0], fs[0])
+    assert f"left out: {fs[1].path}: reconstruction_esc of slice" in caplog.text
+    with pytest.raises(UserError, match="no folder holds volumes of both contrasts"):
+        match_volumes(pd, fs[1:])
+
+
 def test_a_list_is_minets_with_more_columns(tmp_path):
     pd, fs = scan(tmp_path / "t" / "file1.h5", 0, PD, 0), scan(tmp_path / "t" / "file2.h5", 0, FS, 1)
     pairs = match_volumes([pd], [fs])
@@ -142,7 +156,7 @@ def test_real_scans_find_their_other_contrast(tmp_path):
     sides: list[list[FastMRIFile]] = [[], []]
     for number, pair in enumerate(find_pairs(SCANS, "t2", "t1")):
         for k, path in enumerate((pair.auxiliary, pair.target)):
-            images = center_fit(torch.from_numpy(read_volume(path).data[::10]), 240, 240).numpy()
+            images = center_fit(torch.from_numpy(read_volume(path).data[::20]), 240, 240).numpy()
             name = tmp_path / "t" / f"file{7 * number % 5 + 10 * k}.h5"
             write_volume(name, images, acquisition=(PD, FS)[k], rows=240, columns=240, recon=240, seed=2 * number + k)
             sides[k].append(read_fastmri(name))

@@ -43,12 +43,14 @@ def find_cases(options: PairOptions, out: Path, cases: Sequence[str] | None = No
     if not files:
         raise UserError(f"{options.data}: holds no {options.coils}-coil volume; see --coils")
     known = {pair.case: pair for pair in read_pairs(options.pairs, files, *options.contrasts())}
-    if cases is None:
-        return [known[case] for case in sorted(known)]
+    cases = sorted(known) if cases is None else cases
     if absent := [case for case in cases if case not in known]:
         shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
         raise UserError(f"{options.pairs}: no pair for case {', '.join(absent)}; there are {shown}")
-    return [known[case] for case in cases]
+    pairs = [known[case] for case in cases]
+    for file in (file for pair in pairs for file in (pair.target, pair.auxiliary)):
+        file.check_reference()
+    return [*pairs]
 
 
 def split_cases(cases: Sequence[Case], options: SplitOptions) -> Split:
@@ -78,7 +80,7 @@ def accelerate_case(
         most: slices at most, spread evenly; all if None.
     """
     if isinstance(case, FastMRIPair):
-        return accelerate_fastmri(case, recipe, thinned(case.slices, most))
+        return accelerate_fastmri(case, recipe, thinned(case.slices, most, ends=False))
     slices = prepared_slices(case, protocol, resample, cache)
     if most is not None:
         keep = thinned(len(slices.numbers), most)
@@ -87,8 +89,17 @@ def accelerate_case(
     return Accelerated(slices, zero_fill(slices.target, torch.from_numpy(mask.columns), protocol), None, mask)
 
 
-def thinned(count: int, most: int | None) -> list[int]:
-    """At most ``most`` of ``count`` indices, evenly spread from the first to the last."""
+def thinned(count: int, most: int | None, ends: bool = True) -> list[int]:
+    """At most ``most`` of ``count`` indices, evenly spread.
+
+    Args:
+        count: of indices.
+        most: of them; all if None.
+        ends: from the first to the last; or without them, the middles of equal parts, since the outermost slices of a
+            volume that was not sifted show little.
+    """
     if most is None or most >= count:
         return list(range(count))
+    if not ends:
+        return [(2 * part + 1) * count // (2 * most) for part in range(most)]
     return [int(i) for i in torch.linspace(0, count - 1, most).round().long()]

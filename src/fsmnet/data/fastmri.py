@@ -102,7 +102,7 @@ class FastMRIFile:
         """k-space of a slice, complex64 ``(H, W)`` or ``(C, H, W)``; centred, a copy in memory.
 
         Raises:
-            UserError: no such slice, or a file that has become unreadable.
+            UserError: no such slice, values that are not finite, or a file that has become unreadable.
         """
         return np.asarray(self._read("kspace", index), dtype=np.complex64)
 
@@ -110,24 +110,35 @@ class FastMRIFile:
         """Reference image of a slice, float32 :attr:`target_size`; a copy in memory.
 
         Raises:
-            UserError: no such slice, no reference, or a file that has become unreadable.
+            UserError: no such slice, no reference, values that are not finite, or a file that has become unreadable.
+        """
+        return np.asarray(self._read(self.check_reference(), index), dtype=np.float32)
+
+    def check_reference(self) -> str:
+        """Name of the reference.
+
+        Raises:
+            UserError: there is none.
         """
         if self.reconstruction is None:
             raise UserError(
                 f"{self.path}: has no {' or '.join(RECONSTRUCTIONS)}, as test files; choose a train or val folder"
             )
-        return np.asarray(self._read(self.reconstruction, index), dtype=np.float32)
+        return self.reconstruction
 
     def _read(self, name: str, index: int) -> npt.NDArray[Any]:
         if not 0 <= index < self.slices:
             raise UserError(f"{self.path}: has no slice {index}; slices are 0 to {self.slices - 1}")
         try:
             file = _opened(self.path, self.size, self.modified, os.getpid())
-            return np.asarray(file[name][index])
+            values = np.asarray(file[name][index])
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"{self.path}: {name} of slice {index} cannot be read ({first_line(error)}); copy the file again"
             ) from None
+        if not np.isfinite(values).all():
+            raise UserError(f"{self.path}: {name} of slice {index} has NaN or infinite values; copy the file again")
+        return values
 
 
 def read_fastmri(path: Path) -> FastMRIFile:
@@ -142,18 +153,19 @@ def read_fastmri(path: Path) -> FastMRIFile:
         state = path.stat()
         with h5py.File(path, "r") as file:
             return _described(path, file, state)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(
             f"{path}: cut short, damaged or not an HDF5 file ({first_line(error)}); copy it again"
         ) from None
 
 
-def write_submission(images: npt.ArrayLike, path: Path) -> None:
+def write_submission(images: npt.ArrayLike, path: Path, description: str = "") -> None:
     """Write reconstructed slices as fastMRI's submissions and tools expect them, in one step.
 
     Args:
         images: ``(S, H, W)``, in the intensities of the reference; stored as float32.
         path: ``.h5``; the submission of a volume has the volume's own file name.
+        description: attribute of the file, which nobody else's tools read.
 
     Raises:
         UserError: not a stack of finite slices, or a name of another format.
@@ -167,6 +179,8 @@ def write_submission(images: npt.ArrayLike, path: Path) -> None:
         raise UserError(f"{path}: the images to be written have NaN or infinite values")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("reconstruction", data=array)
+        if description:
+            file.attrs["description"] = description
 
 
 @lru_cache(maxsize=OPEN_FILES)

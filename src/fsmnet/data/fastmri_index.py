@@ -1,7 +1,8 @@
 """Index of a tree of fastMRI files: every header read once, kept as JSON, damaged files named and left out.
 
 The folder is taken as NYU ships it: ``singlecoil_train``, ``singlecoil_val``, ``multicoil_train`` ... below a root, or
-one of these alone. A file's entry counts as long as its size and time of change stay, wherever the folder is moved.
+one of these alone. A usable file's entry counts as long as its size and time of change stay, wherever the folder is
+moved.
 """
 
 from __future__ import annotations
@@ -57,16 +58,14 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
         raise UserError(f"{root}: no such folder; give the folder that holds singlecoil_train and singlecoil_val")
     known = _load(index)
     entries: dict[str, dict[str, Any]] = {}
-    paths = [p for p in sorted(root.rglob("*.h5")) if p.is_file() and not p.name.startswith(".")]
-    new = 0
+    paths = _volumes(root)
     for path in tqdm(paths, desc="indexing", unit="file", disable=not sys.stderr.isatty(), leave=False):
         name, state = path.relative_to(root).as_posix(), path.stat()
         entry = known.get(name)
-        if entry is None or (entry.get("size"), entry.get("modified")) != (state.st_size, state.st_mtime_ns):
+        if entry is None or (entry["size"], entry["modified"]) != (state.st_size, state.st_mtime_ns):
             entry = _entry(path, state)
-            new += 1
         entries[name] = entry
-    if index is not None and (new or entries.keys() != known.keys()):
+    if index is not None and entries != known:
         write_text(index, json.dumps({"form": FORM, "files": entries}, indent=1) + "\n")
     files = [_file(root / name, entry) for name, entry in entries.items() if "problem" not in entry]
     skipped = {name: entry["problem"] for name, entry in entries.items() if "problem" in entry}
@@ -78,6 +77,20 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
         more = "" if len(skipped) <= SHOWN else f"; and {len(skipped) - SHOWN} more"
         logger.warning("%s: %d of %d files skipped: %s%s", root, len(skipped), len(entries), shown, more)
     return Tree(root, files, skipped)
+
+
+def _volumes(root: Path) -> list[Path]:
+    """The ``.h5`` files below a folder, sorted; folders behind links too, each once."""
+    paths: list[Path] = []
+    seen: set[str] = set()
+    for folder, inside, names in os.walk(root, followlinks=True):
+        inside.sort()
+        if (real := os.path.realpath(folder)) in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        paths += [Path(folder, name) for name in names if name.endswith(".h5") and not name.startswith(".")]
+    return sorted(path for path in paths if path.is_file())
 
 
 def _entry(path: Path, state: os.stat_result) -> dict[str, Any]:
@@ -102,15 +115,21 @@ def _file(path: Path, entry: Mapping[str, Any]) -> FastMRIFile:
 
 
 def _load(index: Path | None) -> dict[str, dict[str, Any]]:
-    """Entries of an earlier index; none from a file that is not one, which is then replaced."""
+    """Entries of an earlier index; none from a file that is not one, which is then replaced.
+
+    Those of damaged files are left out: a right to read, say, is mended without a trace in size and time.
+    """
     if index is None or not index.is_file():
         return {}
     try:
         document = json.loads(index.read_text(encoding="utf-8"))
         if document["form"] == FORM:
             wanted = {f.name for f in fields(FastMRIFile)} - {"path"}
-            return {name: e for name, e in document["files"].items() if "problem" in e or e.keys() == wanted}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            entries = {name: entry for name, entry in document["files"].items() if entry.keys() == wanted}
+            for name, entry in entries.items():  # values of other kinds would stop whoever uses them
+                _file(Path(name), entry)
+            return entries
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     logger.warning("%s: not an index of this version; made anew", index)
     return {}

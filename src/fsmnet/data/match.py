@@ -31,7 +31,7 @@ from fsmnet.config import PairConfig
 from fsmnet.data.fastmri import FastMRIFile
 from fsmnet.data.fastmri_index import read_tree
 from fsmnet.errors import UserError
-from fsmnet.files import write_text
+from fsmnet.files import keep_edited, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -122,15 +122,12 @@ def command(config: PairConfig) -> int:
         wanted = knee if name == brats else name
         sides.append([file for file in files if file.acquisition == wanted])
         if not sides[-1]:
-            known = ", ".join(sorted({file.acquisition for file in files})) or "none with a reference"
+            known = ", ".join(sorted({file.acquisition for file in files})) or "none with a reference; see --coils"
             raise UserError(f"{config.data}: holds no {wanted} volume of a {config.coils} coil; there are {known}")
     matches = match_volumes(sides[0], sides[1])
-    text = _text(matches)
-    if config.out.exists() and not config.overwrite and config.out.read_bytes() != text.encode():
-        raise UserError(
-            f"{config.out}: exists with other rows; pass --overwrite to replace it, or choose another --out"
-        )
-    write_text(config.out, text)
+    if not config.overwrite:
+        keep_edited(config.out, _text(matches))
+    write_pairs(matches, config.out)
     for match in matches:
         if note := match.note():
             print(f"{match.auxiliary.path.stem}, {match.target.path.stem}: {note}, score {match.score:.2f}")
@@ -164,12 +161,14 @@ class _Content:
     """A volume for comparison.
 
     Attributes:
+        file: the volume.
         places: of the slices along the volume, 0 to 1.
         features: ``(n, 3, SIDE, SIDE)``.
         coarse: ``(places, 3, SIDE / COARSE, SIDE / COARSE)``, unit norm.
         spectra: of the features, of which each slice has unit norm.
     """
 
+    file: FastMRIFile
     places: npt.NDArray[np.float64]
     features: Array
     coarse: Array = field(default_factory=lambda: np.empty(0, np.float32))
@@ -181,15 +180,19 @@ class _Content:
 
 
 def _contents(files: Sequence[FastMRIFile]) -> list[_Content]:
-    """Volumes of one contrast; what they have in common is taken away."""
+    """Volumes of one contrast that can be read; what they have in common is taken away."""
     contents = []
     for file in tqdm(files, desc="reading", unit="volume", disable=not sys.stderr.isatty(), leave=False):
         ends = np.array([PLACES[0] - REACH, PLACES[-1] + REACH]) * (file.slices - 1)
         first, last = int(np.ceil(ends[0])), int(np.floor(ends[1]))
         spread = np.linspace(first, max(first, last), min(MOST, max(1, last - first + 1)))
         numbers = np.unique(spread.round().astype(int))
-        features = np.stack([edge_features(file.target(int(number))) for number in numbers])
-        contents.append(_Content(numbers / max(1, file.slices - 1), features))
+        try:
+            features = np.stack([edge_features(file.target(int(number))) for number in numbers])
+        except UserError as error:
+            logger.warning("left out: %s", error)
+            continue
+        contents.append(_Content(file, numbers / max(1, file.slices - 1), features))
     means = np.zeros((len(PLACES), 3, SIDE, SIDE), dtype=np.float32)
     if len(contents) > 1:
         means += [np.mean([c.features[c.nearest(place)] for c in contents], axis=0) for place in PLACES]
@@ -208,6 +211,8 @@ def _contents(files: Sequence[FastMRIFile]) -> list[_Content]:
 
 def _match_folder(auxiliaries: Sequence[FastMRIFile], targets: Sequence[FastMRIFile]) -> list[Match]:
     rows, columns = _contents(auxiliaries), _contents(targets)
+    if not rows or not columns:
+        return []
     coarse = _coarse_similarity(rows, columns)
     compared = np.zeros(coarse.shape, dtype=bool)
     for axis in (0, 1):
@@ -223,7 +228,7 @@ def _match_folder(auxiliaries: Sequence[FastMRIFile], targets: Sequence[FastMRIF
             others = [np.delete(scores[row], column), np.delete(scores[:, column], row)]
             next_best = max((float(other.max()) for other in others if other.size), default=-np.inf)
             score = float(scores[row, column])
-            matches.append(Match(auxiliaries[row], targets[column], score, score - next_best))
+            matches.append(Match(rows[row].file, columns[column].file, score, score - next_best))
     return matches
 
 

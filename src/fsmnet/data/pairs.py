@@ -61,7 +61,8 @@ def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | N
     pairs = [Pair(case, targets[case], auxiliaries[case]) for case in sorted(targets.keys() & auxiliaries.keys())]
     if not pairs:
         wanted = f"files matching {target} and {auxiliary}" if by_pattern else f"<case>/<case>_{target}.nii.gz"
-        raise UserError(f"{root}: no case has both {target} and {auxiliary} (looked for {wanted})")
+        hint = "; fastMRI's volumes need --protocol fastmri" if any(root.rglob("*.h5")) else ""
+        raise UserError(f"{root}: no case has both {target} and {auxiliary} (looked for {wanted}){hint}")
     if cases is not None:
         known = {pair.case: pair for pair in pairs}
         if absent := [case for case in cases if case not in known]:

@@ -23,7 +23,7 @@ from fsmnet.config import PairConfig
 from fsmnet.data.pairs import Pair, candidates, grid_difference
 from fsmnet.data.volume import ARRAYS, HDF5, Volume, first_line, read_volume, volume_stem
 from fsmnet.errors import UserError
-from fsmnet.files import reason, write_text
+from fsmnet.files import keep_edited, reason, write_text
 
 COLUMNS = ("case", "target", "auxiliary", "status", "reason")
 SERIES_COLUMNS = ("target_series", "auxiliary_series")
@@ -94,7 +94,8 @@ def propose_pairs(root: Path, target: str, auxiliary: str, same_grid: bool = Tru
 
             return propose_series(root, target, auxiliary, same_grid)
         wanted = "files that match" if "{case}" in target else "DICOM series and BraTS or BIDS files of"
-        raise UserError(f"{root}: neither {target} nor {auxiliary} is there (looked for {wanted} these)")
+        hint = "; fastMRI's volumes need --layout fastmri" if any(root.rglob("*.h5")) else ""
+        raise UserError(f"{root}: neither {target} nor {auxiliary} is there (looked for {wanted} these){hint}")
     cases = sorted(found[0].keys() | found[1].keys())
     return [_row(root, case, (target, auxiliary), found, same_grid) for case in cases]
 
@@ -303,11 +304,6 @@ def _bids_files(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
                 yield case, path
 
 
-def _differs(path: Path, text: str) -> bool:
-    """Whether a file holds something else: perhaps a table that was edited by hand."""
-    return path.is_dir() or path.read_bytes() != text.encode("utf-8")
-
-
 def command(config: PairConfig) -> int:
     """``fsmnet pair``; exit code 3 if no pair can be used."""
     if config.layout == "fastmri":
@@ -315,10 +311,8 @@ def command(config: PairConfig) -> int:
 
         return match.command(config)
     rows = propose_pairs(config.data, config.target, config.auxiliary, same_grid=not config.resample)
-    if config.out.exists() and not config.overwrite and _differs(config.out, _text(rows, config.out.parent)):
-        raise UserError(
-            f"{config.out}: exists with other rows; pass --overwrite to replace it, or choose another --out"
-        )
+    if not config.overwrite:
+        keep_edited(config.out, _text(rows, config.out.parent))
     write_table(rows, config.out)
     for row in rows:
         print(f"{ACCEPTED if row.accepted else REJECTED}  {row.case}" + (f": {row.reason}" if row.reason else ""))

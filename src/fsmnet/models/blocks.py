@@ -456,11 +456,12 @@ class ChannelAttention(nn.Module):
 
     def _sums(self, query: Tensor, key: Tensor, shape: tuple[int, int]) -> list[Tensor]:
         """Sums over pixels, in float32: products of channels within each head, squares of query and of key."""
-        pixels = query.shape[-1]
-        step = 8192 if worked_in_parts(query) else pixels
         total: list[Tensor] = []
-        for start in range(0, pixels, step):
-            q, k = (full_precision(t[..., start : start + step]) for t in (query, key))
+        # Undivided there must be no arithmetic on the size, which is a symbol in a graph.
+        parts = (
+            zip(query.split(8192, -1), key.split(8192, -1), strict=True) if worked_in_parts(query) else [(query, key)]
+        )
+        for q, k in (map(full_precision, part) for part in parts):
             if self.merged:
                 products = (q @ k.mT).unflatten(1, shape).unflatten(3, shape)
                 products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
@@ -481,7 +482,7 @@ class SelectionScores(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Two ``(B, C, H, W)`` to their scores in (0, 1), same shapes."""
-        scores: Tensor = self.expand(self.squeeze(torch.cat([a, b], dim=1))).sigmoid()
+        scores: Tensor = self.expand(self.squeeze(torch.cat([a, b], dim=1))).sigmoid_()
         score_a, score_b = scores.chunk(2, dim=1)
         return score_a, score_b
 
