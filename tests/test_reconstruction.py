@@ -158,6 +158,15 @@ def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp
     assert np.array_equal(result.mask.columns, expected.columns)
 
 
+def test_masks_of_a_network_of_mixed_accelerations(go, checkpoint_file, tmp_path, heads, caplog):
+    mixed = {"mixed_accelerations": [4, 6], "mixed_center_fractions": [0.1, 0.07], "mask_seed": "name"}
+    training = plain_config(TrainConfig(data=heads, out=tmp_path, **mixed))
+    result = go(checkpoint=checkpoint_file(tmp_path / "trained.safetensors", training=training), acceleration=6)
+    expected = make_mask("random", SHAPE[1], 6, 0.07, seed_from_name("target.nii.gz"))
+    assert np.array_equal(result.mask.columns, expected.columns)
+    assert "trained for" not in caplog.text
+
+
 def test_a_target_that_is_zero_filled_already(go, scan, tmp_path, checkpoint):
     first = go(mask_seed=1, data_consistency="off")
     data = pixels(scan["target"]).astype(np.float32)

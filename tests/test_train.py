@@ -146,6 +146,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine with one core
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
 def test_three_steps_and_three_more_are_six(configure, options):
     straight = train(configure("straight", iterations=6, **options))

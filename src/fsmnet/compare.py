@@ -181,10 +181,11 @@ def _run(config: CompareConfig, name: str, options: dict[str, Any], folder: Path
     shared = {
         key: getattr(config, key)
         for key in (
-            "data", "target", "auxiliary", "protocol", "resample", "pairs", "coils", "index", "acceleration",
+            "data", "target", "auxiliary", "protocol", "resample", "pairs", "coils", "acceleration",
             "mask_kind", "center_fraction", "mask_seed", "device", "threads",
         )
     }  # fmt: skip
+    shared["index"] = config.index or config.out / "fastmri_index.json"  # where the split was made: read once for all
     done: dict[str, Any] = {"steps": 0, "minutes": 0.0}
     model = options["model"]
     if model != "zero_filling":

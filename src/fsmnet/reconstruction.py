@@ -411,7 +411,10 @@ def _drawn_mask(config: ReconstructConfig, model: nn.Module, columns: int) -> Ma
     """The mask that the network was trained for, with what the user changes."""
     trained = trained_recipe(model)
     acceleration = config.acceleration or (trained.acceleration if trained else 4.0)
-    if trained is not None and acceleration == trained.acceleration:
+    mixed = {} if trained is None else dict(trained.mixed)
+    if trained is not None and acceleration in mixed:
+        recipe = replace(trained, acceleration=acceleration, center_fraction=mixed[acceleration])
+    elif trained is not None and acceleration == trained.acceleration:
         recipe = trained
     else:
         if trained is not None:
