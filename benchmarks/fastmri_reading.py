@@ -28,6 +28,7 @@ from typing import Any
 
 import psutil
 import torch
+from figures import rounded, timed
 from torch.utils.data import DataLoader
 
 from fsmnet.config import TrainConfig
@@ -148,21 +149,6 @@ def waiting(data: FastMRISlices, workers: int, steps: int) -> dict[str, float]:
 
 def megabytes(process: psutil.Process) -> float:
     return process.memory_full_info().uss / 1e6
-
-
-def timed(call: Any) -> tuple[Any, float]:
-    begin = time.perf_counter()
-    value = call()
-    return value, time.perf_counter() - begin
-
-
-def rounded(value: Any) -> Any:
-    """Four significant digits."""
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [rounded(entry) for entry in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

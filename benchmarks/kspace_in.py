@@ -35,6 +35,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from figures import rounded
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -233,13 +234,6 @@ def scores(reference: Tensor, image: Tensor) -> dict[str, float]:
         "ssim_of_head": float(maps[g > 0].mean()),
         "ssim_of_background": float(maps[g == 0].mean()),
     }
-
-
-def rounded(value: Any) -> Any:
-    """Four significant digits; paths only by their names."""
-    if isinstance(value, dict):
-        return {key: Path(entry).name if key == "file" else rounded(entry) for key, entry in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

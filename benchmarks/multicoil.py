@@ -23,12 +23,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from figures import rounded, timed
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
@@ -148,19 +148,6 @@ def compare(kspace: Tensor, mask: Tensor, maps: Tensor, reference: Tensor) -> di
 def score(reference: Tensor, image: Tensor) -> dict[str, float]:
     g, p = reference.numpy(), image.numpy()
     return {"nmse": nmse(g, p), "psnr": float(peak_signal_noise_ratio(g, p, data_range=g.max()))}
-
-
-def timed(call: Any) -> tuple[Tensor, float]:
-    begin = time.perf_counter()
-    value = call()
-    return value, time.perf_counter() - begin
-
-
-def rounded(value: Any) -> Any:
-    """Four significant digits."""
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

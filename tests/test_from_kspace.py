@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastmri_tree import fft2c, ifft2c
 from fastmri_tree import write_volume as write_fastmri
 from fsmnet.cli import main
 from fsmnet.coils import estimate_maps
@@ -23,16 +24,6 @@ SLICES, HEIGHT, WIDTH = 3, 44, 40
 AFFINE = np.array([[-0.9, 0.12, 0.3, 40.0], [0.1, 1.1, -0.2, -31.0], [-0.15, 0.25, 2.9, 7.5], [0, 0, 0, 1]])
 MASK = make_mask("random", WIDTH, 3, 0.2, 4)
 COLUMNS = MASK.columns
-
-
-def fft2c(image: np.ndarray) -> np.ndarray:
-    axes = (-2, -1)
-    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes), norm="ortho"), axes)
-
-
-def ifft2c(kspace: np.ndarray) -> np.ndarray:
-    axes = (-2, -1)
-    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes), norm="ortho"), axes)
 
 
 def coil_images(image: np.ndarray, count: int = 4) -> tuple[np.ndarray, np.ndarray]:
