@@ -163,3 +163,10 @@ def test_no_folder_and_no_file(tmp_path):
     (tmp_path / "bad.h5").write_bytes(b"x")
     with pytest.raises(UserError, match=r"the first of 1 that cannot be read is bad\.h5"):
         read_tree(tmp_path)
+
+
+def test_an_index_that_cannot_be_written_is_done_without(tmp_path, caplog):
+    write_knees(tmp_path / "tree", [0], **SMALL)
+    (tmp_path / "file").touch()
+    assert len(read_tree(tmp_path / "tree", tmp_path / "file" / "index.json").files) == 2
+    assert "the headers are not kept, name another place with --index" in caplog.text

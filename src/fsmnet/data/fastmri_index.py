@@ -49,10 +49,11 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
 
     Args:
         root: NYU's folder, or one of the folders in it.
-        index: JSON file to take unchanged entries from, written when anything was new. None keeps nothing.
+        index: JSON file to take unchanged entries from, written, if it can be, when anything was new. None keeps
+            nothing.
 
     Raises:
-        UserError: no folder, no usable file in it, or an index that cannot be written.
+        UserError: no folder, or no usable file in it.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds singlecoil_train and singlecoil_val")
@@ -66,7 +67,10 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
             entry = _entry(path, state)
         entries[name] = entry
     if index is not None and entries != known:
-        write_text(index, json.dumps({"form": FORM, "files": entries}, indent=1) + "\n")
+        try:
+            write_text(index, json.dumps({"form": FORM, "files": entries}, indent=1) + "\n")
+        except UserError as error:  # the next start is slower, no more
+            logger.warning("%s; the headers are not kept, name another place with --index", error)
     files = [_file(root / name, entry) for name, entry in entries.items() if "problem" not in entry]
     skipped = {name: entry["problem"] for name, entry in entries.items() if "problem" in entry}
     if not files:
