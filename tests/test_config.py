@@ -10,7 +10,7 @@ import yaml
 
 from fsmnet.cli import build_parser
 from fsmnet.compare import checked_methods
-from fsmnet.config import CompareConfig, MaskOptions, TrainConfig, field_types
+from fsmnet.config import CompareConfig, MaskOptions, MaskRecipe, TrainConfig, field_types
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 
@@ -86,3 +86,9 @@ def test_given_mask_options_win():
 def test_impossible_values_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         TrainConfig(data=Path("D"), out=Path("O"), **changes).check()
+
+
+def test_a_recipe_in_words():
+    assert str(MaskRecipe("random", 4, 0.08, 1337)) == "random, 4x with centre 0.08, seed 1337"
+    mixed = MaskRecipe("magic", 4, 0.08, "name", ((4, 0.08), (8, 0.04)))
+    assert str(mixed) == "magic, 4x with centre 0.08 or 8x with centre 0.04, seed from the name"

@@ -187,7 +187,7 @@ def test_warns_of_a_network_trained_for_other_masks(checkpoint_file, tmp_path, h
     with caplog.at_level(logging.WARNING, "fsmnet"):
         open_model(str(file), MaskRecipe("random", 4.0, 0.10, 1337))
     assert "eight.safetensors was trained for other masks" in caplog.text
-    assert "acceleration=8.0" in caplog.text
+    assert "(equispaced_fraction, 8x with centre 0.04, seed 1337) than these (random, 4x" in caplog.text
 
 
 def test_diverged_weights_are_not_scored(configure, checkpoint_file, tmp_path):

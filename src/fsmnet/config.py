@@ -84,6 +84,12 @@ class MaskRecipe:
         kinds = self.mixed or ((self.acceleration, self.center_fraction),)
         return any(replace(self, acceleration=a, center_fraction=c, mixed=()) == other for a, c in kinds)
 
+    def __str__(self) -> str:
+        """In words, for messages."""
+        kinds = self.mixed or ((self.acceleration, self.center_fraction),)
+        drawn = " or ".join(f"{acceleration:g}x with centre {center:g}" for acceleration, center in kinds)
+        return f"{self.kind}, {drawn}, seed {'from the name' if self.seed == 'name' else self.seed}"
+
     def draw(self, columns: int, name: str | Path) -> Mask:
         """The mask of a file."""
         return self.draw_with(columns, self.seed if isinstance(self.seed, int) else seed_from_name(name))
