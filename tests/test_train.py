@@ -113,9 +113,9 @@ def test_compiled_training_is_the_same(configure, monkeypatch):
     """With a compiler that changes nothing; a real one takes minutes."""
     calls = []
 
-    def compiler(function):
+    def compiler(function, **options):
         calls.append(function)
-        return torch_compile(function, backend="eager")
+        return torch_compile(function, backend="eager", **options)
 
     torch_compile = torch.compile
     monkeypatch.setattr(torch, "compile", compiler)
@@ -132,6 +132,22 @@ def test_compiling_without_a_compiler(configure, monkeypatch):
     sentence = r"compile: torch.compile does not work here \(No working C\+\+ compiler found\); install a C\+\+"
     with pytest.raises(UserError, match=sentence):
         train(configure(compile=True))
+
+
+def test_a_model_that_cannot_be_compiled(configure, monkeypatch):
+    from torch._inductor.exc import InductorError
+
+    class Uncompilable(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs):
+            raise InductorError(TypeError("too hard"), None)
+
+    monkeypatch.setattr(fsmnet.train, "_compiled", Uncompilable)
+    with pytest.raises(UserError, match=r"torch.compile cannot compile this model \(TypeError: too hard\); leave"):
+        train(configure(compile=True, **UNET))
 
 
 # -- stopping and going on --------------------------------------------------------------------------------------------

@@ -39,6 +39,4 @@ def checkpoint_activations(model: nn.Module) -> None:
         raise UserError("checkpointing is there for fsmnet and fsmnet_released only; leave it out")
     for block in blocks:
         # They draw no random numbers, which would have to be repeated.
-        block.forward = partial(  # type: ignore[method-assign]
-            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
-        )
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

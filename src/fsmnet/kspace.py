@@ -128,9 +128,14 @@ def residual(image: Tensor, measured: Tensor, mask: Tensor) -> Tensor:
         UserError: shapes that do not fit, k-space that is not complex.
     """
     known = _known(image, measured, mask)
-    difference = torch.linalg.vector_norm((fft2c(full_complex(image)) - measured) * known, dim=(-2, -1))
-    relative: Tensor = difference / torch.linalg.vector_norm(measured * known, dim=(-2, -1)).clamp_min(TINY)
-    return relative
+    difference = _norm((fft2c(full_complex(image)) - measured) * known)
+    return difference / _norm(measured * known).clamp_min(TINY)
+
+
+def _norm(spectrum: Tensor) -> Tensor:
+    """Norm over the last two axes; of pairs of real numbers, for which the sum is vectorised."""
+    norm: Tensor = torch.linalg.vector_norm(torch.view_as_real(spectrum), dim=(-3, -2, -1))
+    return norm
 
 
 def full_complex(data: Tensor) -> Tensor:

@@ -76,11 +76,11 @@ def _check(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic], a
         raise UserError(f"metrics need two arrays of {axes} axes and one size, not {reference.shape} and {image.shape}")
     if min(reference.shape[-2:]) < 7:
         raise UserError(f"SSIM's window needs slices of at least 7 x 7 pixels, not {reference.shape[-2:]}")
-    if not np.isfinite(image.astype(np.float64)).all():
+    if not np.isfinite(image).all():
         raise UserError(
             "the image to be scored has NaN or infinite values; the network diverged or its input was damaged"
         )
-    if not np.isfinite(reference.astype(np.float64)).all():
+    if not np.isfinite(reference).all():
         raise UserError("the reference has NaN or infinite values; its file is damaged")
     if not np.any(reference):
         raise UserError("the reference is zero everywhere; PSNR and NMSE have no meaning there")

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -187,13 +188,17 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
     target_file, auxiliary_file = input_files(config)
     # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way.
     told = None if auxiliary_file.is_dir() else config.phase_encode
-    scan = read_scan(auxiliary_file, config.auxiliary_series, told)
-    if config.kspace is None:
-        target, kspace = read_scan(target_file, config.target_series, config.phase_encode), None
-        warn_if_strange(target, scan, registered=config.register != "none")
-    else:
-        kspace = read_kspace(config.kspace, config.phase_encode == "rows")
-        target, scan = place(kspace, scan, config.phase_encode == "rows")
+    with ThreadPoolExecutor(1) as beside:  # one file is decompressed while the other is
+        reading = beside.submit(read_scan, auxiliary_file, config.auxiliary_series, told)
+        if target_file.is_dir() or auxiliary_file.is_dir():
+            wait([reading])  # pydicom is kept quiet by settings that all threads share
+        if config.kspace is None:
+            target, kspace = read_scan(target_file, config.target_series, config.phase_encode), None
+            scan = reading.result()
+            warn_if_strange(target, scan, registered=config.register != "none")
+        else:
+            kspace = read_kspace(config.kspace, config.phase_encode == "rows")
+            target, scan = place(kspace, reading.result(), config.phase_encode == "rows")
     auxiliary, registration = _auxiliary(config, target.volume, scan.volume)
     sources = [_source(target), _source(scan)]
     return Inputs(config, target, auxiliary, kspace, registration, sources, time.perf_counter() - started)
@@ -252,7 +257,9 @@ def write(computed: Computed) -> Reconstruction:
     result = np.zeros_like(target.data)
     result[computed.keep.numpy()] = list(computed.images.values())[-1].numpy() * target.maximum
     description = f"FSMNet reconstruction, {NOT_CLINICAL}"
-    write_scan(result, inputs.target, config.out, description, network.file.name)
+    with ThreadPoolExecutor(1) as beside:  # scores are computed while the file is compressed
+        metrics = beside.submit(_metrics, computed.scan.reference, computed.images)
+        write_scan(result, inputs.target, config.out, description, network.file.name)
     if mask is None:
         mask_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
     else:
@@ -277,7 +284,7 @@ def write(computed: Computed) -> Reconstruction:
         "DataConsistency": computed.consistency,
         "SlicesReconstructed": int(computed.keep.sum()),
         "VoxelsBelowZeroSetToZero": computed.n_below_zero,
-        "Metrics": _metrics(computed.scan.reference, computed.images),
+        "Metrics": metrics.result(),
         "Output": {"file": config.out.name, "sha256": sha256(config.out)},
         "Options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()},
         "Versions": versions(),

@@ -47,6 +47,7 @@ from fsmnet.losses import SpatialFrequencyLoss
 from fsmnet.masks import save_mask
 from fsmnet.metrics import score
 from fsmnet.models import create_model, model_class, model_options, recipe_of
+from fsmnet.models.blocks import Output
 from fsmnet.profile import human_bytes, predict_cost
 from fsmnet.protocols import check_protocol
 
@@ -252,7 +253,7 @@ class _Run:
         """Forward and backward pass of a part of the batch; its share of the loss."""
         zero_filled, auxiliary, target = (t.to(self.accelerator.device, non_blocking=True) for t in part)
         with autocast(self.accelerator.device, self.config.precision):
-            output = self.network(zero_filled, auxiliary)
+            output = _forward(self.network, zero_filled, auxiliary)
         loss = share * self.loss(output, target, auxiliary)
         self.accelerator.backward(loss)
         return float(loss.detach())
@@ -582,13 +583,29 @@ def _compiled(model: nn.Module) -> nn.Module:
     try:
         torch.compile(lambda x: x + 1)(torch.ones(2))
     except Exception as error:  # of many kinds, by what is missing
-        reason = str(error).strip().splitlines()
         raise UserError(
-            f"compile: torch.compile does not work here ({reason[0] if reason else type(error).__name__}); install a "
-            "C++ compiler, or leave --compile out"
+            f"compile: torch.compile does not work here ({_first_line(error)}); install a C++ compiler, or leave "
+            "--compile out"
         ) from None
-    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    compiled: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
     return compiled
+
+
+def _forward(network: nn.Module, zero_filled: Tensor, auxiliary: Tensor) -> Output:
+    """The network's output; of a network that cannot be compiled the reason in a sentence."""
+    try:
+        output: Output = network(zero_filled, auxiliary)
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(
+                f"compile: torch.compile cannot compile this model ({_first_line(error)}); leave --compile out"
+            ) from None
+        raise
+    return output
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -117,12 +117,11 @@ def amplitude_phase(image: Tensor) -> tuple[Tensor, Tensor]:
 
     Unnormalised forward transform, no shift; the gradient at a zero coefficient is zero.
     """
-    height, width = image.shape[-2:]
-    spectrum = torch.fft.rfft2(image, norm="backward")
-    if torch.is_grad_enabled() and spectrum.requires_grad:
-        amplitude, phase = _ToPolar.apply(spectrum, height, width)  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled() and image.requires_grad:
+        amplitude, phase = _ToPolar.apply(image)  # type: ignore[no-untyped-call]
     else:
-        amplitude, phase = _to_polar(*_parts(spectrum), height, width)
+        spectrum = torch.fft.rfft2(image, norm="backward")
+        amplitude, phase = _to_polar(*_parts(spectrum), image.shape[-2], image.shape[-1])
     return amplitude, phase
 
 
@@ -171,33 +170,36 @@ def _from_polar(amplitude: Tensor, cosine: Tensor, sine: Tensor, offset: complex
 
 
 class _ToPolar(torch.autograd.Function):
-    """Amplitude and phase with a backward pass in real arithmetic; autograd's own passes through complex numbers."""
+    """Amplitude and phase of an image with a backward pass in real arithmetic and on half spectra.
+
+    Autograd's own passes through complex numbers, and transforms a full spectrum of which half is zeros.
+    """
 
     @staticmethod
-    def forward(ctx: Any, spectrum: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        real, imaginary = _parts(spectrum)
-        amplitude, phase = _to_polar(real, imaginary, height, width)
+    def forward(ctx: Any, image: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.size = image.shape[-2:]
+        real, imaginary = _parts(torch.fft.rfft2(image, norm="backward"))
+        amplitude, phase = _to_polar(real, imaginary, *ctx.size)
         ctx.save_for_backward(real, imaginary, amplitude)
-        ctx.size = height, width
         return amplitude, phase
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, amplitude_gradient: Tensor, phase_gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, amplitude_gradient: Tensor, phase_gradient: Tensor) -> Tensor:
         real, imaginary, amplitude = ctx.saved_tensors
         inverse = amplitude.reciprocal().masked_fill_(amplitude == 0, 0.0)
         cosine, sine = real * inverse, imaginary * inverse
         turning = phase_gradient * inverse
         rows, columns = _self_conjugate(*ctx.size)
         turning[..., rows, columns] = 0.0
-        return (
-            torch.complex(
-                torch.addcmul(amplitude_gradient * cosine, turning, sine, value=-1),
-                torch.addcmul(amplitude_gradient * sine, turning, cosine),
-            ),
-            None,
-            None,
+        gradient = torch.complex(
+            torch.addcmul(amplitude_gradient * cosine, turning, sine, value=-1),
+            torch.addcmul(amplitude_gradient * sine, turning, cosine),
         )
+        # The inverse transform counts twice what has a conjugate in the other half.
+        gradient[..., 1 : (ctx.size[1] + 1) // 2] *= 0.5
+        image_gradient: Tensor = torch.fft.irfft2(gradient, s=ctx.size, norm="forward")
+        return image_gradient
 
 
 class _FromPolar(torch.autograd.Function):
@@ -461,13 +463,17 @@ class ChannelAttention(nn.Module):
         parts = (
             zip(query.split(8192, -1), key.split(8192, -1), strict=True) if worked_in_parts(query) else [(query, key)]
         )
-        for q, k in (map(full_precision, part) for part in parts):
+        for q, k in parts:
             if self.merged:
-                products = (q @ k.mT).unflatten(1, shape).unflatten(3, shape)
-                products = products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+                both = full_precision(torch.cat([q, k], dim=1))
+                gram, channels = both @ both.mT, q.shape[1]
+                products = gram[:, :channels, channels:].unflatten(1, shape).unflatten(3, shape)
+                squares = gram.diagonal(dim1=1, dim2=2).split(channels, dim=1)
+                sums = [products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2), *squares]
             else:
+                q, k = full_precision(q), full_precision(k)
                 products = q.unflatten(1, shape) @ k.unflatten(1, shape).mT
-            sums = [products, q.square().sum(-1), k.square().sum(-1)]
+                sums = [products, q.square().sum(-1), k.square().sum(-1)]
             total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
         return total
 

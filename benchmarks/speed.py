@@ -1,0 +1,475 @@
+"""Speed and memory, before and after: every figure about speed that the documentation gives.
+
+    python benchmarks/speed.py --baseline DIR --data ../shared/data/volumes [--parts inference memory ...] [--tiny]
+
+``DIR`` is a checkout of an older commit (``git worktree add DIR COMMIT``), whose eager float32 network is the one to
+compare with; without it, this version's. What is compared runs in turn, each version in a process of its own, so that a
+change of the machine meets all of them. Written to ``--out`` after each part; the parts that it holds already are left
+out unless they are named, so that a run that was stopped goes on. ``--tiny`` tries all parts at sizes of no meaning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+Request = dict[str, Any]
+RELEASED = "fsmnet_released"
+
+
+# -- in the process of one version ------------------------------------------------------------------------------------
+
+
+def child(request: Request) -> None:
+    """Build what is asked for; then for every line on stdin do it once, and answer with time, value and peak memory."""
+    from fsmnet.inference import choose_device
+
+    choose_device("cpu", request["threads"])
+    before = peak()
+    torch.manual_seed(0)
+    task = {"inference": inference, "training": training}[request["task"]](request)
+    import fsmnet
+
+    print(json.dumps({"code": str(Path(fsmnet.__file__).parent), "peak_before": before}), flush=True)
+    for number, _ in enumerate(sys.stdin):
+        started = time.perf_counter()
+        value = task(number)
+        answer = {"seconds": time.perf_counter() - started, "value": value, "peak": peak()}
+        if request.get("trim") and sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # two versions' feature maps at once would be more than there is
+        print(json.dumps(answer), flush=True)
+
+
+def peak() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else 1024 * largest
+
+
+def inference(request: Request) -> Callable[[int], float]:
+    from fsmnet.models import create_model
+
+    model = create_model(RELEASED, features=request["features"]).eval().requires_grad_(False)
+    if request["precision"] is not None:
+        from fsmnet.export import optimise
+
+        model = optimise(model, request["precision"])
+    images = {size: smooth_images(request.get("batch", 1), size) for size in request.get("sizes", [request["size"]])}
+
+    def run(number: int) -> float:
+        size = list(images)[number % len(images)]
+        with torch.inference_mode():
+            return float(model(*images[size]).image.sum())
+
+    return run
+
+
+def training(request: Request) -> Callable[[int], float]:
+    from fsmnet.config import TrainConfig
+    from fsmnet.losses import SpatialFrequencyLoss
+    from fsmnet.models import create_model
+    from fsmnet.train import _optimizer
+
+    model = create_model(RELEASED, features=request["features"])
+    if request["channels_last"]:
+        for parameter in model.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if request.get("checkpointing"):
+        from fsmnet.checkpointing import checkpoint_activations
+
+        checkpoint_activations(model)
+    optimizer = _optimizer(TrainConfig(data=Path(), out=Path()), model)
+    loss = SpatialFrequencyLoss()
+    half = request["precision"] == "bfloat16"
+    batches = [
+        smooth_images(request["batch"], request["size"], seed=seed, blurred=True)
+        for seed in range(request.get("batches", 1))
+    ]
+
+    def run(number: int) -> float:
+        zero_filled, target = batches[number % len(batches)]
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16) if half else nullcontext():
+            output = model(zero_filled, target.flip(2))
+        value = loss(output, target)
+        value.backward()
+        optimizer.step()
+        return float(value.detach())
+
+    return run
+
+
+def smooth_images(batch: int, size: int, seed: int = 0, blurred: bool = False) -> tuple[Tensor, Tensor]:
+    """Two contrasts ``(batch, 1, size, size)`` of deviation 1, always the same; or a blurred one and what it was."""
+    noise = torch.randn(2 * batch, 1, size, size, generator=torch.Generator().manual_seed(seed))
+    first, second = (smooth(noise, 5) / smooth(noise, 5).std()).split(batch)
+    return (smooth(second, 5), second) if blurred else (first, second)
+
+
+def smooth(images: Tensor, width: int) -> Tensor:
+    margin = width // 2
+    padded = torch.nn.functional.pad(images, (margin,) * 4, mode="circular")
+    return torch.nn.functional.avg_pool2d(padded, width, stride=1)
+
+
+# -- in the process that compares -------------------------------------------------------------------------------------
+
+
+class Version:
+    """A process that does one thing, again and again when asked."""
+
+    def __init__(self, source: Path, request: Request) -> None:
+        command = [sys.executable, __file__, "--child", json.dumps(request)]
+        environment = {**os.environ, "PYTHONPATH": str(source)}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.first = self._answer()
+        if Path(self.first["code"]).parent != source:
+            raise SystemExit(f"{self.first['code']} was imported instead of {source}")
+
+    def run(self) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process of the comparison ended with code {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Bench:
+    """The parts; each returns what the result file is to hold of it."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.tiny = arguments.tiny
+        self.older = (arguments.baseline.resolve() / "src") if arguments.baseline else SOURCE
+        self.size = 48 if self.tiny else 240
+        self.wide = 16 if self.tiny else 64
+        self.narrow = 8 if self.tiny else 16
+
+    @contextmanager
+    def versions(self, requests: dict[str, Request]) -> Iterator[dict[str, Version]]:
+        """One process each; ``baseline`` of the older code, the others of this one."""
+        common = {"threads": self.arguments.threads, "size": self.size}
+        with ExitStack() as stack:
+            started = {}
+            for name, request in requests.items():
+                source = self.older if name.startswith("baseline") else SOURCE
+                started[name] = Version(source, {**common, **request})
+                stack.callback(started[name].close)
+            yield started
+
+    def in_turn(self, requests: dict[str, Request], rounds: int) -> dict[str, Any]:
+        """Seconds of each, after a first run that does not count; ratios of the first one's median to the others'."""
+        times: dict[str, list[float]] = {name: [] for name in requests}
+        with self.versions(requests) as versions:
+            for count in range(1 if self.tiny else rounds + 1):
+                for name, version in versions.items():
+                    seconds = version.run()["seconds"]
+                    if count or self.tiny:
+                        times[name].append(seconds)
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        reference = medians[next(iter(requests))]
+        return {
+            name: {
+                "seconds": round(medians[name], 4),
+                "least": round(min(times[name]), 4),
+                "most": round(max(times[name]), 4),
+                "runs": len(times[name]),
+                "times_faster": round(reference / medians[name], 3),
+            }
+            for name in requests
+        }
+
+    def inference(self) -> dict[str, Any]:
+        """A slice of the released network at its released width."""
+        plain = {"task": "inference", "features": self.wide, "precision": None}
+        return self.in_turn(
+            {
+                "baseline_float32": plain,
+                "plain_float32": plain,
+                "optimised_float32": {**plain, "precision": "float32"},
+                "optimised_bfloat16": {**plain, "precision": "bfloat16"},
+            },
+            rounds=9,
+        )
+
+    def training_small(self) -> dict[str, Any]:
+        """A step of the released network at the quick width."""
+        step = {"task": "training", "features": self.narrow, "batch": 2, "channels_last": True, "precision": "float32"}
+        return self.in_turn(
+            {"baseline_float32": step, "float32": step, "bfloat16": {**step, "precision": "bfloat16"}}, rounds=9
+        )
+
+    def training(self) -> dict[str, Any]:
+        """A step of the released network at its released width."""
+        step = {"task": "training", "features": self.wide, "batch": 1 if self.tiny else 4, "trim": True}
+        fast = {**step, "channels_last": True, "precision": "bfloat16"}
+        return self.in_turn(
+            {
+                "baseline_float32": {**step, "channels_last": False, "precision": "float32"},
+                "bfloat16": fast,
+                "bfloat16_checkpointing": {**fast, "checkpointing": True},
+            },
+            rounds=2,
+        )
+
+    def memory(self) -> dict[str, Any]:
+        """Peak resident memory of two runs above what it was before the network was built, in MB."""
+        look = {"task": "inference", "features": self.wide, "precision": None}
+        step = {"task": "training", "features": self.wide, "batch": 1 if self.tiny else 4}
+        fast = {**step, "channels_last": True, "precision": "bfloat16"}
+        result: dict[str, Any] = {}
+        for kind, requests in {
+            "inference": {
+                "baseline_float32": look,
+                "plain_float32": look,
+                "optimised_float32": {**look, "precision": "float32"},
+                "optimised_bfloat16": {**look, "precision": "bfloat16"},
+            },
+            "training": {
+                "baseline_float32": {**step, "channels_last": False, "precision": "float32"},
+                "bfloat16": fast,
+                "bfloat16_checkpointing": {**fast, "checkpointing": True},
+            },
+        }.items():
+            figures = {}
+            for name, request in requests.items():
+                with self.versions({name: request}) as versions:
+                    version = versions[name]
+                    version.run()
+                    figures[name] = (version.run()["peak"] - version.first["peak_before"]) / 1e6
+            result[kind] = {
+                name: {"megabytes": round(value), "share_of_baseline": round(value / figures["baseline_float32"], 3)}
+                for name, value in figures.items()
+            }
+        return result
+
+    def curves(self) -> dict[str, Any]:
+        """Losses of 200 steps at the quick width on small images, and the picture of them."""
+        step = {
+            "task": "training", "features": self.narrow, "batch": 2, "size": 48 if self.tiny else 64, "batches": 8,
+            "channels_last": True, "precision": "float32",
+        }  # fmt: skip
+        requests = {"baseline_float32": step, "float32": step, "bfloat16": {**step, "precision": "bfloat16"}}
+        losses: dict[str, list[float]] = {name: [] for name in requests}
+        with self.versions(requests) as versions:
+            for _ in range(8 if self.tiny else 200):
+                for name, version in versions.items():
+                    losses[name].append(version.run()["value"])
+        draw(losses, self.arguments.out.with_name(f"{self.arguments.out.stem}_loss.png"))
+        reference = losses["baseline_float32"]
+        apart = {
+            name: [abs(loss / other - 1) for loss, other in zip(values, reference, strict=True)]
+            for name, values in losses.items()
+        }
+        return {
+            name: {
+                "first": round(values[0], 5),
+                "mean_of_last_20": round(statistics.fmean(values[-20:]), 5),
+                "largest_relative_difference_first_30": float(f"{max(apart[name][:30]):.2g}"),
+                "largest_relative_difference": float(f"{max(apart[name]):.2g}"),
+                "losses": [float(f"{loss:.5g}") for loss in values],
+            }
+            for name, values in losses.items()
+        }
+
+    def quality(self) -> list[dict[str, Any]]:
+        """PSNR against the full image with trained weights, as trained and optimised, on every tenth slice."""
+        from fsmnet.checkpoint import load_model, shipped_checkpoint
+        from fsmnet.export import optimise
+        from fsmnet.inference import reconstruct_slices
+        from fsmnet.masks import brats_mask
+        from fsmnet.metrics import score
+        from fsmnet.models import recipe_of
+        from fsmnet.protocols import zero_fill
+
+        target, auxiliary = self.slices()
+        zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
+        shipped = shipped_checkpoint()
+        rows = []
+        for path in [*([shipped] if shipped else []), *self.arguments.checkpoint]:
+            model = load_model(path)
+
+            def psnr(network: torch.nn.Module) -> float:
+                images = reconstruct_slices(
+                    network, zero_filled, auxiliary, "brats", batch=1, device=torch.device("cpu")
+                )
+                return statistics.fmean(metrics.psnr for metrics in score(target, images, "brats"))
+
+            plain = psnr(model)
+            row = {"weights": Path(path).name, "model": recipe_of(model), "slices": len(target), "plain_float32": plain}
+            for precision in ("float32", "bfloat16"):
+                row[f"change_{precision}"] = psnr(optimise(model, precision)) - plain
+            rows.append(row)
+        return rows
+
+    def slices(self) -> tuple[Tensor, Tensor]:
+        from fsmnet.data.datasets import prepared_slices
+        from fsmnet.data.pairs import find_pairs
+
+        [pair] = find_pairs(self.arguments.data, "t2", "t1", [self.arguments.case])
+        slices = prepared_slices(pair, "brats")
+        every = 40 if self.tiny else 10
+        return slices.target[::every], slices.auxiliary[::every]
+
+    def volume(self) -> dict[str, Any]:
+        """A whole volume by ``fsmnet reconstruct`` with the shipped network: seconds by stage, and of the process."""
+        case = self.arguments.data / self.arguments.case
+        rows: dict[str, Any] = {}
+        for precision in ("float32",) if self.tiny else ("float32", "bfloat16"):
+            with tempfile.TemporaryDirectory() as folder:
+                out = Path(folder) / "out.nii.gz"
+                files = [f for kind in ("t2", "t1") for f in sorted(case.glob(f"*_{kind}.nii*"))]
+                command = [sys.executable, "-m", "fsmnet", "reconstruct", "--threads", str(self.arguments.threads)]
+                command += ["--target", str(files[0]), "--auxiliary", str(files[1]), "--out", str(out)]
+                started = time.perf_counter()
+                environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+                subprocess.run([*command, "--precision", precision], check=True, env=environment)
+                wall = time.perf_counter() - started
+                record = json.loads((Path(folder) / "out.json").read_text())
+            seconds = record["Seconds"]
+            stages = sum(seconds.values())
+            rows[precision] = {
+                "shape": record["Sources"][0]["shape"],
+                "slices": record["SlicesReconstructed"],
+                "seconds": seconds,
+                "process": round(wall, 3),
+                "share_outside_the_network_of_the_stages": round(1 - seconds["network"] / stages, 4),
+                "share_outside_the_network_of_the_process": round(1 - seconds["network"] / wall, 4),
+            }
+        return rows
+
+    def scaling(self) -> dict[str, Any]:
+        """Seconds of the optimised network against pixels and against batch, and the exponents of a fit."""
+        request = {"task": "inference", "features": self.wide, "precision": "bfloat16"}
+        sizes = [48, 64] if self.tiny else [120, 160, 240, 320, 400, 480]
+        rounds = 1 if self.tiny else 3
+        by_size: dict[int, list[float]] = {size: [] for size in sizes}
+        with self.versions({"fast": {**request, "sizes": sizes}}) as versions:
+            for count in range(rounds + 1):
+                for size in sizes:
+                    seconds = versions["fast"].run()["seconds"]
+                    if count:
+                        by_size[size].append(seconds)
+        batches = [1, 2] if self.tiny else [1, 2, 4, 8]
+        by_batch: dict[int, list[float]] = {batch: [] for batch in batches}
+        with self.versions({str(batch): {**request, "batch": batch} for batch in batches}) as versions:
+            for count in range(rounds + 1):
+                for batch in batches:
+                    seconds = versions[str(batch)].run()["seconds"]
+                    if count:
+                        by_batch[batch].append(seconds)
+        pixels = {size**2: statistics.median(values) for size, values in by_size.items()}
+        slices = {batch: statistics.median(values) for batch, values in by_batch.items()}
+        return {
+            "seconds_by_size": {size: round(pixels[size**2], 4) for size in sizes},
+            "exponent_of_pixels": round(exponent(pixels), 3),
+            "seconds_by_batch": {batch: round(value, 4) for batch, value in slices.items()},
+            "exponent_of_batch": round(exponent(slices), 3),
+        }
+
+    def startup(self) -> dict[str, Any]:
+        """Seconds until the package is imported and until the command line has helped."""
+        commands = {"import": ["-c", "import fsmnet"], "help": ["-m", "fsmnet", "--help"]}
+        result = {}
+        for name, source in {"baseline": self.older, "now": SOURCE}.items():
+            for kind, command in commands.items():
+                times = []
+                for _ in range(2 if self.tiny else 6):
+                    started = time.perf_counter()
+                    environment = {**os.environ, "PYTHONPATH": str(source)}
+                    subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
+                    times.append(time.perf_counter() - started)
+                result[f"{name}_{kind}"] = round(statistics.median(times[1:]), 3)
+        return result
+
+
+def exponent(times: dict[int, float]) -> float:
+    """Slope of the straight line through the logarithms."""
+    x, y = zip(*((math.log(n), math.log(t)) for n, t in times.items()), strict=True)
+    return statistics.linear_regression(x, y).slope
+
+
+def draw(losses: dict[str, list[float]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in losses.items():
+        axes.plot(range(1, len(values) + 1), values, label=name.replace("_", " "), linewidth=1)
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+PARTS = ("inference", "training_small", "training", "memory", "volume", "quality", "scaling", "curves", "startup")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--baseline", type=Path, help="checkout of an older commit")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/volumes"))
+    parser.add_argument("--case", default="TCGA-FG-6692")
+    parser.add_argument("--checkpoint", type=Path, nargs="*", default=[], help="further trained weights for quality")
+    parser.add_argument("--parts", nargs="*", choices=PARTS)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child)
+        return
+    torch.set_num_threads(arguments.threads)
+    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    result |= {"threads": arguments.threads, "torch": torch.__version__, "baseline_given": bool(arguments.baseline)}
+    bench = Bench(arguments)
+    for part in arguments.parts or [part for part in PARTS if part not in result]:
+        print(f"{time.strftime('%H:%M:%S')} {part}", file=sys.stderr, flush=True)
+        result[part] = getattr(bench, part)()
+        temporary = arguments.out.with_suffix(".tmp")
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
+        temporary.replace(arguments.out)
+        print(json.dumps({part: shown(result[part])}), flush=True)
+
+
+def shown(value: Any) -> Any:
+    """The figures without the long lists."""
+    if isinstance(value, dict):
+        return {name: shown(v) for name, v in value.items() if name != "losses"}
+    return value
+
+
+if __name__ == "__main__":
+    main()
