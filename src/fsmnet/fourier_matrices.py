@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fsmnet.models.blocks import FrequencyBlock, own_conjugates
+from fsmnet.models.blocks import FrequencyBlock, to_polar
 
 
 def without_complex_numbers(model: nn.Module) -> nn.Module:
@@ -23,11 +23,7 @@ class RealFrequencyBlock(FrequencyBlock):
 
     def transform(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Amplitude and phase of an image."""
-        height, width = image.shape[-2:]
-        real, imaginary = rfft2(image)
-        phase = torch.atan2(imaginary, real)
-        phase = torch.where(own_conjugates(real, height, width), (real < 0).to(phase.dtype) * math.pi, phase)
-        return (real.square() + imaginary.square()).sqrt(), phase
+        return to_polar(*rfft2(image), image.shape[-2], image.shape[-1])
 
     def inverse(self, amplitude: Tensor, phase: Tensor, height: int, width: int) -> Tensor:
         """The image of an amplitude and a phase."""

@@ -23,8 +23,8 @@ from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig, field_type
 from fsmnet.data.pairs import grid_difference, on_one_grid
 from fsmnet.data.raw import KSpace, read_kspace
 from fsmnet.data.register import register_rigid, similarity_in_place
-from fsmnet.data.scan import SUBMISSION, Scan, check_output, read_scan, turn, warn_if_strange, write_scan
-from fsmnet.data.volume import Volume, volume_stem
+from fsmnet.data.scan import Scan, check_output, read_scan, turn, warn_if_strange, write_scan
+from fsmnet.data.volume import SUBMISSION, Volume, volume_stem
 from fsmnet.errors import UserError
 from fsmnet.evaluate import trained_recipe
 from fsmnet.export import optimise

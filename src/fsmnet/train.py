@@ -40,6 +40,7 @@ from fsmnet.data.fastmri_pairs import FastMRIPair
 from fsmnet.data.fastmri_slices import FastMRISlices
 from fsmnet.data.pairs import Pair
 from fsmnet.data.split import Split, load_split, save_split
+from fsmnet.data.volume import first_line
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder, write_text
 from fsmnet.inference import autocast, choose_device, reconstruct_slices
@@ -584,7 +585,7 @@ def _compiled(model: nn.Module) -> nn.Module:
         torch.compile(lambda x: x + 1)(torch.ones(2))
     except Exception as error:  # of many kinds, by what is missing
         raise UserError(
-            f"compile: torch.compile does not work here ({_first_line(error)}); install a C++ compiler, or leave "
+            f"compile: torch.compile does not work here ({first_line(error)}); install a C++ compiler, or leave "
             "--compile out"
         ) from None
     compiled: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
@@ -598,14 +599,10 @@ def _forward(network: nn.Module, zero_filled: Tensor, auxiliary: Tensor) -> Outp
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise UserError(
-                f"compile: torch.compile cannot compile this model ({_first_line(error)}); leave --compile out"
+                f"compile: torch.compile cannot compile this model ({first_line(error)}); leave --compile out"
             ) from None
         raise
     return output
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _tensorboard(folder: Path) -> Any:

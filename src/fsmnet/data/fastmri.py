@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.volume import first_line
+from fsmnet.data.volume import SUBMISSION, first_line
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_path
 
@@ -171,7 +171,7 @@ def write_submission(images: npt.ArrayLike, path: Path, description: str = "") -
         UserError: not a stack of finite slices, or a name of another format.
     """
     array = np.asarray(images, dtype=np.float32)
-    if path.suffix not in (".h5", ".hdf5"):
+    if path.suffix not in SUBMISSION:
         raise UserError(f"{path}: a submission is an HDF5 file; end the name in .h5")
     if array.ndim != 3 or not array.size:
         raise UserError(f"{path}: a submission is a stack of slices (S, H, W), not {array.shape}")

@@ -18,6 +18,7 @@ from fsmnet.data.volume import (
     ARRAYS,
     HDF5,
     NIFTI,
+    SUBMISSION,
     Array,
     Samples,
     Volume,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PhaseEncode = Literal["rows", "columns"]
-SUBMISSION = (".h5", ".hdf5")
 _DICOM_PHASE = {"ROW": "rows", "COL": "columns"}
 
 

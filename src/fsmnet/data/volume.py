@@ -23,6 +23,7 @@ Samples = npt.NDArray[np.complex64]
 NIFTI = (".nii", ".nii.gz")
 ARRAYS = (".npy", ".npz")
 HDF5 = (".h5", ".hdf5", ".mrd")
+SUBMISSION = (".h5", ".hdf5")  # of fastMRI's form
 
 
 @dataclass

@@ -121,7 +121,7 @@ def amplitude_phase(image: Tensor) -> tuple[Tensor, Tensor]:
         amplitude, phase = _ToPolar.apply(image)  # type: ignore[no-untyped-call]
     else:
         spectrum = torch.fft.rfft2(image, norm="backward")
-        amplitude, phase = _to_polar(*_parts(spectrum), image.shape[-2], image.shape[-1])
+        amplitude, phase = to_polar(*_parts(spectrum), image.shape[-2], image.shape[-1])
     return amplitude, phase
 
 
@@ -152,7 +152,8 @@ def own_conjugates(spectrum: Tensor, height: int, width: int) -> Tensor:
     return rows[:, None] & columns[None, : width // 2 + 1]
 
 
-def _to_polar(real: Tensor, imaginary: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def to_polar(real: Tensor, imaginary: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Amplitude and phase of the half spectrum of an image of this size, by the rule of :func:`amplitude_phase`."""
     phase = torch.atan2(imaginary, real)
     if torch.compiler.is_exporting():  # one graph for even and odd sizes
         phase = torch.where(own_conjugates(real, height, width), (real < 0).to(phase.dtype) * math.pi, phase)
@@ -179,7 +180,7 @@ class _ToPolar(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor) -> tuple[Tensor, Tensor]:
         ctx.size = image.shape[-2:]
         real, imaginary = _parts(torch.fft.rfft2(image, norm="backward"))
-        amplitude, phase = _to_polar(real, imaginary, *ctx.size)
+        amplitude, phase = to_polar(real, imaginary, *ctx.size)
         ctx.save_for_backward(real, imaginary, amplitude)
         return amplitude, phase
 
