@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fsmnet.models.blocks import FrequencyBlock, to_polar
+from fsmnet.models.blocks import FrequencyBlock
+from fsmnet.models.polar import to_polar
 
 
 def without_complex_numbers(model: nn.Module) -> nn.Module:

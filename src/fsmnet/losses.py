@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError
 from fsmnet.kspace import fft2c
-from fsmnet.models.blocks import Output, amplitude_phase, full_precision
+from fsmnet.models.blocks import Output
+from fsmnet.models.polar import amplitude_phase
+from fsmnet.models.precision import full_precision
 
 
 class SpatialFrequencyLoss(nn.Module):

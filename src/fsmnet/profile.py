@@ -56,8 +56,9 @@ def predict_cost(
     if not parameters:
         return Cost(0, 0.0, 4 * height * width, 0)
     counter = FlopCounterMode(display=False)
-    with counter:
-        saved = _bytes_kept_for_backward(model, image)
+    with counter, torch.no_grad():
+        model(image, image)
+    saved = _bytes_kept_for_backward(model, image)
     # Inference keeps a few feature maps at a time; the widest handful of what training saves stands for them.
     weights = 4 * parameters
     return Cost(

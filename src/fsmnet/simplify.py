@@ -24,28 +24,13 @@ def simplify(model: nn.Module) -> nn.Module:
 
 
 def collapse_down(model: nn.Module) -> None:
-    """Each Down becomes one 4x4 convolution of stride 2, with 40% of the multiplications.
-
-    Its 3x3 convolution at row ``2i + r`` (r = 0, 1) reads rows ``2i + r + k - 1`` (k = 0, 1, 2), that is ``2i - 1 + t``
-    with ``t = r + k`` from 0 to 3: a kernel of four rows, stride 2, padding 1. Outside the image both read zeros. The
-    1x1 convolution sums over channels and r, so the kernels sum where ``r + k`` is the same.
-    """
+    """Each Down becomes one 4x4 convolution of stride 2, with 40% of the multiplications (:meth:`Down.kernel`)."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Down):
-                setattr(parent, name, _collapsed(child))
-
-
-def _collapsed(down: Down) -> nn.Conv2d:
-    smooth, mix = down.smooth.weight, down.mix.weight
-    features = smooth.shape[0]
-    with torch.no_grad():
-        parts = torch.einsum("omrs,mikl->rsoikl", mix.view(features, features, 2, 2), smooth)
-        kernel = smooth.new_zeros(features, features, 4, 4)
-        for row in range(2):
-            for column in range(2):
-                kernel[:, :, row : row + 3, column : column + 3] += parts[row, column]
-    return _convolution(kernel, stride=2, padding=1)
+                with torch.no_grad():
+                    kernel = child.kernel()
+                setattr(parent, name, _convolution(kernel, stride=2, padding=1))
 
 
 def _convolution(kernel: Tensor, stride: int, padding: int) -> nn.Conv2d:

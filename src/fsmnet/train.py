@@ -565,7 +565,7 @@ def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=config.betas[0], weight_decay=decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=rate, betas=(config.betas[0], config.betas[1]), weight_decay=decay)
+    return kind(parameters, lr=rate, betas=(config.betas[0], config.betas[1]), weight_decay=decay, fused=True)
 
 
 def _channels_last(model: nn.Module) -> None:

@@ -6,16 +6,16 @@ every block keeps ``(B, C, H, W)`` unless it says otherwise.
 
 from __future__ import annotations
 
-import math
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from fsmnet.errors import UserError
+from fsmnet.models.backward import attend, join, prelu, select, written_out
+from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
+from fsmnet.models.precision import full_precision, without_autocast
 
 
 class Output(NamedTuple):
@@ -30,19 +30,6 @@ class Output(NamedTuple):
     image: Tensor
     frequency_image: Tensor | None = None
     auxiliary_image: Tensor | None = None
-
-
-def full_precision(tensor: Tensor) -> Tensor:
-    """The tensor in float32 or float64: FFTs, angles and sums over pixels in half precision lose the image."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
-    """Region in which operations keep their inputs' precision, for sums that half precision would lose."""
-    device = tensor.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
 
 
 def planes(x: Tensor) -> Tensor:
@@ -79,12 +66,16 @@ class Layout(NamedTuple):
     """Precision and memory layout of a feature map."""
 
     dtype: torch.dtype
-    channels_last: bool
+    memory_format: torch.memory_format
+
+    @classmethod
+    def like(cls, x: Tensor) -> Layout:
+        """Those of ``x``."""
+        return cls(x.dtype, torch.channels_last if is_channels_last(x) else torch.contiguous_format)
 
     def of(self, x: Tensor) -> Tensor:
         """``x`` in this precision and layout."""
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        return x.to(self.dtype).contiguous(memory_format=memory_format)
+        return x.to(self.dtype).contiguous(memory_format=self.memory_format)
 
 
 def worked_in_parts(x: Tensor) -> bool:
@@ -105,121 +96,9 @@ def channel_groups(x: Tensor) -> list[slice]:
 
 def add(fresh: Tensor, x: Tensor) -> Tensor:
     """``fresh + x``, in the memory of ``fresh``, which nobody else may need: the result of a convolution."""
-    return fresh.add_(x) if torch.result_type(fresh, x) == fresh.dtype else fresh + x
-
-
-def amplitude_phase(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Amplitude and phase of the real FFT of ``(..., H, W)``, each ``(..., H, W // 2 + 1)`` (Eq. 1-2).
-
-    A real image's self-conjugate coefficients (zero and Nyquist rows crossed with zero and Nyquist columns) are real,
-    so their phase is 0 or pi. Computed from the imaginary part, a rounding error decides between +pi and -pi there, and
-    the convolutions that follow spread the jump. Here the sign of the real part decides, on every machine.
-
-    Unnormalised forward transform, no shift; the gradient at a zero coefficient is zero.
-    """
-    if torch.is_grad_enabled() and image.requires_grad:
-        amplitude, phase = _ToPolar.apply(image)  # type: ignore[no-untyped-call]
-    else:
-        spectrum = torch.fft.rfft2(image, norm="backward")
-        amplitude, phase = to_polar(*_parts(spectrum), image.shape[-2], image.shape[-1])
-    return amplitude, phase
-
-
-def from_amplitude_phase(amplitude: Tensor, phase: Tensor, offset: complex = 0.0) -> Tensor:
-    """The complex spectrum ``amplitude * exp(i phase) + offset``."""
-    if torch.is_grad_enabled() and (amplitude.requires_grad or phase.requires_grad):
-        spectrum: Tensor = _FromPolar.apply(amplitude, phase, offset)  # type: ignore[no-untyped-call]
-        return spectrum
-    return _from_polar(amplitude, phase.cos(), phase.sin(), offset)
-
-
-def _parts(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part, each on its own: functions of two arrays are vectorised, those of pairs are not."""
-    return spectrum.real.clone(), spectrum.imag.clone()
-
-
-def _self_conjugate(height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns of the half spectrum whose crossings are their own conjugates."""
-    rows = slice(None, None, height // 2) if height % 2 == 0 else slice(0, 1)
-    columns = slice(None, None, width // 2) if width % 2 == 0 else slice(0, 1)
-    return rows, columns
-
-
-def own_conjugates(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """The same as a bool map of the half spectrum, from operations that do not depend on the parity of the size."""
-    numbers = [torch.arange(size, device=spectrum.device) for size in (height, width)]
-    rows, columns = ((n == 0) | (n == n.flip(0) + 1) for n in numbers)
-    return rows[:, None] & columns[None, : width // 2 + 1]
-
-
-def to_polar(real: Tensor, imaginary: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Amplitude and phase of the half spectrum of an image of this size, by the rule of :func:`amplitude_phase`."""
-    phase = torch.atan2(imaginary, real)
-    if torch.compiler.is_exporting():  # one graph for even and odd sizes
-        phase = torch.where(own_conjugates(real, height, width), (real < 0).to(phase.dtype) * math.pi, phase)
-        return (real.square() + imaginary.square()).sqrt(), phase
-    rows, columns = _self_conjugate(height, width)
-    phase[..., rows, columns] = (real[..., rows, columns] < 0).to(phase.dtype) * math.pi
-    return torch.hypot(real, imaginary), phase
-
-
-def _from_polar(amplitude: Tensor, cosine: Tensor, sine: Tensor, offset: complex) -> Tensor:
-    real, imaginary = amplitude * cosine, amplitude * sine
-    if offset:
-        real, imaginary = real.add_(offset.real), imaginary.add_(offset.imag)
-    return torch.complex(real, imaginary)
-
-
-class _ToPolar(torch.autograd.Function):
-    """Amplitude and phase of an image with a backward pass in real arithmetic and on half spectra.
-
-    Autograd's own passes through complex numbers, and transforms a full spectrum of which half is zeros.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.size = image.shape[-2:]
-        real, imaginary = _parts(torch.fft.rfft2(image, norm="backward"))
-        amplitude, phase = to_polar(real, imaginary, *ctx.size)
-        ctx.save_for_backward(real, imaginary, amplitude)
-        return amplitude, phase
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, amplitude_gradient: Tensor, phase_gradient: Tensor) -> Tensor:
-        real, imaginary, amplitude = ctx.saved_tensors
-        inverse = amplitude.reciprocal().masked_fill_(amplitude == 0, 0.0)
-        cosine, sine = real * inverse, imaginary * inverse
-        turning = phase_gradient * inverse
-        rows, columns = _self_conjugate(*ctx.size)
-        turning[..., rows, columns] = 0.0
-        gradient = torch.complex(
-            torch.addcmul(amplitude_gradient * cosine, turning, sine, value=-1),
-            torch.addcmul(amplitude_gradient * sine, turning, cosine),
-        )
-        # The inverse transform counts twice what has a conjugate in the other half.
-        gradient[..., 1 : (ctx.size[1] + 1) // 2] *= 0.5
-        image_gradient: Tensor = torch.fft.irfft2(gradient, s=ctx.size, norm="forward")
-        return image_gradient
-
-
-class _FromPolar(torch.autograd.Function):
-    """A complex spectrum from amplitude and phase; keeps three real arrays for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, amplitude: Tensor, phase: Tensor, offset: complex) -> Tensor:
-        cosine, sine = phase.cos(), phase.sin()
-        ctx.save_for_backward(amplitude, cosine, sine)
-        return _from_polar(amplitude, cosine, sine, offset)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        amplitude, cosine, sine = ctx.saved_tensors
-        real, imaginary = _parts(gradient)
-        along = torch.addcmul(real * cosine, imaginary, sine)
-        across = torch.addcmul(imaginary * cosine, real, sine, value=-1)
-        return along, across.mul_(amplitude), None
+    # Autograd takes a change of a view for one of a part of its base, and rearranges whole gradients.
+    costly = torch.is_grad_enabled() and fresh._is_view()
+    return fresh + x if costly or torch.result_type(fresh, x) != fresh.dtype else fresh.add_(x)
 
 
 class Pointwise(nn.Conv2d):
@@ -238,13 +117,21 @@ class Pointwise(nn.Conv2d):
         return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
+class PReLU(nn.PReLU):
+    """PReLU with one slope, whose gradient on a processor does not take longer than a convolution's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in and out."""
+        return prelu(x, self.weight) if x.device.type == "cpu" and written_out(x) else super().forward(x)
+
+
 class ConvPReLU(nn.Module):
     """3x3 convolution without bias, then PReLU with one slope: the head (1 -> C), the tail (C -> 1), a group's end."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.act = nn.PReLU()
+        self.act = PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
@@ -262,20 +149,43 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C, H/2, W/2)``; H and W even."""
+        if written_out(x):
+            with without_autocast(x):
+                kernel = self.kernel().contiguous(memory_format=Layout.like(x).memory_format)
+            return F.conv2d(x, kernel, stride=2, padding=1)
         out: Tensor = self.mix(F.pixel_unshuffle(self.smooth(x), 2))
         return out
 
+    def kernel(self) -> Tensor:
+        """Kernel ``(C, C, 4, 4)`` of the convolution of stride 2, padding 1, that does the same, with 40% of the work.
+
+        The 3x3 convolution at row ``2i + r`` (r = 0, 1) reads rows ``2i + r + k - 1`` (k = 0, 1, 2), that is
+        ``2i - 1 + t`` with ``t = r + k`` from 0 to 3: four rows. Outside the image both read zeros. The 1x1 convolution
+        sums over channels and r, so the kernels sum where ``r + k`` is the same.
+        """
+        smooth = self.smooth.weight
+        mix = self.mix.weight.view(smooth.shape[0], smooth.shape[0], 2, 2)
+        parts = torch.einsum("omrs,mikl->rsoikl", mix, smooth)
+        # Two rows of parts that overlap in all but one row of the kernel, and columns likewise.
+        rows = F.pad(parts[0], (0, 0, 0, 1)) + F.pad(parts[1], (0, 0, 1, 0))
+        return F.pad(rows[0], (0, 1)) + F.pad(rows[1], (1, 0))
+
 
 class Up(nn.Module):
-    """Doubles the image: 1x1 convolution to 4C, depth to space, PReLU."""
+    """Doubles the image: 1x1 convolution to 4C, depth to space, PReLU.
 
-    def __init__(self, features: int) -> None:
+    Args:
+        features: width C.
+        outputs: width of what comes out, if it is another one.
+    """
+
+    def __init__(self, features: int, outputs: int | None = None) -> None:
         super().__init__()
-        self.expand = Pointwise(features, 4 * features)
-        self.act = nn.PReLU()
+        self.expand = Pointwise(features, 4 * (outputs or features))
+        self.act = PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C, 2H, 2W)``."""
+        """``(B, C, H, W)`` to ``(B, outputs, 2H, 2W)``."""
         # PReLU's single slope acts on each value alone, so it may as well come before the rearrangement.
         out: Tensor = self.act(F.pixel_shuffle(self.expand(x), 2))
         return out
@@ -344,7 +254,7 @@ class FrequencyBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in and out."""
         features = self.pre(x)
-        layout, size = Layout(features.dtype, is_channels_last(features)), (x.shape[-2], x.shape[-1])
+        layout, size = Layout.like(features), (x.shape[-2], x.shape[-1])
         amplitude, phase = self._spectrum(planes(features))
         del features  # the largest maps, gone as soon as possible
         amplitude = self._refined(self.amplitude, amplitude, layout)
@@ -427,38 +337,67 @@ class ChannelAttention(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """``a`` asks, ``b`` answers: two ``(B, C, H, W)`` to one."""
         # The wider maps first, while the others are not there yet.
-        key, value = (t.flatten(2) for t in self.key_value_depthwise(self.key_value(b)).chunk(2, dim=1))
-        query = self.query_depthwise(self.query(a)).flatten(2)
+        key_value = self.key_value_depthwise(self.key_value(b))
+        query = self.query_depthwise(self.query(a))
+        if written_out(query, key_value):
+            return self._in_training(query, key_value)
+        key, value = (t.flatten(2) for t in key_value.chunk(2, dim=1))
+        query = query.flatten(2)
         with without_autocast(a):
-            weights = self._weights(query, key)
+            weights = self._weights(self._sums(query, key), self.temperature)
             del query, key
             if not self.merged:
                 mixed = weights @ full_precision(value).unflatten(1, (self.heads, -1))
         if not self.merged:
             out: Tensor = self.project(mixed.reshape(a.shape).to(value.dtype))
             return out
-        # Projection and attention are both matrices acting on the channels of a pixel: their product acts once.
         with without_autocast(a):
-            heads = self.project.weight.flatten(1).to(weights.dtype).unflatten(1, weights.shape[1:3]).transpose(0, 1)
-            matrix = (heads @ weights).transpose(1, 2).flatten(2).to(value.dtype)
+            matrix = self._matrix(weights, self.project.weight).to(value.dtype)
             if value.stride(1) == 1:
                 pixels = torch.bmm(value.mT, matrix.mT)
                 return pixels.view(a.shape[0], *a.shape[2:], -1).permute(0, 3, 1, 2)
             merged: Tensor = torch.bmm(matrix, value).unflatten(2, a.shape[2:])
             return merged
 
-    def _weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """Softmax of the scaled cosines between two ``(B, C, pixels)``: ``(B, heads, C / heads, C / heads)``."""
-        shape = self.heads, query.shape[1] // self.heads
-        products, *squares = self._sums(query, key, shape)
+    def _in_training(self, query: Tensor, key_value: Tensor) -> Tensor:
+        """The same from maps ``(B, C, H, W)`` and ``(B, 2C, H, W)``, with a short backward pass."""
+
+        def mixing(products: Tensor, *others: Tensor) -> Tensor:
+            *squares, temperature, projection = others
+            return self._matrix(self._weights([self._heads(products), *squares], temperature), projection)
+
+        layout = Layout.like(query)
+        pixels = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (query, key_value))
+        with without_autocast(query):
+            mixed = attend(mixing, *pixels, self.temperature, self.project.weight)
+        return layout.of(mixed.unflatten(1, query.shape[2:]).permute(0, 3, 1, 2))
+
+    def _heads(self, products: Tensor) -> Tensor:
+        """Diagonal blocks of ``(B, C, C)``, the heads' own: ``(B, heads, C / heads, C / heads)``."""
+        shape = self.heads, products.shape[1] // self.heads
+        blocks: Tensor = products.unflatten(1, shape).unflatten(3, shape).diagonal(dim1=1, dim2=3)
+        return blocks.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _matrix(weights: Tensor, projection: Tensor) -> Tensor:
+        """Projection and attention both mix the channels of a pixel: their product ``(B, C, C)`` does it at once."""
+        heads: Tensor = projection.flatten(1).to(weights.dtype).unflatten(1, weights.shape[1:3])
+        return (heads.transpose(0, 1) @ weights).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    def _weights(sums: list[Tensor], temperature: Tensor) -> Tensor:
+        """Softmax of the scaled cosines, ``(B, heads, C / heads, C / heads)``, from the sums of :meth:`_sums`."""
+        products, *squares = sums
+        shape = products.shape[1:3]
         # Dividing the small matrix by the norms costs less than normalising two full-size maps.
-        norms = [t.clamp_min(1e-24).sqrt().unflatten(1, shape) for t in squares]
-        cosines = products / (norms[0][..., :, None] * norms[1][..., None, :])
-        weights: Tensor = (cosines * self.temperature).softmax(dim=-1)
+        query_norms, key_norms = (t.clamp_min(1e-24).sqrt().unflatten(1, shape) for t in squares)
+        cosines = products / (query_norms[..., :, None] * key_norms[..., None, :])
+        weights: Tensor = (cosines * temperature).softmax(dim=-1)
         return weights
 
-    def _sums(self, query: Tensor, key: Tensor, shape: tuple[int, int]) -> list[Tensor]:
+    def _sums(self, query: Tensor, key: Tensor) -> list[Tensor]:
         """Sums over pixels, in float32: products of channels within each head, squares of query and of key."""
+        shape = self.heads, query.shape[1] // self.heads
         total: list[Tensor] = []
         # Undivided there must be no arithmetic on the size, which is a symbol in a graph.
         parts = (
@@ -468,9 +407,8 @@ class ChannelAttention(nn.Module):
             if self.merged:
                 both = full_precision(torch.cat([q, k], dim=1))
                 gram, channels = both @ both.mT, q.shape[1]
-                products = gram[:, :channels, channels:].unflatten(1, shape).unflatten(3, shape)
                 squares = gram.diagonal(dim1=1, dim2=2).split(channels, dim=1)
-                sums = [products.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2), *squares]
+                sums = [self._heads(gram[:, :channels, channels:]), *squares]
             else:
                 q, k = full_precision(q), full_precision(k)
                 products = q.unflatten(1, shape) @ k.unflatten(1, shape).mT
@@ -480,18 +418,22 @@ class ChannelAttention(nn.Module):
 
 
 class SelectionScores(nn.Module):
-    """Sigmoid scores for two feature maps from their concatenation (Eq. 3): two 3x3 convolutions, nothing between."""
+    """Two feature maps weighted by scores of their concatenation (Eq. 3-4): two 3x3 convolutions, nothing between."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(2 * features, features, 3, padding=1)
         self.expand = nn.Conv2d(features, 2 * features, 3, padding=1)
 
-    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """Two ``(B, C, H, W)`` to their scores in (0, 1), same shapes."""
-        scores: Tensor = self.expand(self.squeeze(torch.cat([a, b], dim=1))).sigmoid_()
-        score_a, score_b = scores.chunk(2, dim=1)
-        return score_a, score_b
+    def forward(self, a: Tensor, b: Tensor, weighed: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Two ``(B, C, H, W)``, or two others in their place, weighted by their scores in (0, 1) and added: one."""
+        both = join(a, b)
+        logits = self.expand(self.squeeze(both))
+        if written_out(both, logits):
+            return select(both if weighed is None else join(*weighed), logits)
+        a, b = weighed or (a, b)
+        score_a, score_b = logits.sigmoid_().chunk(2, dim=1)
+        return torch.addcmul(score_a * a, score_b, b)
 
 
 class SelectiveFusion(nn.Module):
@@ -513,10 +455,8 @@ class SelectiveFusion(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Two ``(B, C, H, W)`` to one: ``a`` auxiliary (or spatial), ``b`` target (or frequency) features."""
         u, v = self.conv_a(a), self.conv_b(b)
-        score_a, score_b = self.scores(u, v)
-        if self.weigh == "convolved":
-            a, b = u, v
-        return torch.addcmul(score_a * a, score_b, b)
+        fused: Tensor = self.scores(u, v, None if self.weigh == "convolved" else (a, b))
+        return fused
 
 
 class SumFusion(nn.Module):

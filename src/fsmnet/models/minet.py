@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import Output, full_precision, without_autocast
+from fsmnet.models.blocks import Output
+from fsmnet.models.precision import full_precision, without_autocast
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:

@@ -3,7 +3,7 @@
 It differs from the paper (:mod:`fsmnet.models.fsmnet`) in two FSFE per stage, FS-fusion before CMS-fusion, a frequency
 branch that never sees the spatial one, one attention used in both directions, and an absolute value after each inverse
 FFT. The irregular wiring of the fusion inputs and skips is part of it. One deviation: the phase at self-conjugate bins
-follows :func:`fsmnet.models.blocks.amplitude_phase`, without which the result depends on rounding.
+follows :func:`fsmnet.models.polar.amplitude_phase`, without which the result depends on rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from fsmnet.models.blocks import (
@@ -51,8 +50,8 @@ class ReleasedFSFusion(nn.Module):
         f, t = self.conv_frequency(frequency), self.conv_spatial(spatial)
         t = add(self.attention(t, f), t)
         f = add(self.attention(f, t), f)
-        score_t, score_f = self.scores(t, f)
-        return torch.addcmul(score_t * t, score_f, f)
+        selected: Tensor = self.scores(t, f)
+        return selected
 
 
 class Stage(nn.Module):
