@@ -6,7 +6,7 @@ every block keeps ``(B, C, H, W)`` unless it says otherwise.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError
 from fsmnet.models.backward import attend, join, prelu, select, written_out
+from fsmnet.models.fused import add, convolve
 from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
 from fsmnet.models.precision import full_precision, without_autocast
 
@@ -94,13 +95,6 @@ def channel_groups(x: Tensor) -> list[slice]:
     return [slice(start, start + step) for start in range(0, channels, step)]
 
 
-def add(fresh: Tensor, x: Tensor) -> Tensor:
-    """``fresh + x``, in the memory of ``fresh``, which nobody else may need: the result of a convolution."""
-    # Autograd takes a change of a view for one of a part of its base, and rearranges whole gradients.
-    costly = torch.is_grad_enabled() and fresh._is_view()
-    return fresh + x if costly or torch.result_type(fresh, x) != fresh.dtype else fresh.add_(x)
-
-
 class Pointwise(nn.Conv2d):
     """A 1x1 convolution that keeps channels-last memory, as a product with the pixels of all images.
 
@@ -135,6 +129,8 @@ class ConvPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
+        if isinstance(self.act, nn.LeakyReLU):  # see fsmnet.simplify
+            return convolve(self.conv, x, "leaky_relu", self.act.negative_slope)
         out: Tensor = self.act(self.conv(x))
         return out
 
@@ -201,7 +197,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in and out."""
-        return add(self.conv2(F.relu_(self.conv1(x))), x).relu_()
+        return convolve(self.conv2, convolve(self.conv1, x, "relu"), "relu", plus=x)
 
 
 class ResidualGroup(nn.Module):
@@ -261,7 +257,7 @@ class FrequencyBlock(nn.Module):
         phase = self._refined(self.phase, phase, layout)
         image = layout.of(self._image(amplitude, phase, size, layout.dtype))
         del amplitude, phase
-        return add(self.post(image), x)
+        return convolve(self.post, image, plus=x)
 
     def transform(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Amplitude and phase of an image."""
@@ -305,9 +301,11 @@ class FrequencyBlock(nn.Module):
         return features
 
     @staticmethod
-    def _refined(convolutions: nn.Module, spectral: Tensor, layout: Layout) -> Tensor:
+    def _refined(convolutions: nn.Sequential, spectral: Tensor, layout: Layout) -> Tensor:
         """Amplitude or phase plus its convolutions, which have the precision and the memory layout of the features."""
-        change = full_precision(planes(convolutions(layout.of(spectral))))
+        first, activation, second = convolutions
+        slope = cast("nn.LeakyReLU", activation).negative_slope
+        change = full_precision(planes(second(convolve(first, layout.of(spectral), "leaky_relu", slope))))
         return add(change, spectral)
 
 
@@ -404,15 +402,9 @@ class ChannelAttention(nn.Module):
             zip(query.split(8192, -1), key.split(8192, -1), strict=True) if worked_in_parts(query) else [(query, key)]
         )
         for q, k in parts:
-            if self.merged:
-                both = full_precision(torch.cat([q, k], dim=1))
-                gram, channels = both @ both.mT, q.shape[1]
-                squares = gram.diagonal(dim1=1, dim2=2).split(channels, dim=1)
-                sums = [self._heads(gram[:, :channels, channels:]), *squares]
-            else:
-                q, k = full_precision(q), full_precision(k)
-                products = q.unflatten(1, shape) @ k.unflatten(1, shape).mT
-                sums = [products, q.square().sum(-1), k.square().sum(-1)]
+            q, k = full_precision(q), full_precision(k)
+            products = self._heads(q @ k.mT) if self.merged else q.unflatten(1, shape) @ k.unflatten(1, shape).mT
+            sums = [products, q.square().sum(-1), k.square().sum(-1)]
             total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
         return total
 
@@ -428,11 +420,11 @@ class SelectionScores(nn.Module):
     def forward(self, a: Tensor, b: Tensor, weighed: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Two ``(B, C, H, W)``, or two others in their place, weighted by their scores in (0, 1) and added: one."""
         both = join(a, b)
-        logits = self.expand(self.squeeze(both))
-        if written_out(both, logits):
-            return select(both if weighed is None else join(*weighed), logits)
+        squeezed = self.squeeze(both)
+        if written_out(squeezed):
+            return select(both if weighed is None else join(*weighed), self.expand(squeezed))
         a, b = weighed or (a, b)
-        score_a, score_b = logits.sigmoid_().chunk(2, dim=1)
+        score_a, score_b = convolve(self.expand, squeezed, "sigmoid").chunk(2, dim=1)
         return torch.addcmul(score_a * a, score_b, b)
 
 

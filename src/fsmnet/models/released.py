@@ -23,11 +23,11 @@ from fsmnet.models.blocks import (
     SelectionScores,
     SelectiveFusion,
     Up,
-    add,
     check_size,
     follow_weights,
     modality_fusion_block,
 )
+from fsmnet.models.fused import add
 from fsmnet.transforms import pad_to_multiple, unpad
 
 

@@ -1,0 +1,109 @@
+"""Convolutions together with what follows them: one pass over the memory instead of three, where oneDNN is there."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Literal["none", "relu", "leaky_relu", "sigmoid"]
+
+
+def convolve(
+    convolution: nn.Module, x: Tensor, activation: Activation = "none", slope: float = 0.0, plus: Tensor | None = None
+) -> Tensor:
+    """``activation(convolution(x) + plus)``.
+
+    Args:
+        convolution: in one pass if it is a :class:`FusedConv2d`.
+        x: ``(B, C, H, W)``.
+        activation: applied to the sum.
+        slope: of ``leaky_relu`` below zero.
+        plus: of the result's shape; nothing is added without it.
+    """
+    known = plus is None or activation in ("none", "relu")  # of oneDNN's activations after a sum
+    if isinstance(convolution, FusedConv2d) and known and convolution.takes(x, plus):
+        return convolution.at_once(x, activation, slope, plus)
+    out: Tensor = nn.Conv2d.forward(convolution, x) if isinstance(convolution, FusedConv2d) else convolution(x)
+    if plus is not None:
+        out = add(out, plus)
+    if activation == "relu":
+        return out.relu_()
+    if activation == "leaky_relu":
+        return F.leaky_relu_(out, slope)
+    return out.sigmoid_() if activation == "sigmoid" else out
+
+
+def add(fresh: Tensor, x: Tensor) -> Tensor:
+    """``fresh + x``, in the memory of ``fresh``, which nobody else may need: the result of a convolution."""
+    # Autograd takes a change of a view for one of a part of its base, and rearranges whole gradients.
+    costly = torch.is_grad_enabled() and fresh._is_view()
+    return fresh + x if costly or torch.result_type(fresh, x) != fresh.dtype else fresh.add_(x)
+
+
+class FusedConv2d(nn.Conv2d):
+    """A convolution for inference that :func:`convolve` computes together with what follows, by oneDNN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, ...)``."""
+        return convolve(self, x)
+
+    def takes(self, *inputs: Tensor | None) -> bool:
+        """Whether these inputs can be computed so: channels-last, else oneDNN refuses some."""
+        laid_out = all(x is None or x.is_contiguous(memory_format=torch.channels_last) for x in inputs)
+        kept_for_later = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        return laid_out and self.weight.device.type == "cpu" and not kept_for_later
+
+    def at_once(self, x: Tensor, activation: Activation, slope: float, plus: Tensor | None) -> Tensor:
+        """See :func:`convolve`; in the precision of the weights."""
+        shape = self.padding, self.stride, self.dilation, self.groups
+        slopes = [slope] if activation == "leaky_relu" else []
+        x, kernels = x.to(self.weight.dtype), (self.weight, self.bias)
+        if plus is None:
+            out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *kernels, *shape, activation, slopes, "")
+            return out
+        then = None if activation == "none" else activation
+        total: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            x, plus.to(x.dtype), *kernels, *shape, "add", 1.0, then, slopes, ""
+        )
+        return total
+
+
+def fuse(model: nn.Module) -> None:
+    """Let :func:`convolve` compute each 2D convolution of a model in one pass, in place, where that is possible."""
+    if next(model.parameters()).device.type != "cpu" or not available():
+        return
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d) and child.groups == 1:
+                setattr(parent, name, _fused(child))
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this PyTorch has oneDNN's convolutions, in both precisions, and they give what its own give."""
+    convolution = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(False)
+    x = torch.linspace(-1, 1, 16 * 64).view(1, 8, 8, 16).permute(0, 3, 1, 2)  # channels-last
+    try:
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+            expected = F.relu(convolution(x) + x)
+            with torch.inference_mode():
+                got = convolve(_fused(copy.deepcopy(convolution).to(dtype)), x, "relu", plus=x)
+            if not torch.allclose(got.float(), expected, rtol=tolerance, atol=tolerance):
+                return False
+    except (AttributeError, RuntimeError, TypeError):  # by what is missing; these operations are no public interface
+        return False
+    return True
+
+
+def _fused(convolution: nn.Conv2d) -> FusedConv2d:
+    """The same weights."""
+    shape = {name: getattr(convolution, name) for name in ("kernel_size", "stride", "padding", "dilation", "groups")}
+    with torch.device("meta"):  # no initial weights, which would take from the random numbers
+        fused = FusedConv2d(convolution.in_channels, convolution.out_channels, **shape)
+    fused.weight, fused.bias = convolution.weight, convolution.bias
+    return fused
