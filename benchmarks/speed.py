@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,9 +277,15 @@ class Bench:
         return result
 
     def curves(self) -> dict[str, Any]:
-        """Losses of 200 steps at the quick width on small images, and the picture of them."""
+        """Losses of 200 steps on small images at the released and at the quick width, and the pictures of them."""
+        return {
+            f"features_{features}": self._curves(features, batch)
+            for features, batch in ((self.wide, 1 if self.tiny else 4), (self.narrow, 2))
+        }
+
+    def _curves(self, features: int, batch: int) -> dict[str, Any]:
         step = {
-            "task": "training", "features": self.narrow, "batch": 2, "size": 48 if self.tiny else 64, "batches": 8,
+            "task": "training", "features": features, "batch": batch, "size": 48 if self.tiny else 64, "batches": 8,
             "channels_last": True, "precision": "float32",
         }  # fmt: skip
         requests = {"baseline_float32": step, "float32": step, "bfloat16": {**step, "precision": "bfloat16"}}
@@ -287,7 +294,8 @@ class Bench:
             for _ in range(8 if self.tiny else 200):
                 for name, version in versions.items():
                     losses[name].append(version.run()["value"])
-        draw(losses, self.arguments.out.with_name(f"{self.arguments.out.stem}_loss.png"))
+        title = f"released FSMNet, {features} features, batches of {batch}"
+        draw(losses, title, self.arguments.out.with_name(f"{self.arguments.out.stem}_loss_{features}.png"))
         reference = losses["baseline_float32"]
         apart = {
             name: [abs(loss / other - 1) for loss, other in zip(values, reference, strict=True)]
@@ -344,7 +352,11 @@ class Bench:
         return slices.target[::every], slices.auxiliary[::every]
 
     def volume(self) -> dict[str, Any]:
-        """A whole volume by ``fsmnet reconstruct`` with the shipped network: seconds by stage, and of the process."""
+        """A whole volume by ``fsmnet reconstruct`` with the shipped network: seconds by stage, and of the process.
+
+        ``around`` is what the process took before its slices were prepared and after they were written: its start,
+        imports, reading and loading, its end. ``processor_seconds`` are of all threads.
+        """
         case = self.arguments.data / self.arguments.case
         rows: dict[str, Any] = {}
         for precision in ("float32",) if self.tiny else ("float32", "bfloat16"):
@@ -353,19 +365,20 @@ class Bench:
                 files = [f for kind in ("t2", "t1") for f in sorted(case.glob(f"*_{kind}.nii*"))]
                 command = [sys.executable, "-m", "fsmnet", "reconstruct", "--threads", str(self.arguments.threads)]
                 command += ["--target", str(files[0]), "--auxiliary", str(files[1]), "--out", str(out)]
-                started = time.perf_counter()
+                started, used = time.perf_counter(), processor_seconds()
                 environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
                 subprocess.run([*command, "--precision", precision], check=True, env=environment)
-                wall = time.perf_counter() - started
+                wall, used = time.perf_counter() - started, processor_seconds() - used
                 record = json.loads((Path(folder) / "out.json").read_text())
             seconds = record["Seconds"]
-            stages = sum(seconds.values())
+            inside = sum(seconds[stage] for stage in ("prepare", "network", "consistency", "write"))
             rows[precision] = {
                 "shape": record["Sources"][0]["shape"],
                 "slices": record["SlicesReconstructed"],
                 "seconds": seconds,
+                "around": round(wall - inside, 3),
                 "process": round(wall, 3),
-                "share_outside_the_network_of_the_stages": round(1 - seconds["network"] / stages, 4),
+                "processor_seconds": round(used, 3),
                 "share_outside_the_network_of_the_process": round(1 - seconds["network"] / wall, 4),
             }
         return rows
@@ -415,20 +428,26 @@ class Bench:
         return result
 
 
+def processor_seconds() -> float:
+    """Of the processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def exponent(times: dict[int, float]) -> float:
     """Slope of the straight line through the logarithms."""
     x, y = zip(*((math.log(n), math.log(t)) for n, t in times.items()), strict=True)
     return statistics.linear_regression(x, y).slope
 
 
-def draw(losses: dict[str, list[float]], path: Path) -> None:
+def draw(losses: dict[str, list[float]], title: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in losses.items():
         axes.plot(range(1, len(values) + 1), values, label=name.replace("_", " "), linewidth=1)
-    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.set(xlabel="step", ylabel="loss", yscale="log", title=title)
     axes.legend()
     figure.savefig(path, dpi=150)
 
@@ -453,15 +472,24 @@ def main() -> None:
         return
     torch.set_num_threads(arguments.threads)
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    result |= {"threads": arguments.threads, "torch": torch.__version__, "baseline_given": bool(arguments.baseline)}
+    commits = result.pop("commits", {})
     bench = Bench(arguments)
     for part in arguments.parts or [part for part in PARTS if part not in result]:
         print(f"{time.strftime('%H:%M:%S')} {part}", file=sys.stderr, flush=True)
         result[part] = getattr(bench, part)()
+        commits[part] = {"baseline": commit(bench.older), "this": commit(SOURCE)}
+        result |= {"threads": arguments.threads, "torch": torch.__version__, "commits": commits}
         temporary = arguments.out.with_suffix(".tmp")
         temporary.write_text(json.dumps(result, indent=1) + "\n")
         temporary.replace(arguments.out)
         print(json.dumps({part: shown(result[part])}), flush=True)
+
+
+def commit(source: Path) -> str:
+    """The commit of a checkout, marked if files of it were changed since."""
+    run = partial(subprocess.run, cwd=source, check=True, capture_output=True, text=True)
+    changed = run(["git", "status", "--porcelain", "--untracked-files=no", "."]).stdout.strip()
+    return run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() + (" and changes" if changed else "")
 
 
 def shown(value: Any) -> Any:

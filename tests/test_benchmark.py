@@ -11,6 +11,7 @@ from fsmnet.benchmark import benchmark
 from fsmnet.cli import main
 from fsmnet.config import BenchmarkConfig
 from fsmnet.errors import UserError
+from fsmnet.simplify import STEPS
 
 SMALL = {"features": 8, "size": 32, "runs": 2}
 
@@ -30,6 +31,42 @@ def test_float32_differs_by_rounding_only():
     result = benchmark(BenchmarkConfig(model="fsmnet", precision="float32", memory=False, device="cpu", **SMALL))
     assert result["precision"] == "float32"
     assert result["psnr_between"] is None or result["psnr_between"] > 80
+
+
+def test_each_step_is_timed_and_its_image_compared(capsys):
+    arguments = ["--features", "8", "--size", "32", "--runs", "2", "--no-memory", "--device", "cpu", "--steps"]
+    assert main(["benchmark", *arguments, "--precision", "bfloat16"]) == 0
+    *text, last = capsys.readouterr().out.splitlines()
+    result = json.loads(last)
+    names = ["plain", *(step.__name__ for step in STEPS), "channels_last", "bfloat16", "fuse"]
+    assert [row["step"] for row in result["steps"]] == names
+    assert [line.split()[0] for line in text[-len(names) :]] == names
+    first, *exact, half = result["steps"]
+    assert first["speedup"] == 1
+    assert first["psnr_between"] is None
+    # Equal in float64 (test_export.py); in float32 rounding may carry a phase of the spectrum from pi to -pi.
+    assert all(row["psnr_between"] is None or row["psnr_between"] > 50 for row in exact)
+    assert half["psnr_between"] > 40
+    # The figures of the whole are those of the last step.
+    assert first["seconds_per_slice"] == result["baseline_seconds_per_slice"] == result["released_seconds_per_slice"]
+    for name in ("seconds_per_slice", "seconds_per_slice_least", "speedup", "psnr_between"):
+        assert half[name] == result[name]
+    assert result["speedup_over_released"] == result["speedup"]
+
+
+def test_another_network_is_also_compared_with_the_plain_released_one(monkeypatch):
+    seconds = {"plain": [2.0, 3.0, 4.0], "channels_last": [1.0, 1.5, 9.0], "fsmnet_released": [5.0, 6.0, 7.0]}
+
+    def in_turn(tasks, runs):
+        for task in tasks.values():
+            task()
+        return {name: seconds.get(name, [1.0]) for name in tasks}
+
+    monkeypatch.setattr(module, "_in_turn", in_turn)
+    result = benchmark(BenchmarkConfig(model="mdunet", memory=False, device="cpu", precision="float32", **SMALL))
+    assert "steps" not in result
+    assert (result["baseline_seconds_per_slice"], result["seconds_per_slice"]) == (3, 1.5)
+    assert (result["speedup"], result["released_seconds_per_slice"], result["speedup_over_released"]) == (2, 6, 4)
 
 
 def test_training_is_timed_and_memory_measured_when_asked(monkeypatch):

@@ -13,20 +13,34 @@ import pytest
 import torch
 from torch import nn
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint
+from fsmnet.checkpoint import Header, load_model, shipped_checkpoint
 from fsmnet.cli import main
 from fsmnet.config import ExportConfig
 from fsmnet.errors import UserError
-from fsmnet.export import best_precision, export, optimise, parity, write_onnx, write_pt2
+from fsmnet.export import (
+    after,
+    as_onnx,
+    as_pt2,
+    best_precision,
+    bfloat16,
+    channels_last,
+    chosen_precision,
+    export,
+    optimise,
+    steps,
+)
 from fsmnet.models import create_model, recipe_of
 from fsmnet.models.blocks import FrequencyBlock, Output
+from fsmnet.models.fused import fuse
+from fsmnet.parity import compare, noise
+from fsmnet.simplify import STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
 VOLUMES = ROOT / "../shared/data/volumes"
 SMALL = {"features": 8, "blocks": 1}
 
 
-def noise(seed, *shape):
+def random(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -39,7 +53,7 @@ def made(name, **options):
 def test_the_optimised_image_is_equal_to_rounding(name):
     model = made(name, features=16, blocks=1).double()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    x, y = noise(1, 2, 1, 27, 40).double(), noise(2, 2, 1, 27, 40).double()
+    x, y = random(1, 2, 1, 27, 40).double(), random(2, 2, 1, 27, 40).double()
     fast = optimise(model)
     with torch.inference_mode():
         expected, output = model(x, y), fast(x, y)
@@ -50,17 +64,35 @@ def test_the_optimised_image_is_equal_to_rounding(name):
     assert recipe_of(fast) == recipe_of(model)
 
 
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_each_step_keeps_the_image_until_the_precision_changes(name):
+    model = made(name, features=16, blocks=1).double()
+    x, y = random(1, 1, 1, 27, 40).double(), random(2, 1, 1, 27, 40).double()
+    recipe = steps(model)
+    assert recipe == (*STEPS, channels_last, fuse)
+    assert [step for step in steps(model, "bfloat16") if step not in recipe] == [bfloat16]
+    with torch.inference_mode():
+        expected = model(x, y).image
+        for count in range(len(recipe) + 1):
+            assert (after(model, recipe[:count])(x, y).image - expected).abs().max() < 1e-12
+
+
+def test_a_network_of_another_kind_has_no_algebra_to_do():
+    assert steps(made("mdunet")) == (channels_last,)
+    assert len(steps(made("mdunet"), "bfloat16")) == 2
+
+
 @pytest.mark.parametrize("name", ["zero_filling", "mdunet"])
 def test_other_models_can_be_optimised_too(name):
     model = made(name)
-    x, y = noise(1, 1, 1, 16, 16), noise(2, 1, 1, 16, 16)
+    x, y = random(1, 1, 1, 16, 16), random(2, 1, 1, 16, 16)
     with torch.inference_mode():
         assert (optimise(model)(x, y).image - model(x, y).image).abs().max() < 1e-5
 
 
 def test_bfloat16_gives_a_float32_image_close_to_the_plain_one():
     model = made("fsmnet", features=16, blocks=1)
-    x, y = noise(1, 1, 1, 32, 24), noise(2, 1, 1, 32, 24)
+    x, y = random(1, 1, 1, 32, 24), random(2, 1, 1, 32, 24)
     with torch.inference_mode():
         image, half = model(x, y).image, optimise(model, "bfloat16")(x, y).image
     assert half.dtype == torch.float32
@@ -73,7 +105,7 @@ def test_transforms_and_sums_over_pixels_stay_in_float32(monkeypatch):
     monkeypatch.setattr(torch.fft, "rfft2", lambda x, **options: (seen.append(x.dtype), rfft2(x, **options))[1])
     matmul = torch.Tensor.__matmul__
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: (seen.append(a.dtype), matmul(a, b))[1])
-    x = noise(1, 1, 1, 16, 16)
+    x = random(1, 1, 1, 16, 16)
     with torch.inference_mode():
         optimise(made("fsmnet_released", **SMALL), "bfloat16")(x, x)
     assert set(seen) == {torch.float32}
@@ -89,7 +121,7 @@ def test_no_convolution_changes_the_memory_layout():
     for module in fast.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_pre_hook(note)
-    x = noise(1, 1, 1, 16, 16)
+    x = random(1, 1, 1, 16, 16)
     with torch.inference_mode():
         fast(x, x)
     assert len(layouts) > 100
@@ -106,6 +138,8 @@ def test_an_optimised_model_is_not_trained():
 def test_the_precision_is_one_of_two():
     assert best_precision(torch.device("cpu")) in ("float32", "bfloat16")
     assert best_precision(torch.device("meta")) == "float32"
+    assert chosen_precision("auto", torch.device("cpu")) == best_precision(torch.device("cpu"))
+    assert chosen_precision("bfloat16", torch.device("meta")) == "bfloat16"
 
 
 @pytest.mark.skipif(not VOLUMES.is_dir(), reason="the scans (../shared/data/volumes) are not here")
@@ -153,7 +187,7 @@ def test_transforms_without_complex_numbers_are_the_transforms(block, height, wi
     from fsmnet.fourier_matrices import without_complex_numbers
 
     block = block.double()
-    x = noise(0, 2, 8, height, width).double()
+    x = random(0, 2, 8, height, width).double()
     with torch.no_grad():
         expected = FrequencyBlock.forward(block, x)
         block.__class__ = FrequencyBlock
@@ -168,8 +202,8 @@ def test_transforms_without_complex_numbers_are_the_transforms(block, height, wi
 def test_a_pt2_file_gives_the_image_of_its_model_at_other_sizes(tmp_path):
     path = tmp_path / "network.pt2"
     model = Sharpen().eval()
-    write_pt2(model, path, {"use": "research"})
-    assert parity(model, path) < 1e-5
+    as_pt2(model)(path, {"use": "research"})
+    assert compare(path, model, noise()).largest_difference < 1e-5
     extra = {"fsmnet.json": ""}
     torch.export.load(path, extra_files=extra)
     assert json.loads(extra["fsmnet.json"]) == {"use": "research"}
@@ -179,8 +213,8 @@ def test_an_onnx_file_runs_without_pytorch(tmp_path, smooth, write_nifti):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     path, model = tmp_path / "network.onnx", Sharpen().eval()
-    write_onnx(model, path, {"multiple": "8"})
-    assert parity(model, path) < 1e-5
+    as_onnx(model)(path, {"multiple": "8"})
+    assert compare(path, model, noise()).largest_difference < 1e-5
     volumes = [smooth(seed, (21, 30, 3)) for seed in (0, 1)]
     volumes[0][:, :, 1] = 0
     scans = [write_nifti(tmp_path / f"{i}.nii.gz", volume) for i, volume in enumerate(volumes)]
@@ -203,6 +237,85 @@ def test_an_onnx_file_runs_without_pytorch(tmp_path, smooth, write_nifti):
     np.testing.assert_allclose(result[:, :, [0, 2]], expected, rtol=1e-4, atol=1e-2)
 
 
+@pytest.fixture
+def sharpen(tmp_path, monkeypatch):
+    """Path of a checkpoint that loads as the quick network of this module."""
+    model = Sharpen().eval()
+    model.recipe, model.header = {"name": "sharpen", "options": {}}, Header({"name": "sharpen", "options": {}})
+    monkeypatch.setattr("fsmnet.export.load_model", lambda path: model)
+    checkpoint = tmp_path / "sharpen.safetensors"
+    checkpoint.touch()
+    return checkpoint
+
+
+def metadata_of(path):
+    if path.suffix == ".pt2":
+        extra = {"fsmnet.json": ""}
+        torch.export.load(path, extra_files=extra)
+        return json.loads(extra["fsmnet.json"])
+    onnx = pytest.importorskip("onnx")
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_the_file_is_compared_on_the_slices_of_a_scan_and_says_so(ending, tmp_path, sharpen, heads, caplog):
+    if ending == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    [case, *_] = sorted(path for path in heads.iterdir() if path.is_dir())
+    files = {contrast: case / f"{case.name}_{contrast}.nii.gz" for contrast in ("t1", "t2")}
+    out = tmp_path / f"network.{ending}"
+    flags = ["--checkpoint", sharpen, "--target", files["t2"], "--auxiliary", files["t1"], "--out", out]
+    with caplog.at_level("INFO"):
+        assert main(["export", *map(str, flags)]) == 0
+    assert f"slices of {files['t2'].name}: within" in caplog.text
+    metadata = metadata_of(out)
+    on_noise, on_scan = json.loads(metadata["parity"])
+    assert (on_noise["of"], on_noise["slices"]) == ("noise", 2)
+    assert (on_scan["of"], on_scan["slices"]) == (files["t2"].name, 1)
+    for check in (on_noise, on_scan):
+        assert 0 <= check["largest_difference"] < 1e-5
+        assert check["psnr_between"] is None or check["psnr_between"] > 100
+    assert metadata["multiple"] == "8"
+
+
+def test_a_file_with_another_image_is_not_left_behind(tmp_path, sharpen, smooth, write_nifti, monkeypatch):
+    from fsmnet import export as module
+
+    files = [write_nifti(tmp_path / f"{i}.nii.gz", smooth(i, (21, 30, 3))) for i in (0, 1)]
+    flags = {"checkpoint": sharpen, "target": files[0], "auxiliary": files[1], "tolerance": 1e-4}
+
+    def save_another(model):
+        other = Sharpen().eval()
+        with torch.no_grad():
+            other.out.bias += 0.01
+        return as_pt2(other)
+
+    out = tmp_path / "folder" / "network.pt2"
+    assert export(ExportConfig(out=out, **flags))[1].slices == 1
+    before = out.read_bytes()
+    monkeypatch.setattr(module, "as_pt2", save_another)
+    with pytest.raises(
+        UserError, match=r"not written; its image of noise differs from the model's by 0\.01, more than"
+    ):
+        export(ExportConfig(out=out, overwrite=True, **flags))
+    assert [path.name for path in out.parent.iterdir()] == ["network.pt2"]
+    assert out.read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not VOLUMES.is_dir(), reason="the scans (../shared/data/volumes) are not here")
+@pytest.mark.skipif(shipped_checkpoint() is None, reason="this build carries no weights")
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_the_exported_shipped_network_gives_its_image_on_real_slices(ending, tmp_path):
+    scan = VOLUMES / "TCGA-FG-6692" / "TCGA-FG-6692"
+    files = {"target": Path(f"{scan}_t2.nii.gz"), "auxiliary": Path(f"{scan}_t1.nii.gz")}
+    _, check = export(ExportConfig(out=tmp_path / f"network.{ending}", **files))
+    assert check.slices >= 10
+    assert check.largest_difference < 1e-3
+    assert check.psnr_between > 90
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pt2", "onnx"])
 @pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
@@ -220,3 +333,8 @@ def test_wrong_exports_are_refused_in_words(tmp_path):
     taken.touch()
     with pytest.raises(UserError, match="pass --overwrite"):
         export(ExportConfig(out=taken))
+    out = tmp_path / "other.onnx"
+    with pytest.raises(UserError, match="--auxiliary is missing"):
+        export(ExportConfig(out=out, target=taken))
+    with pytest.raises(UserError, match="--target is missing"):
+        export(ExportConfig(out=out, auxiliary=taken))

@@ -105,7 +105,7 @@ def test_feature_maps_computed_twice_are_the_same(configure, model):
 
 
 def test_checkpointing_needs_blocks(configure):
-    with pytest.raises(UserError, match="checkpointing is there for fsmnet and fsmnet_released only"):
+    with pytest.raises(UserError, match="checkpointing is there for fsmnet, fsmnet_released and fsmnet_fast only"):
         train(configure(checkpointing=True, **UNET))
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,16 +16,19 @@ from torch import Tensor, nn
 
 from fsmnet.config import BenchmarkConfig
 from fsmnet.errors import UserError
-from fsmnet.export import Precision, best_precision, channels_last, optimise
+from fsmnet.export import Precision, after, channels_last, chosen_precision, optimise, steps
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference import autocast, choose_device
 from fsmnet.losses import SpatialFrequencyLoss
 from fsmnet.models import create_model, model_options
+from fsmnet.parity import psnr_between
 from fsmnet.profile import human_bytes, predict_cost
+from fsmnet.quality import draw, quality_against_time
 
 logger = logging.getLogger(__name__)
 
 Task = Callable[[], object]
+RELEASED = "fsmnet_released"
 
 
 def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
@@ -47,16 +49,11 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     if config.models and (config.data is None or config.case is None or config.out is None):
         raise UserError("a picture of quality against time needs --data, --case and --out")
     device = choose_device(config.device, config.threads)
-    precision = best_precision(device) if config.precision == "auto" else config.precision
+    precision = chosen_precision(config.precision, device)
     options = _options(config)
     cost = predict_cost(config.model, options, config.size, config.size, config.training_batch)
     if not cost.parameters:
         raise UserError(f"model {config.model} computes nothing; choose another with --model")
-    plain, fast = _networks(config, precision, device)
-    target, auxiliary = _slices(config.size, 1, device)
-    times = _in_turn(
-        {"plain": _inference(plain, target, auxiliary), "fast": _inference(fast, target, auxiliary)}, config.runs
-    )
     result: dict[str, Any] = {
         "model": config.model,
         "options": options,
@@ -67,10 +64,12 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         "torch": torch.__version__,
         "parameters": cost.parameters,
         "gflops": cost.gflops,
-        **_summary(times, ""),
-        "psnr_between": _psnr_between(plain, fast, target, auxiliary),
-        "throughput": _throughput(config, fast, device),
     }
+    if config.out is not None:
+        make_folder(config.out)
+    if config.models:  # first, since files can be wrong
+        result["quality"] = quality_against_time(config, precision, device)
+    result |= _measure_inference(config, precision, device)
     if config.training:
         times = _in_turn(
             {
@@ -79,15 +78,13 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
             },
             config.runs,
         )
-        result |= _summary(times, "training_")
+        result |= _summary(times["plain"], times["fast"], "training_")
     if config.memory:
         result |= _memory(config, precision)
-    if config.models:
-        result["quality"] = _quality(config, precision)
     if config.out is not None:
-        write_text(make_folder(config.out) / "benchmark.json", json.dumps(result, indent=2) + "\n")
+        write_text(config.out / "benchmark.json", json.dumps(result, indent=2) + "\n")
         if config.models:
-            _draw(result["quality"], config)
+            draw(result["quality"], config.out / "quality.png")
     return result
 
 
@@ -97,11 +94,49 @@ def _options(config: BenchmarkConfig) -> dict[str, Any]:
     return options | ({"image_size": config.size} if "image_size" in known else {})
 
 
-def _networks(config: BenchmarkConfig, precision: Precision, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The plain network and the fast one, of the same fresh weights."""
+def _measure_inference(config: BenchmarkConfig, precision: Precision, device: torch.device) -> dict[str, Any]:
+    """Seconds per slice of all networks in turn, and how well the images agree with the plain network's."""
+    networks = _networks(config, precision, device)
+    target, auxiliary = _slices(config.size, 1, device)
+    tasks = {name: _inference(network, target, auxiliary) for name, network in networks.items()}
+    if config.model != RELEASED:
+        released = _plain(RELEASED, {"features": config.features}, device)
+        tasks[RELEASED] = _inference(released, target, auxiliary)
+    times = _in_turn(tasks, config.runs)
+    images = {name: _image(network, target, auxiliary) for name, network in networks.items()}
+    rows = [
+        {
+            "step": name,
+            "seconds_per_slice": statistics.median(times[name]),
+            "seconds_per_slice_least": min(times[name]),
+            "speedup": statistics.median(times["plain"]) / statistics.median(times[name]),
+            "psnr_between": psnr_between(images["plain"], images[name]),
+        }
+        for name in networks
+    ]
+    last = list(networks)[-1]
+    released_seconds = statistics.median(times.get(RELEASED, times["plain"]))
+    return {
+        **_summary(times["plain"], times[last], ""),
+        "released_seconds_per_slice": released_seconds,
+        "speedup_over_released": released_seconds / statistics.median(times[last]),
+        "psnr_between": rows[-1]["psnr_between"],
+        "throughput": _throughput(config, networks[last], device),
+        **({"steps": rows} if config.steps else {}),
+    }
+
+
+def _networks(config: BenchmarkConfig, precision: Precision, device: torch.device) -> dict[str, nn.Module]:
+    """The plain network first and the fast one last, of the same fresh weights; with ``steps`` those between them."""
+    plain = _plain(config.model, _options(config), device)
+    recipe = steps(plain, precision)
+    shown = range(len(recipe)) if config.steps else [len(recipe) - 1]
+    return {"plain": plain} | {recipe[n].__name__: after(plain, recipe[: n + 1]) for n in shown}
+
+
+def _plain(model: str, options: dict[str, Any], device: torch.device) -> nn.Module:
     torch.manual_seed(0)
-    plain = create_model(config.model, **_options(config)).eval().requires_grad_(False).to(device)
-    return plain, optimise(plain, precision)
+    return create_model(model, **options).eval().requires_grad_(False).to(device)
 
 
 def _slices(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -113,11 +148,13 @@ def _slices(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _inference(model: nn.Module, target: Tensor, auxiliary: Tensor) -> Task:
-    def run() -> object:
-        with torch.inference_mode():
-            return model(target, auxiliary).image.sum().item()  # waits for a GPU
+    return lambda: _image(model, target, auxiliary).sum().item()  # waits for a GPU
 
-    return run
+
+def _image(model: nn.Module, target: Tensor, auxiliary: Tensor) -> Tensor:
+    with torch.inference_mode():
+        image: Tensor = model(target, auxiliary).image
+    return image
 
 
 def _training(
@@ -157,23 +194,15 @@ def _in_turn(tasks: dict[str, Task], runs: int) -> dict[str, list[float]]:
     return times
 
 
-def _summary(times: dict[str, list[float]], prefix: str) -> dict[str, Any]:
+def _summary(plain: Sequence[float], fast: Sequence[float], prefix: str) -> dict[str, Any]:
     unit = "seconds_per_step" if prefix else "seconds_per_slice"
     summary: dict[str, Any] = {}
-    for name, label in (("fast", ""), ("plain", "baseline_")):
-        summary[f"{prefix}{label}{unit}"] = statistics.median(times[name])
-        summary[f"{prefix}{label}{unit}_least"] = min(times[name])
-        summary[f"{prefix}{label}{unit}_most"] = max(times[name])
-    summary[f"{prefix}speedup"] = statistics.median(times["plain"]) / statistics.median(times["fast"])
+    for times, label in ((fast, ""), (plain, "baseline_")):
+        summary[f"{prefix}{label}{unit}"] = statistics.median(times)
+        summary[f"{prefix}{label}{unit}_least"] = min(times)
+        summary[f"{prefix}{label}{unit}_most"] = max(times)
+    summary[f"{prefix}speedup"] = statistics.median(plain) / statistics.median(fast)
     return summary
-
-
-def _psnr_between(plain: nn.Module, fast: nn.Module, target: Tensor, auxiliary: Tensor) -> float | None:
-    """PSNR (dB) of the fast image against the plain one, whose range is the peak; None where they are identical."""
-    with torch.inference_mode():
-        expected, image = (model(target, auxiliary).image.double() for model in (plain, fast))
-    error = float((image - expected).square().mean())
-    return 10 * math.log10(float(expected.max() - expected.min()) ** 2 / error) if error else None
 
 
 def _throughput(config: BenchmarkConfig, fast: nn.Module, device: torch.device) -> list[dict[str, Any]]:
@@ -238,8 +267,7 @@ def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
     if kind.endswith("training"):
         task = _training(config, _options(config), precision if fast else "float32", fast, device)
     else:
-        torch.manual_seed(0)
-        model = create_model(config.model, **_options(config)).eval().requires_grad_(False).to(device)
+        model = _plain(config.model, _options(config), device)
         if fast:
             model = optimise(model, precision)
         task = _inference(model, *_slices(config.size, 1, device))
@@ -248,53 +276,17 @@ def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
     return {"before": before, "peak": peak()}
 
 
-# -- quality against time ---------------------------------------------------------------------------------------------
-
-
-def _quality(config: BenchmarkConfig, precision: Precision) -> list[dict[str, Any]]:
-    """PSNR of each checkpoint on every tenth slice of a case, plain and fast, and its seconds per slice."""
-    from fsmnet.data.datasets import prepared_slices
-    from fsmnet.data.pairs import find_pairs
-    from fsmnet.evaluate import open_model
-    from fsmnet.inference import reconstruct_slices
-    from fsmnet.masks import brats_mask
-    from fsmnet.metrics import score
-    from fsmnet.protocols import zero_fill
-
-    assert config.data is not None
-    assert config.case is not None
-    device = choose_device(config.device)
-    [pair] = find_pairs(config.data, "t2", "t1", [config.case])
-    slices = prepared_slices(pair, "brats")
-    target, auxiliary = slices.target[::10], slices.auxiliary[::10]
-    zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
-    rows = []
-    for name in config.models:
-        model = open_model(name).to(device)
-        for kind, network in (("plain float32", model), (f"optimised {precision}", optimise(model, precision))):
-            started = time.perf_counter()
-            images = reconstruct_slices(network, zero_filled, auxiliary, "brats", batch=1, device=device)
-            seconds = (time.perf_counter() - started) / len(target)
-            psnr = statistics.fmean(metrics.psnr for metrics in score(target, images, "brats"))
-            row = {"model": name, "kind": kind, "psnr": psnr, "seconds_per_slice": seconds}
-            rows.append({**row, "slices": len(target)})
-    return rows
-
-
-def _draw(rows: list[dict[str, Any]], config: BenchmarkConfig) -> None:
-    from matplotlib.figure import Figure
-
-    from fsmnet.files import atomic_path
-
-    assert config.out is not None
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
+def _steps_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line after each step: all before it are done too."""
+    if not rows:
+        return []
+    width = max(len(row["step"]) for row in rows)
+    lines = [f"{'step':{width}}  {'s a slice':>9}  {'least':>7}  {'speedup':>7}  {'PSNR to plain (dB)':>18}"]
     for row in rows:
-        axes.plot(row["seconds_per_slice"], row["psnr"], "o")
-        axes.annotate(f"{row['model']}\n{row['kind']}", (row["seconds_per_slice"], row["psnr"]), fontsize=7)
-    axes.set(xscale="log", xlabel="seconds per slice", ylabel=f"PSNR on {config.case} (dB)")
-    with atomic_path(config.out / "quality.png") as path:
-        figure.savefig(path, dpi=150)
+        median, least = row["seconds_per_slice"], row["seconds_per_slice_least"]
+        psnr = "identical" if row["psnr_between"] is None else f"{row['psnr_between']:.1f}"
+        lines.append(f"{row['step']:{width}}  {median:>9.3f}  {least:>7.3f}  {row['speedup']:>7.2f}  {psnr:>18}")
+    return lines
 
 
 def command(config: BenchmarkConfig) -> int:
@@ -306,7 +298,11 @@ def command(config: BenchmarkConfig) -> int:
         for label, prefix, unit in rows[: 2 if config.training else 1]:
             plain, fast = result[f"{prefix}baseline_{unit}"], result[f"{prefix}{unit}"]
             ratio = result[f"{prefix}speedup"]
-            print(f"{label}: plain float32 {plain:.3f} s, {result['precision']} {fast:.3f} s, {ratio:.2f}x")
+            print(f"{label}: plain float32 {plain:.3f} s, optimised {result['precision']} {fast:.3f} s, {ratio:.2f}x")
+        if config.model != RELEASED:
+            plain, ratio = result["released_seconds_per_slice"], result["speedup_over_released"]
+            print(f"plain float32 {RELEASED} of {config.features} features: {plain:.3f} s, {ratio:.2f}x")
+        print("\n".join(_steps_table(result.get("steps", []))))
         for name in [name for name in result if name.endswith("peak_memory")]:
             print(f"{name.replace('_', ' ')}: {human_bytes(result[name])}")
     print(json.dumps(result))

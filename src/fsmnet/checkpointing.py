@@ -18,7 +18,7 @@ _KINDS = Down, Up, FrequencyBlock, ResidualGroup, SelectiveFusion, ChannelAttent
 
 
 def blocks_to_checkpoint(model: nn.Module) -> list[nn.Module]:
-    """The blocks of either FSMNet variant, the outer one where they are nested; of other models none."""
+    """The blocks of an FSMNet variant, the outer one where they are nested; of other models none."""
     chosen: list[nn.Module] = []
     inner: set[nn.Module] = set()
     for module in model.modules():  # parents come first
@@ -36,7 +36,7 @@ def checkpoint_activations(model: nn.Module) -> None:
     """
     blocks = blocks_to_checkpoint(model)
     if not blocks:
-        raise UserError("checkpointing is there for fsmnet and fsmnet_released only; leave it out")
+        raise UserError("checkpointing is there for fsmnet, fsmnet_released and fsmnet_fast only; leave it out")
     for block in blocks:
         # They draw no random numbers, which would have to be repeated.
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

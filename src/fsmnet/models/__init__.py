@@ -38,6 +38,7 @@ MODELS: dict[str, Entry] = {
     "fsmnet_released": Entry(
         "released", "ReleasedFSMNet", "Chen et al., MICCAI 2024, as the authors' code computes it"
     ),
+    "fsmnet_fast": Entry("fast", "FastFSMNet", "this project, after Chen et al. 2024: less work for the same task"),
 }
 
 

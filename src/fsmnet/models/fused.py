@@ -54,9 +54,10 @@ class FusedConv2d(nn.Conv2d):
 
     def takes(self, *inputs: Tensor | None) -> bool:
         """Whether these inputs can be computed so: channels-last, else oneDNN refuses some."""
+        here = self.weight.device.type == "cpu" and self.weight.dtype in (torch.float32, torch.bfloat16)
         laid_out = all(x is None or x.is_contiguous(memory_format=torch.channels_last) for x in inputs)
         kept_for_later = torch.is_grad_enabled() or torch.compiler.is_compiling()
-        return laid_out and self.weight.device.type == "cpu" and not kept_for_later
+        return here and laid_out and not kept_for_later
 
     def at_once(self, x: Tensor, activation: Activation, slope: float, plus: Tensor | None) -> Tensor:
         """See :func:`convolve`; in the precision of the weights."""

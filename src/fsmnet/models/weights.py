@@ -98,7 +98,7 @@ def _names_module(model: str) -> Any:
     model_class(model)  # an unknown name is said there
     module = importlib.import_module(f"fsmnet.models.{MODELS[model].module}")
     if not hasattr(module, "released_names"):
-        known = ", ".join(n for n, e in MODELS.items() if n not in ("zero_filling", "fsmnet"))
+        known = ", ".join(n for n, e in MODELS.items() if n not in ("zero_filling", "fsmnet", "fsmnet_fast"))
         raise UserError(f"{model} has no weights trained by others; load_released knows {known}")
     return module
 
