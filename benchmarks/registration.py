@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
+from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_recipe, versions
 from fsmnet.data.pairs import find_pairs, load_pair, resample_to
 from fsmnet.data.register import head, register_rigid, similarity
 from fsmnet.data.volume import Volume
-from fsmnet.evaluate import trained_recipe
 from fsmnet.files import write_text
 from fsmnet.inference import reconstruct_slices
 from fsmnet.metrics import score

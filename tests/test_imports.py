@@ -29,6 +29,12 @@ heavy = [name for name in ("torch", "scipy", "nibabel", "matplotlib", "skimage")
 print("heavy:", *heavy)
 """
 
+RECONSTRUCT = """
+import sys
+import fsmnet.reconstruct_command
+print("heavy:", *[name for name in ("torch", "scipy", "nibabel", "skimage", "SimpleITK") if name in sys.modules])
+"""
+
 
 def run(code: str) -> str:
     process = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
@@ -45,3 +51,7 @@ def test_help_does_without_pytorch():
     output = run(HELP)
     assert "usage: fsmnet COMMAND ..." in output
     assert output.splitlines()[-1] == "heavy:"
+
+
+def test_files_can_be_read_before_pytorch_is_there():
+    assert run(RECONSTRUCT).strip() == "heavy:"

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from fsmnet.errors import UserError
-from fsmnet.metrics import Metrics, nmse, score, slice_metrics, volume_metrics
+from fsmnet.metrics import Metrics, VolumeScores, nmse, score, slice_metrics, volume_metrics
 
 
 def grey(seed: int, *shape: int) -> np.ndarray:
@@ -75,6 +76,34 @@ def test_ssim_of_a_volume_has_one_data_range_for_all_slices():
     reference[0] *= 10
     slices = [structural_similarity(reference[s], image[s], data_range=reference.max()) for s in range(3)]
     assert volume_metrics(reference, image).ssim == pytest.approx(np.mean(slices))
+
+
+def head(seed: int, *shape: int) -> np.ndarray:
+    """Smooth within, zero around: what volumes look like, and where variances cancel."""
+    image = gaussian_filter(real(seed, *shape), (0, 3, 3))
+    image[:, :12] = image[:, :, -9:] = 0
+    return image / image.max()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("noise", [1e-3, 0.03, 1.0])
+def test_a_volume_is_scored_as_by_scikit_image(dtype, noise):
+    reference = 3 * head(0, 4, 61, 50).astype(dtype)
+    image = np.maximum(reference + noise * (real(1, 4, 61, 50) - 0.5), 0).astype(dtype)
+    largest = float(reference.max())
+    slices = [structural_similarity(x, y, data_range=largest) for x, y in zip(reference, image, strict=True)]
+    metrics = volume_metrics(reference, image)
+    assert metrics.ssim == pytest.approx(np.mean(slices), rel=0, abs=1e-6 if dtype == np.float32 else 1e-12)
+    assert metrics.psnr == pytest.approx(peak_signal_noise_ratio(reference, image, data_range=largest), rel=1e-6)
+    assert metrics.nmse == pytest.approx(normalized_root_mse(reference, image) ** 2, rel=1e-5)
+
+
+def test_slices_may_come_one_after_the_other():
+    reference, image = real(0, 5, 12, 15), real(1, 5, 12, 15)
+    scores = VolumeScores(reference)
+    for part in (slice(0, 2), slice(2, 3), slice(3, 9)):
+        scores.add(part, image[part])
+    assert scores.metrics() == volume_metrics(reference, image)
 
 
 def test_scale_changes_no_metric_of_a_volume():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import nibabel as nib
 import numpy as np
@@ -140,6 +141,43 @@ def test_the_record_suffices_to_make_it_again(go, scan, checkpoint):
     )
     assert np.array_equal(pixels(again.out), pixels(result.out))
     assert again.out.read_bytes()[-8:] == result.out.read_bytes()[-8:]  # gzip's check sum and size
+
+
+def test_seconds_are_told_by_stage(go, monkeypatch):
+    from fsmnet.data.scan import read_scan
+    from fsmnet.undersampled import of_image
+
+    def slowed(work, seconds):
+        def slow(*arguments, **options):
+            time.sleep(seconds)
+            return work(*arguments, **options)
+
+        return slow
+
+    monkeypatch.setattr("fsmnet.reading.read_scan", slowed(read_scan, 0.3))
+    monkeypatch.setattr("fsmnet.reconstruction.load_model", slowed(load_model, 0.4))
+    monkeypatch.setattr("fsmnet.reconstruction.of_image", slowed(of_image, 0.5))
+    monkeypatch.setattr("fsmnet.reading.similarity_in_place", slowed(lambda *_: 0.25, 0.6))
+    record = go().sidecar
+    assert record["Registration"]["Similarity"] == 0.25
+    seconds = record["Seconds"]
+    assert list(seconds) == ["read", "load", "prepare", "network", "consistency", "write"]
+    assert seconds["read"] > 0.3
+    assert seconds["load"] > 0.4
+    assert seconds["prepare"] > 0.5
+    assert 0 < seconds["network"] < seconds["prepare"]
+    assert 0 < seconds["consistency"] < 0.5
+    assert seconds["network"] + seconds["write"] > 0.3  # the similarity, beside the network or after it
+
+
+def test_what_fails_beside_the_network_is_raised(go, monkeypatch, tmp_path):
+    def broken(*_):
+        raise UserError("no similarity today")
+
+    monkeypatch.setattr("fsmnet.reading.similarity_in_place", broken)
+    with pytest.raises(UserError, match="no similarity today"):
+        go()
+    assert not (tmp_path / "out").exists()
 
 
 def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp_path, heads, caplog):

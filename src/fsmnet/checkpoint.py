@@ -17,6 +17,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fsmnet._version import __version__
+from fsmnet.config import MaskOptions, MaskRecipe, TrainConfig, field_types
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import create_model, recipe_of
@@ -110,6 +111,16 @@ def load_model(path: str | Path) -> nn.Module:
 def header_of(model: nn.Module) -> Header:
     """Header of the checkpoint a model came from; empty for a model made otherwise."""
     return cast("Header", getattr(model, "header", Header({})))
+
+
+def trained_recipe(model: nn.Module) -> MaskRecipe | None:
+    """The masks a loaded model was trained with, from its header; None if it does not say."""
+    training = header_of(model).training
+    if "acceleration" not in training:
+        return None
+    names = [name for name, *_ in field_types(MaskOptions)] + ["mixed_accelerations", "mixed_center_fractions"]
+    options = {name: training[name] for name in names if name in training}
+    return TrainConfig(data=Path(), out=Path(), **options).training_recipe(training["protocol"])
 
 
 def shipped_checkpoint() -> Path | None:

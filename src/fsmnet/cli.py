@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "train": ("fsmnet.train", options.TrainConfig, "train a network on pairs of contrasts"),
     "evaluate": ("fsmnet.evaluate", options.EvaluateConfig, "score models on the same slices with the same masks"),
     "compare": ("fsmnet.compare", options.CompareConfig, "train and score several methods under equal conditions"),
-    "reconstruct": ("fsmnet.reconstruction", options.ReconstructConfig, "reconstruct one scan, or a whole list"),
+    "reconstruct": ("fsmnet.reconstruct_command", options.ReconstructConfig, "reconstruct one scan, or a whole list"),
     "pair": (
         "fsmnet.data.table",
         options.PairConfig,
@@ -64,8 +64,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fsmnet pair KNEE --layout fastmri",
     ),
     "mask": ("fsmnet mask --columns 240 --acceleration 4 --seed 1337 --out mask.npz",),
-    "export": ("fsmnet export --checkpoint runs/quick/best.safetensors --out quick.onnx",),
-    "benchmark": ("fsmnet benchmark --model fsmnet_released --features 64 --size 240 --runs 5 --json",),
+    "export": (
+        "fsmnet export --checkpoint runs/quick/best.safetensors --out quick.onnx",
+        "fsmnet export --target T2.nii.gz --auxiliary T1.nii.gz --out shipped.pt2",
+    ),
+    "benchmark": (
+        "fsmnet benchmark --model fsmnet_released --features 64 --size 240 --runs 5 --json",
+        "fsmnet benchmark --features 16 --steps",
+        "fsmnet benchmark --features 16 --models shipped --data DATA --case TCGA-FG-6692 --out speed",
+    ),
     "models": ("fsmnet models", "fsmnet models --size 320 --batch 8"),
     "doctor": ("fsmnet doctor --data DATA",),
 }

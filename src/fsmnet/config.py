@@ -22,6 +22,13 @@ from fsmnet.masks import (
 )
 
 ProtocolName = Literal["brats", "float", "fastmri"]
+BatchSize = int | Literal["auto"]
+
+
+def check_batch(batch: BatchSize) -> None:
+    """Refuse a number of slices that is none."""
+    if batch != "auto" and (isinstance(batch, str) or batch < 1):  # any text from Python
+        raise UserError(f"batch must be at least 1, not {batch}; or auto")
 
 
 def option(default: Any, help: str) -> Any:
@@ -264,7 +271,7 @@ class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
     models: list[str] = required("checkpoints and model names, e.g. zero_filling runs/quick/best.safetensors")
     out: Path = required("folder for metrics.csv, summary.json, the masks and the picture")
     split: Path | None = option(None, "split file of a training run; its test cases are scored")
-    batch: int = option(4, "slices per step")
+    batch: BatchSize = option("auto", "slices per step; auto: 1 on a processor, on a GPU what its memory holds")
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
@@ -352,7 +359,7 @@ class ReconstructConfig(RunOptions):
     register: Literal["none", "rigid"] = option(
         "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"
     )
-    batch: int = option(4, "slices per step")
+    batch: BatchSize = option("auto", "slices per step; auto: 1 on a processor, on a GPU what its memory holds")
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
@@ -425,18 +432,32 @@ class ExportConfig:
 
     out: Path = required("file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8")
     checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
+    target: Path | None = option(
+        None,
+        "also compare on every tenth slice of this fully sampled scan, which is under-sampled as the network was "
+        "trained for",
+    )
+    auxiliary: Path | None = option(None, "the other contrast of that scan")
     tolerance: float = option(1e-3, "largest difference from the model's image, in deviations of the target")
     overwrite: bool = option(False, "replace an existing file")
 
 
 @dataclass(kw_only=True)
 class BenchmarkConfig(RunOptions):
-    """Measure a network's speed and memory against the plain float32 one, in interleaved runs."""
+    """Measure a network's speed and memory, optimised against plain (eager, float32), in interleaved runs.
+
+    speedup is over the same network plain, speedup_over_released over the plain fsmnet_released of --features; for
+    --model fsmnet_released they are one. psnr_between compares the optimised image with the plain one. Weights and
+    images are made up; --models takes trained networks and a real case. The last line of the output is a JSON object.
+    """
 
     model: str = option("fsmnet_released", "name, see 'fsmnet models'")
     features: int = option(64, "width of the network, for models that have one")
     size: int = option(240, "rows and columns of a slice")
     runs: int = option(5, "runs of each, in turn")
+    steps: bool = option(
+        False, "also time the network after each step of the optimisation, and compare its image with the plain one's"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "of the fast network; auto: bfloat16 where the processor multiplies it in hardware"
     )
@@ -447,7 +468,9 @@ class BenchmarkConfig(RunOptions):
     memory: bool = option(True, "measure the peak memory, each in a process of its own")
     json: bool = option(False, "print nothing but one JSON object")
     out: Path | None = option(None, "folder for benchmark.json and, with --models, the picture of quality against time")
-    models: list[str] = option([], "checkpoints to draw: PSNR on --case against seconds per slice")
+    models: list[str] = option(
+        [], "checkpoints to draw, or 'shipped': PSNR on --case against seconds per slice, plain and optimised"
+    )
     data: Path | None = option(None, "folder of cases in BraTS's layout, for --models")
     case: str | None = option(None, "case to score, for --models; every tenth slice, 4x, protocol brats")
 

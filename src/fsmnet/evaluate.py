@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint
-from fsmnet.config import EvaluateConfig, MaskOptions, MaskRecipe, TrainConfig, field_types
+from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_recipe
+from fsmnet.config import EvaluateConfig, MaskRecipe, check_batch
 from fsmnet.data.cases import Case, accelerate_case, find_cases
 from fsmnet.data.fastmri import write_submission
 from fsmnet.data.fastmri_pairs import FastMRIPair
@@ -64,8 +64,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     """
     protocol = check_protocol(config.protocol)
     recipe = config.mask_recipe(protocol)
-    if config.batch < 1:
-        raise UserError(f"batch must be at least 1, not {config.batch}")
+    check_batch(config.batch)
     device = choose_device(config.device, config.threads)
     models = {name: open_model(name, recipe).to(device) for name in config.models}
     if config.optimise:  # zero-filling has no weights, and is recognised by its class
@@ -165,16 +164,6 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
     if recipe is not None and trained is not None and not trained.includes(recipe):
         logger.warning("%s was trained for other masks (%s) than these (%s)", name, trained, recipe)
     return model
-
-
-def trained_recipe(model: nn.Module) -> MaskRecipe | None:
-    """The masks a loaded model was trained with, from its header; None if it does not say."""
-    training = header_of(model).training
-    if "acceleration" not in training:
-        return None
-    names = [name for name, *_ in field_types(MaskOptions)] + ["mixed_accelerations", "mixed_center_fractions"]
-    options = {name: training[name] for name in names if name in training}
-    return TrainConfig(data=Path(), out=Path(), **options).training_recipe(training["protocol"])
 
 
 def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> list[dict[str, Any]]:

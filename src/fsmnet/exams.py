@@ -34,19 +34,8 @@ from fsmnet.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, show_rows, wr
 from fsmnet.files import PART, make_folder, reason, remove_parts
 from fsmnet.finished import doubt, is_ours
 from fsmnet.masks import load_mask
-from fsmnet.reconstruction import (
-    Computed,
-    Inputs,
-    Network,
-    check,
-    check_options,
-    compute,
-    load_network,
-    mask_path,
-    read_inputs,
-    sidecar_path,
-    write,
-)
+from fsmnet.reading import Inputs, check, check_options, mask_path, read_inputs, sidecar_path
+from fsmnet.reconstruction import Computed, Network, compute, load_network, write
 from fsmnet.shards import TABLE, device_of, merge, shard_of
 
 logger = logging.getLogger(__name__)

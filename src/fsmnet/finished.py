@@ -17,7 +17,8 @@ from fsmnet.data.volume import NIFTI
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.masks import load_mask
-from fsmnet.reconstruction import NOT_CLINICAL, mask_path, sidecar_path
+from fsmnet.reading import mask_path, sidecar_path
+from fsmnet.reconstruction import NOT_CLINICAL
 
 # Not compared: where files lie, which their hashes replace, and what changes a result by rounding at most.
 IMMATERIAL = {"out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "shard"}

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +21,15 @@ from fsmnet.config import ReconstructConfig
 from fsmnet.data.raw import KSpace, read_maps
 from fsmnet.data.sampling import acquired_columns, check_mask, contiguous
 from fsmnet.data.scan import Scan, turn
-from fsmnet.data.volume import Samples, Volume, volume_stem
+from fsmnet.data.volume import Samples, Volume
 from fsmnet.errors import UserError
 from fsmnet.kspace import TINY, fft2c, ifft2c
 from fsmnet.masks import Mask, load_mask
+from fsmnet.reading import AUTO, drawn_options
 from fsmnet.undersampled import Undersampled, describe_consistency
 
 logger = logging.getLogger(__name__)
 
-AUTO = Path("auto")  # of --mask
 STEPS = 10  # conjugate-gradient steps of data consistency with several coils
 
 
@@ -127,12 +126,6 @@ def choose_mask(kspace: KSpace, config: ReconstructConfig, draw: Callable[[], Ma
     return mask, "none; prospectively under-sampled k-space", False
 
 
-def drawn_options(config: ReconstructConfig) -> bool:
-    """Whether an option asks for a mask to be drawn."""
-    values = (config.acceleration, config.mask_kind, config.center_fraction, config.mask_seed)
-    return any(value is not None for value in values)
-
-
 def coil_maps(
     kspace: KSpace, measured: Tensor, keep: Tensor, columns: Tensor, file: Path | None, rows: bool
 ) -> tuple[Tensor, str]:
@@ -199,16 +192,13 @@ def of_kspace(
         reference = torch.stack(whole).abs()[:, rows, across]
     weight = config.noise_weight if config.data_consistency == "soft" else None
 
-    def put_back(image: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        start = zero_filled.clone()
-        start[:, rows, across] = with_phase_of(image, zero_filled[:, rows, across])
-        done = [consistent(x, y, columns, s, weight) for x, y, s in zip(start, measured, maps, strict=True)]
-        record: dict[str, Any] = {"Kind": describe_consistency(weight)}
-        if kspace.coils > 1:
-            record["Steps"] = STEPS
-        for name in done[0][1]:
-            record[name] = float(np.mean([residuals[name] for _, residuals in done]))
-        return torch.stack([x for x, _ in done])[:, rows, across], record
+    def put_back(image: Tensor, part: slice) -> tuple[Tensor, dict[str, list[float]]]:
+        start = zero_filled[part].clone()
+        start[:, rows, across] = with_phase_of(image, start[:, rows, across])
+        slices = zip(start, measured[part], maps[part], strict=True)
+        done = [consistent(x, y, columns, s, weight) for x, y, s in slices]
+        residuals = {name: [values[name] for _, values in done] for name in done[0][1]}
+        return torch.stack([x for x, _ in done])[:, rows, across], residuals
 
     share = float((maps != 0).any(1).float().mean())
     return Undersampled(
@@ -217,6 +207,7 @@ def of_kspace(
         reference,
         simulation,
         None if config.data_consistency == "off" else put_back,
+        {"Kind": describe_consistency(weight), **({"Steps": STEPS} if kspace.coils > 1 else {})},
         {
             "Number": kspace.coils,
             "Maps": origin,
@@ -261,9 +252,3 @@ def consistent(
     if len(measured) > 1:
         residuals["ResidualOfCombinedImage"] = float(coils.residual(image, measured, columns, maps))
     return image, residuals
-
-
-def complex_path(out: Path) -> Path:
-    """Where the complex image of a result is written: beside it, in the same form."""
-    stem = volume_stem(out)
-    return out.with_name(f"{stem}_complex{out.name[len(stem) :]}")

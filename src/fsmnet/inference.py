@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fsmnet.config import ProtocolName
+from fsmnet.config import BatchSize, ProtocolName
 from fsmnet.errors import UserError
+from fsmnet.models import recipe_of
 from fsmnet.protocols import finish, network_inputs
 
 logger = logging.getLogger(__name__)
+
+LARGEST_BATCH = 32
+SQUARES = (48, 96)  # pixels along the sides of what is timed to predict the rest
+OFF = 1.5  # times a prediction may be off before another one is told
+WORTH_TELLING = 2.0  # seconds
+ALL = slice(None)
 
 
 def choose_device(name: str, threads: int | None = None) -> torch.device:
@@ -61,18 +71,73 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
+def choose_batch(asked: BatchSize, model: nn.Module, slices: Tensor, device: torch.device) -> int:
+    """Slices per step: as asked, or for ``auto`` what suits the device and its free memory.
+
+    On a processor one slice at a time is fastest: its feature maps stay in the cache, and all cores work on them. A GPU
+    gets as many as :func:`fsmnet.profile.predict_cost` fits into half of its free memory, at most
+    :data:`LARGEST_BATCH` and no more than there are.
+
+    Args:
+        asked: a number, or ``auto``.
+        model: the network, made by :func:`fsmnet.create_model`.
+        slices: those to reconstruct, ``(n, H, W)``.
+        device: where the model is.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cpu":
+        return 1
+    recipe = recipe_of(model)
+    each = _bytes_of_a_slice(recipe["name"], json.dumps(recipe["options"]), *slices.shape[-2:])
+    return max(1, min(free_memory(device) // 2 // each, LARGEST_BATCH, len(slices)))
+
+
+@cache
+def _bytes_of_a_slice(name: str, options: str, height: int, width: int) -> int:
+    """Memory for the feature maps of one slice; ``options`` as JSON. Found once for all scans of one size."""
+    from fsmnet.profile import predict_cost  # a processor does without
+
+    cost = predict_cost(name, json.loads(options), height, width, batch=1)
+    return max(1, cost.inference_bytes - 4 * cost.parameters)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a GPU has left, those that PyTorch keeps for the next tensors among them."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices that the network is done with.
+
+    Attributes:
+        part: which they are.
+        image: ``(b, H, W)`` on the CPU, as :func:`reconstruct_slices` gives it.
+        seconds: time of the network's pass alone.
+    """
+
+    part: slice
+    image: Tensor
+    seconds: float
+
+
 def reconstruct_slices(
     model: nn.Module,
     zero_filled: Tensor,
     auxiliary: Tensor,
     protocol: ProtocolName,
     *,
-    batch: int = 4,
+    batch: BatchSize = "auto",
     device: torch.device | None = None,
     precision: str = "float32",
     progress: str = "",
     name: object = "the network",
     auxiliary_zero_filled: Tensor | None = None,
+    each: Callable[[Batch], None] = lambda _: None,
 ) -> Tensor:
     """Reconstruct zero-filled slices one batch after the other.
 
@@ -81,12 +146,13 @@ def reconstruct_slices(
         zero_filled: ``(n, H, W)`` on [0, 1] (float32) or in 8 bits (uint8).
         auxiliary: ``(n, H, W)``, likewise.
         protocol: decides in what form the result is scored.
-        batch: slices per step.
+        batch: slices per step, see :func:`choose_batch`.
         device: where the model is; the CPU by default.
         precision: ``float32`` or ``bfloat16`` (autocast).
-        progress: text of the progress bar; none if empty or if nobody watches.
+        progress: text of the predicted time and of the progress bar; neither if empty, no bar if nobody watches.
         name: what an error calls the model, e.g. its file.
         auxiliary_zero_filled: ``(n, H, W)``, see :func:`fsmnet.protocols.network_inputs`.
+        each: called with every batch when it is done.
 
     Returns:
         ``(n, H, W)`` on the CPU, uint8 in the ``brats`` protocol, float32 on the inputs' scale otherwise.
@@ -95,27 +161,63 @@ def reconstruct_slices(
         UserError: the model gives NaN or infinite values.
     """
     device = device or torch.device("cpu")
-    done = []
-    with torch.inference_mode(), autocast(device, precision):
-        for start in progress_bar(range(0, len(zero_filled), batch), progress, unit="batch"):
-            started, part = time.perf_counter(), slice(start, start + batch)
-            masked = None if auxiliary_zero_filled is None else auxiliary_zero_filled[part, None].to(device)
-            inputs = network_inputs(
-                zero_filled[part, None].to(device), auxiliary[part, None].to(device), protocol, masked
-            )
+    size = choose_batch(batch, model, zero_filled, device)
+
+    def reconstruct(part: slice, rows: slice = ALL, columns: slice = ALL) -> Batch:
+        scans = [zero_filled, auxiliary, *([] if auxiliary_zero_filled is None else [auxiliary_zero_filled])]
+        target, helper, *masked = (scan[part, None, rows, columns].to(device) for scan in scans)
+        inputs = network_inputs(target, helper, protocol, *masked)
+        started = time.perf_counter()
+        with torch.inference_mode(), autocast(device, precision):
             image = model(inputs.target, inputs.auxiliary).image.float()
-            if not torch.isfinite(image).all():
-                raise UserError(f"{name}: gives NaN or infinite values; its weights diverged, use other ones")
-            if start == 0 and progress and len(zero_filled) > batch:
-                _predict(time.perf_counter() - started, len(zero_filled) / batch, progress)
-            done.append(finish(inputs.normalisation.undo(image)[:, 0], protocol).cpu())
+            finite = bool(torch.isfinite(image).all())  # waits for a GPU
+        seconds = time.perf_counter() - started
+        if not finite:
+            raise UserError(f"{name}: gives NaN or infinite values; its weights diverged, use other ones")
+        return Batch(part, finish(inputs.normalisation.undo(image)[:, 0], protocol).cpu(), seconds)
+
+    starts = range(0, len(zero_filled), size)
+    told = 0.0
+    if progress and len(starts) > 1:
+        told = _predict(reconstruct, zero_filled.shape, size)
+        _tell(told, progress)
+    done = []
+    for start in progress_bar(starts, progress, unit="batch"):
+        one = reconstruct(slice(start, start + size))
+        if start == 0 and progress and len(starts) > 1:
+            seconds = one.seconds * len(zero_filled) / size
+            if not told / OFF < seconds < told * OFF:
+                _tell(seconds, progress)
+        done.append(one.image)
+        each(one)
     return torch.cat(done)
 
 
-def _predict(first: float, batches: float, text: str) -> None:
-    """Say after the first batch how long all of them will take, where that is worth saying."""
-    seconds = first * batches
-    if seconds > 10:
+def _predict(reconstruct: Callable[[slice, slice, slice], Batch], shape: torch.Size, size: int) -> float:
+    """Seconds that all slices will take; 0 where they are so small that the first batch tells it as soon.
+
+    Two small squares from the middle are timed. A pass takes a time of its own and one that grows with the pixels; the
+    two together follow from the two.
+    """
+    n, *sides = shape
+    if min(sides) <= SQUARES[-1]:
+        return 0.0
+    middle = slice(n // 2, n // 2 + 1)
+
+    def seconds(square: int) -> float:
+        rows, columns = (slice((side - square) // 2, (side + square) // 2) for side in sides)
+        return reconstruct(middle, rows, columns).seconds
+
+    seconds(SQUARES[0])  # the first pass of all takes longer
+    small, large = map(seconds, SQUARES)
+    per_pixel = max(0.0, (large - small) / (SQUARES[1] ** 2 - SQUARES[0] ** 2))
+    per_pass = max(0.0, small - per_pixel * SQUARES[0] ** 2)
+    return n / size * per_pass + n * sides[0] * sides[1] * per_pixel
+
+
+def _tell(seconds: float, text: str) -> None:
+    """Say how long it will take, where that is worth saying."""
+    if seconds > WORTH_TELLING:
         logger.info("%s: about %.0f s", text, seconds)
 
 

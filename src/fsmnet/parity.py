@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fsmnet.checkpoint import trained_recipe
 from fsmnet.config import MaskOptions
 from fsmnet.data.pairs import load_pair
 from fsmnet.errors import UserError
-from fsmnet.evaluate import trained_recipe
 from fsmnet.export import MULTIPLE
 from fsmnet.protocols import network_inputs, prepare, zero_fill
 from fsmnet.transforms import pad_to_multiple, unpad

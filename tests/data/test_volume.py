@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fsmnet.data.volume import Volume, check_output_name, read_volume, volume_stem, write_volume
+from fsmnet.data.volume import NiftiWriter, Volume, check_output_name, read_volume, volume_stem, write_volume
 from fsmnet.errors import UserError
 
 # Voxels of 0.9 x 1.1 x 3 mm, the first axis flipped, turned about the third axis and tilted.
@@ -75,6 +75,34 @@ def test_scaled_integers_are_read_as_values_and_written_as_float(tmp_path, array
     assert np.array_equal(result.get_fdata(dtype=np.float32), (volume.data / 3).transpose(1, 2, 0))
     assert result.header["cal_max"] == 0  # the window of the source's values would be wrong
     assert result.header.get_xyzt_units() == ("mm", "sec")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.complex64])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_file_is_nibabel_s_to_the_byte_whatever_parts_it_comes_in(tmp_path, array, suffix, order, kind):
+    source = nib.Nifti1Image(array.astype(np.int16), OBLIQUE, nib.Nifti1Header(endianness=order))
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"kept"))
+    nib.save(source, tmp_path / "scan.nii")
+    volume = read_volume(tmp_path / "scan.nii")
+    slices = (volume.data / 7).astype(kind) * (1 if kind == np.float32 else 1 + 2j)
+
+    header = volume.header.copy()
+    header.set_data_dtype(kind)
+    header.set_slope_inter(1, 0)
+    header["descrip"] = b"parts"
+    expected = nib.Nifti1Image(slices.transpose(1, 2, 0), volume.affine, header).to_bytes()
+
+    for turned in (False, True):
+        path = tmp_path / f"result{suffix}"
+        writer = NiftiWriter(volume, path, kind, "parts", turned)
+        for part in (slice(0, 1), slice(1, 1), slice(1, 4)):
+            writer.add(slices[part].swapaxes(1, 2) if turned else slices[part])
+        assert not path.exists()
+        writer.save()
+        content = path.read_bytes()
+        assert (gzip.decompress(content) if suffix == ".nii.gz" else content) == expected
+        path.unlink()
 
 
 @pytest.mark.parametrize("codes", [(1, 0), (0, 1), (1, 1), (2, 4)])

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from fsmnet.data.pairs import grid_difference, log_repairs, require_place, resample_to
 from fsmnet.data.volume import Volume
@@ -166,7 +165,7 @@ def similarity(a: Volume, b: Volume, seed: int = 0) -> float:
 
 
 def to_simpleitk(volume: Volume) -> Any:
-    """A volume as SimpleITK image, float32: its indices are the file's (i, j, k), its millimetres LPS."""
+    """A volume as SimpleITK image of the same type: its indices are the file's (i, j, k), its millimetres LPS."""
     sitk = _simpleitk()
     affine = LPS @ volume.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -268,7 +267,7 @@ def _metric(sitk: Any, fixed: Volume, mask: Mask, samples: int, seed: int) -> An
     """Registration method whose metric looks at random points within a mask of the fixed volume's shape."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
-    method.SetMetricFixedMask(sitk.Cast(to_simpleitk(replace(fixed, data=mask.astype(np.float32))), sitk.sitkUInt8))
+    method.SetMetricFixedMask(to_simpleitk(replace(fixed, data=mask.view(np.uint8))))
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(min(1.0, samples / np.count_nonzero(mask)), seed + 1)  # 0 is the clock's time
     method.SetMetricUseFixedImageGradientFilter(False)
@@ -308,6 +307,8 @@ def head(volume: Volume) -> Mask:
 
 def _surroundings(volume: Volume) -> Mask:
     """The head and :data:`SURROUND` mm around it, bool ``(S, H, W)``."""
+    from scipy import ndimage  # slow to import, and the similarity does without
+
     distance = ndimage.distance_transform_edt(~head(volume), sampling=_spacing(volume))
     near: Mask = distance <= SURROUND
     return near
@@ -331,6 +332,8 @@ def _coarser(volume: Volume, spacing: float) -> Volume:
     steps = _steps(volume, spacing)
     if max(steps) == 1:
         return volume
+    from scipy import ndimage
+
     blurred = ndimage.gaussian_filter(volume.data, [0.4 * step if step > 1 else 0 for step in steps], truncate=3)
     k, i, j = steps
     data = np.ascontiguousarray(blurred[::k, ::i, ::j])
@@ -351,6 +354,8 @@ def _spacing(volume: Volume) -> list[float]:
 
 def _centre(volume: Volume) -> Matrix:
     """Centre of mass in mm, RAS, ``(4,)``."""
+    from scipy import ndimage
+
     k, i, j = ndimage.center_of_mass(head(volume))
     centre: Matrix = volume.affine @ np.array([i, j, k, 1.0])
     return centre

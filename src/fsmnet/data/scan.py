@@ -20,6 +20,7 @@ from fsmnet.data.volume import (
     NIFTI,
     SUBMISSION,
     Array,
+    NiftiWriter,
     Samples,
     Volume,
     check_output_name,
@@ -142,6 +143,18 @@ def check_output(out: Path, like: Path) -> None:
         raise UserError(
             f"{out}: the result is written as NIfTI or NumPy; end the name in .nii.gz, .npz or .npy{submission}"
         )
+
+
+def begin_nifti(like: Scan, out: Path, description: str) -> NiftiWriter | None:
+    """What :func:`write_scan` writes of magnitudes as NIfTI, for slices that come one after the other.
+
+    Returns:
+        The writer; None for a name of another form, which is written as a whole.
+    """
+    if not out.name.endswith(NIFTI):
+        return None
+    volume = replace(turn(like.volume), header=like.header) if like.turned else like.volume
+    return NiftiWriter(volume, out, description=description, turned=like.turned)
 
 
 def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, checkpoint: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import zlib
 from dataclasses import dataclass, field
@@ -150,6 +151,58 @@ def repaired(array: Array, where: object) -> tuple[Array, int, int]:
     return array, n_nan, n_negative
 
 
+class NiftiWriter:
+    """A NIfTI file to which slices are added in their order, compressed as they come; :meth:`save` puts it on disk."""
+
+    def __init__(
+        self, like: Volume, path: Path, kind: type[np.generic] = np.float32, description: str = "", turned: bool = False
+    ) -> None:
+        """Begin with the header.
+
+        Args:
+            like: the volume whose affine, size and header geometry the result takes.
+            path: ``.nii`` or ``.nii.gz``.
+            kind: float32 or complex64.
+            description: at most 79 characters, stored in the header's ``descrip``.
+            turned: slices come with their in-plane axes swapped against ``like``.
+        """
+        import nibabel as nib
+
+        check_output_name(path)
+        if not like.placed:
+            logger.warning("%s: has no place in space, so %s lies at the origin", like.name, path)
+        header = None if like.header is None else like.header.copy()
+        image = nib.Nifti1Image(np.broadcast_to(kind(0), like.shape), like.affine, header)
+        image.set_data_dtype(kind)
+        image.update_header()
+        image.header.set_slope_inter(1, 0)
+        image.header["cal_min"] = image.header["cal_max"] = 0  # window of the source, wrong for another range
+        image.header["descrip"] = description.encode("ascii", "replace")[:79]
+        self._path, self._turned = path, turned
+        self._type = image.header.get_data_dtype()  # in the byte order of the header
+        # Noise has no words that come again, only runs of zeros: half the time, and no larger.
+        self._packer = zlib.compressobj(1, wbits=31, strategy=zlib.Z_RLE) if path.suffix == ".gz" else None
+        begin = io.BytesIO()
+        image.header.write_to(begin)
+        self._parts: list[bytes] = []
+        self._put(begin.getvalue().ljust(image.header.get_data_offset(), b"\0"))
+
+    def add(self, slices: npt.NDArray[Any]) -> None:
+        """The next ``(n, H, W)``."""
+        for plane in slices if self._turned else slices.swapaxes(-2, -1):  # the first index runs fastest
+            self._put(plane.astype(self._type).tobytes())
+
+    def save(self) -> None:
+        """Write the file in one step; every slice must have come."""
+        if self._packer is not None:
+            self._parts.append(self._packer.flush())
+        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
+            file.writelines(self._parts)
+
+    def _put(self, data: bytes) -> None:
+        self._parts.append(data if self._packer is None else self._packer.compress(data))
+
+
 def write_volume(data: Array | Samples, like: Volume, path: Path, description: str = "") -> None:
     """Write ``(S, H, W)`` as float32 or complex64 NIfTI with the affine and header geometry of ``like``, in one step.
 
@@ -159,21 +212,9 @@ def write_volume(data: Array | Samples, like: Volume, path: Path, description: s
         path: ``.nii`` or ``.nii.gz``.
         description: at most 79 characters, stored in the header's ``descrip``.
     """
-    import nibabel as nib
-
-    check_output_name(path)
-    if not like.placed:
-        logger.warning("%s: has no place in space, so %s lies at the origin", like.name, path)
-    kind = np.complex64 if np.iscomplexobj(data) else np.float32
-    array = np.moveaxis(np.asarray(data, dtype=kind), 0, 2)
-    header = None if like.header is None else like.header.copy()
-    image = nib.Nifti1Image(array, like.affine, header)
-    image.set_data_dtype(kind)
-    image.header.set_slope_inter(1, 0)
-    image.header["cal_min"] = image.header["cal_max"] = 0  # display window of the source, wrong for another range
-    image.header["descrip"] = description.encode("ascii", "replace")[:79]
-    with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+    writer = NiftiWriter(like, path, np.complex64 if np.iscomplexobj(data) else np.float32, description)
+    writer.add(data)
+    writer.save()
 
 
 def check_output_name(path: Path) -> None:
