@@ -97,6 +97,11 @@ def training(request: Request) -> Callable[[int], float]:
         from fsmnet.checkpointing import checkpoint_activations
 
         checkpoint_activations(model)
+    if request.get("compile"):
+        from fsmnet.checkpointing import blocks_to_checkpoint
+
+        for block in blocks_to_checkpoint(model):
+            block.compile(dynamic=False)
     optimizer = _optimizer(TrainConfig(data=Path(), out=Path()), model)
     loss = SpatialFrequencyLoss()
     half = request["precision"] == "bfloat16"
@@ -192,18 +197,18 @@ class Bench:
 
     def in_turn(self, requests: dict[str, Request], rounds: int) -> dict[str, Any]:
         """Seconds of each, after a first run that does not count; ratios of the first one's median to the others'."""
-        times: dict[str, list[float]] = {name: [] for name in requests}
+        runs: dict[str, list[float]] = {name: [] for name in requests}
         with self.versions(requests) as versions:
-            for count in range(1 if self.tiny else rounds + 1):
+            for _ in range(2 if self.tiny else rounds + 1):
                 for name, version in versions.items():
-                    seconds = version.run()["seconds"]
-                    if count or self.tiny:
-                        times[name].append(seconds)
+                    runs[name].append(version.run()["seconds"])
+        times = {name: values[1:] for name, values in runs.items()}
         medians = {name: statistics.median(values) for name, values in times.items()}
         reference = medians[next(iter(requests))]
         return {
             name: {
                 "seconds": round(medians[name], 4),
+                "first": round(runs[name][0], 4),
                 "least": round(min(times[name]), 4),
                 "most": round(max(times[name]), 4),
                 "runs": len(times[name]),
@@ -231,6 +236,11 @@ class Bench:
         return self.in_turn(
             {"baseline_float32": step, "float32": step, "bfloat16": {**step, "precision": "bfloat16"}}, rounds=9
         )
+
+    def compiled(self) -> dict[str, Any]:
+        """A step of the released network at the quick width, with and without its blocks handed to torch.compile."""
+        step = {"task": "training", "features": self.narrow, "batch": 2, "channels_last": True, "precision": "bfloat16"}
+        return self.in_turn({"eager": step, "compiled": {**step, "compile": True}}, rounds=5)
 
     def training(self) -> dict[str, Any]:
         """A step of the released network at its released width."""
@@ -313,7 +323,7 @@ class Bench:
         }
 
     def quality(self) -> list[dict[str, Any]]:
-        """PSNR against the full image with trained weights, as trained and optimised, on every tenth slice."""
+        """PSNR on every tenth slice in 8 bits, trained weights: against the full image, and of optimised against plain."""
         from fsmnet.checkpoint import load_model, shipped_checkpoint
         from fsmnet.export import optimise
         from fsmnet.inference import reconstruct_slices
@@ -329,16 +339,20 @@ class Bench:
         for path in [*([shipped] if shipped else []), *self.arguments.checkpoint]:
             model = load_model(path)
 
-            def psnr(network: torch.nn.Module) -> float:
-                images = reconstruct_slices(
-                    network, zero_filled, auxiliary, "brats", batch=1, device=torch.device("cpu")
-                )
-                return statistics.fmean(metrics.psnr for metrics in score(target, images, "brats"))
+            def images(network: torch.nn.Module) -> Tensor:
+                return reconstruct_slices(network, zero_filled, auxiliary, "brats", batch=1, device=torch.device("cpu"))
 
-            plain = psnr(model)
-            row = {"weights": Path(path).name, "model": recipe_of(model), "slices": len(target), "plain_float32": plain}
+            def psnr(reference: Tensor, image: Tensor) -> float:
+                return statistics.fmean(metrics.psnr for metrics in score(reference, image, "brats"))
+
+            plain = images(model)
+            row = {"weights": Path(path).name, "model": recipe_of(model), "slices": len(target)}
+            row["plain_float32"] = psnr(target, plain)
             for precision in ("float32", "bfloat16"):
-                row[f"change_{precision}"] = psnr(optimise(model, precision)) - plain
+                fast = images(optimise(model, precision))
+                row[f"change_{precision}"] = psnr(target, fast) - row["plain_float32"]
+                error = (fast.double() - plain.double()).square().mean().item()
+                row[f"psnr_between_{precision}"] = 10 * math.log10(255**2 / error) if error else None
             rows.append(row)
         return rows
 
@@ -452,7 +466,18 @@ def draw(losses: dict[str, list[float]], title: str, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-PARTS = ("inference", "training_small", "training", "memory", "volume", "quality", "scaling", "curves", "startup")
+PARTS = (
+    "inference",
+    "training_small",
+    "training",
+    "memory",
+    "volume",
+    "quality",
+    "scaling",
+    "curves",
+    "compiled",
+    "startup",
+)
 
 
 def main() -> None:

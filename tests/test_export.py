@@ -139,6 +139,7 @@ def test_the_precision_is_one_of_two():
     assert best_precision(torch.device("cpu")) in ("float32", "bfloat16")
     assert best_precision(torch.device("meta")) == "float32"
     assert chosen_precision("auto", torch.device("cpu")) == best_precision(torch.device("cpu"))
+    assert chosen_precision("auto", torch.device("cpu"), optimised=False) == "float32"
     assert chosen_precision("bfloat16", torch.device("meta")) == "bfloat16"
 
 

@@ -23,6 +23,10 @@ from fsmnet.masks import (
 
 ProtocolName = Literal["brats", "float", "fastmri"]
 BatchSize = int | Literal["auto"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16"]
+PRECISION = (
+    "of convolutions and maps between them, FFTs stay float32; auto: bfloat16 where the processor has it in hardware"
+)
 
 
 def check_batch(batch: BatchSize) -> None:
@@ -272,9 +276,7 @@ class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
     out: Path = required("folder for metrics.csv, summary.json, the masks and the picture")
     split: Path | None = option(None, "split file of a training run; its test cases are scored")
     batch: BatchSize = option("auto", "slices per step; auto: 1 on a processor, on a GPU what its memory holds")
-    precision: Literal["float32", "bfloat16"] = option(
-        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
-    )
+    precision: PrecisionChoice = option("float32", PRECISION)
     optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
     picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
     data_consistency: Literal["off", "hard"] = option(
@@ -360,9 +362,7 @@ class ReconstructConfig(RunOptions):
         "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"
     )
     batch: BatchSize = option("auto", "slices per step; auto: 1 on a processor, on a GPU what its memory holds")
-    precision: Literal["float32", "bfloat16"] = option(
-        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
-    )
+    precision: PrecisionChoice = option("auto", PRECISION)
     optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
     overwrite: bool = option(False, "replace an existing result; with --pairs also what is done and verified")
     pairs: Path | None = option(
@@ -458,7 +458,7 @@ class BenchmarkConfig(RunOptions):
     steps: bool = option(
         False, "also time the network after each step of the optimisation, and compare its image with the plain one's"
     )
-    precision: Literal["auto", "float32", "bfloat16"] = option(
+    precision: PrecisionChoice = option(
         "auto", "of the fast network; auto: bfloat16 where the processor multiplies it in hardware"
     )
     batches: list[int] = option([1], "batch sizes whose throughput is measured")

@@ -24,7 +24,7 @@ from fsmnet.data.fastmri_pairs import FastMRIPair
 from fsmnet.data.fastmri_slices import consistent_volume
 from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
-from fsmnet.export import optimise
+from fsmnet.export import chosen_precision, optimise
 from fsmnet.files import write_text
 from fsmnet.inference import choose_device, reconstruct_slices
 from fsmnet.masks import save_mask
@@ -66,10 +66,11 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     recipe = config.mask_recipe(protocol)
     check_batch(config.batch)
     device = choose_device(config.device, config.threads)
+    precision = chosen_precision(config.precision, device, config.optimise)
     models = {name: open_model(name, recipe).to(device) for name in config.models}
     if config.optimise:  # zero-filling has no weights, and is recognised by its class
         models = {
-            name: model if isinstance(model, ZeroFilling) else optimise(model, config.precision)
+            name: model if isinstance(model, ZeroFilling) else optimise(model, precision)
             for name, model in models.items()
         }
     if config.submission is not None and protocol != "fastmri":
@@ -103,7 +104,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
                     protocol,
                     batch=config.batch,
                     device=device,
-                    precision=config.precision,
+                    precision=precision,
                     progress=f"{pair.case}, {name}",
                     name=name,
                     auxiliary_zero_filled=case.auxiliary_zero_filled,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
-from fsmnet.config import ExportConfig
+from fsmnet.config import ExportConfig, PrecisionChoice
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_path, sha256
 from fsmnet.fourier_matrices import without_complex_numbers
@@ -147,9 +147,11 @@ def channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def chosen_precision(name: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """The precision that an option names; ``auto`` is the device's best."""
-    return best_precision(device) if name == "auto" else name
+def chosen_precision(name: PrecisionChoice, device: torch.device, optimised: bool = True) -> Precision:
+    """The precision that an option names; ``auto`` is the device's best, and float32 for a network left as it is."""
+    if name != "auto":
+        return name
+    return best_precision(device) if optimised else "float32"
 
 
 def best_precision(device: torch.device) -> Precision:

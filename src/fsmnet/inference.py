@@ -58,12 +58,12 @@ def _keep_freed_memory() -> None:
 
     By default it gives freed maps back to the system, which then clears every page again at its first use.
     """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(mmap_threshold, 1 << 25)  # its largest value
-            mallopt(trim_threshold, (1 << 31) - 1)
+            mallopt(mmap_max, 0)  # no map gets pages of its own, which are given back with it
+            mallopt(trim_threshold, -1)  # never
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

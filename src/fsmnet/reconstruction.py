@@ -21,7 +21,7 @@ from fsmnet.config import MaskOptions, MaskRecipe, ReconstructConfig, field_type
 from fsmnet.data.scan import begin_nifti, write_scan
 from fsmnet.data.volume import NiftiWriter, Volume
 from fsmnet.errors import UserError
-from fsmnet.export import optimise
+from fsmnet.export import Precision, chosen_precision, optimise
 from fsmnet.files import sha256, write_text
 from fsmnet.finishing import Finishing
 from fsmnet.from_kspace import of_kspace
@@ -114,6 +114,7 @@ class Network:
         file: where its weights came from.
         sha256: of that file.
         device: where it computes.
+        precision: of its convolutions.
         seconds: time that loading took.
     """
 
@@ -121,6 +122,7 @@ class Network:
     file: Path
     sha256: str
     device: torch.device
+    precision: Precision
     seconds: float
 
 
@@ -153,13 +155,14 @@ def load_network(config: ReconstructConfig) -> Network:
     """The network of a configuration, on its device."""
     started = time.perf_counter()
     device = choose_device(config.device, config.threads)
+    precision = chosen_precision(config.precision, device, config.optimise)
     checkpoint = config.checkpoint or shipped_checkpoint()
     if checkpoint is None:
         raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
     model = load_model(checkpoint).to(device)
     if config.optimise:
-        model = optimise(model, config.precision)
-    return Network(model, checkpoint, sha256(checkpoint), device, time.perf_counter() - started)
+        model = optimise(model, precision)
+    return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
 
 
 def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
@@ -190,7 +193,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
             "float",
             batch=config.batch,
             device=network.device,
-            precision=config.precision,
+            precision=network.precision,
             progress=progress,
             name=network.file,
             each=finishing.take,
@@ -254,6 +257,7 @@ def write(computed: Computed) -> Reconstruction:
         "Options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()},
         "Versions": versions(),
         "Device": str(network.device),
+        "Precision": network.precision,
         "Seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
     write_text(sidecar_path(config.out), json.dumps(sidecar, indent=2) + "\n")
