@@ -323,7 +323,7 @@ class Bench:
         }
 
     def quality(self) -> list[dict[str, Any]]:
-        """PSNR on every tenth slice in 8 bits, trained weights: against the full image, and of optimised against plain."""
+        """PSNR on every tenth slice with trained weights: against the full image, and of optimised against plain."""
         from fsmnet.checkpoint import load_model, shipped_checkpoint
         from fsmnet.export import optimise
         from fsmnet.inference import reconstruct_slices

@@ -58,7 +58,7 @@ def go(scan, checkpoint, tmp_path):
     """Function (name of the output, **options) -> result."""
 
     def run(out="out/result.nii.gz", **options):
-        defaults = {**scan, "checkpoint": checkpoint, "device": "cpu"}
+        defaults = {**scan, "checkpoint": checkpoint, "device": "cpu", "precision": "float32"}
         return reconstruct(out=tmp_path / out, **{**defaults, **options})
 
     return run
@@ -327,10 +327,17 @@ def test_bfloat16(go):
     assert np.abs(full - half).max() < 0.05 * full.max()
 
 
+@pytest.mark.parametrize("best", ["float32", "bfloat16"])
+def test_the_record_says_which_precision_the_processor_got(go, monkeypatch, best):
+    monkeypatch.setattr("fsmnet.export.best_precision", lambda device: best)
+    assert go(precision="auto").sidecar["Precision"] == best
+    assert go(precision="auto", optimise=False, overwrite=True).sidecar["Precision"] == "float32"
+
+
 REFUSED = {
     "option": ({"bach": 2}, "reconstruct: got an unexpected keyword argument 'bach'"),
     "target_is": ({"target_is": "half"}, "target_is is one of full, zero-filled, not 'half'"),
-    "precision": ({"precision": "int8"}, "precision is one of float32, bfloat16, not 'int8'"),
+    "precision": ({"precision": "int8"}, "precision is one of auto, float32, bfloat16, not 'int8'"),
     "batch": ({"batch": 0}, "batch must be at least 1, not 0"),
     "acceleration 1": ({"acceleration": 1.0}, "acceleration must be more than 1, not 1"),
     "acceleration": ({"acceleration": 40.0}, "acceleration 40 is impossible with 37 columns"),
