@@ -138,6 +138,7 @@ def test_the_record_suffices_to_make_it_again(go, scan, checkpoint):
         checkpoint=record["Model"]["file"],
         mask=mask,
         device="cpu",
+        precision=record["Precision"],
     )
     assert np.array_equal(pixels(again.out), pixels(result.out))
     assert again.out.read_bytes()[-8:] == result.out.read_bytes()[-8:]  # gzip's check sum and size
@@ -298,7 +299,7 @@ def test_python_is_the_command(go, scan, checkpoint, tmp_path):
     assert fsmnet.reconstruct is reconstruct
     mask = tmp_path / "mask.npy"
     save_mask(make_mask("random", SHAPE[1], 4, 0.08, 9), mask)
-    result = go(mask=str(mask), batch=2)
+    result = go(mask=str(mask), batch=2, precision="auto")
     out = tmp_path / "command.nii.gz"
     files = ["--target", str(scan["target"]), "--auxiliary", str(scan["auxiliary"]), "--out", str(out)]
     options = ["--checkpoint", str(checkpoint), "--mask", str(mask), "--batch", "2", "--device", "cpu"]
