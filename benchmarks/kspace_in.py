@@ -135,7 +135,7 @@ def single_coil(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
     files = save(kspace, auxiliary, folder)
     runs = {
         kind: fsmnet.reconstruct(
-            **files, out=folder / f"{kind}.nii.gz", acceleration=4, data_consistency=kind, device="cpu"
+            **files, out=folder / f"{kind}.nii.gz", acceleration=4, data_consistency=kind, **MACHINE
         )
         for kind in ("off", "hard")
     }
@@ -171,7 +171,7 @@ def eight_coils(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
     files = save(kspace, auxiliary, folder)
     command = {
         kind: fsmnet.reconstruct(
-            **files, out=folder / f"coils_{kind}.nii.gz", acceleration=4, data_consistency=kind, device="cpu"
+            **files, out=folder / f"coils_{kind}.nii.gz", acceleration=4, data_consistency=kind, **MACHINE
         )
         for kind in ("off", "hard")
     }
