@@ -57,7 +57,7 @@ from fsmnet.kspace import data_consistency, fft2c, ifft2c
 from fsmnet.metrics import volume_metrics
 from fsmnet.protocols import prepare
 
-MACHINE: dict[str, Any] = {"device": "cpu", "precision": "float32"}  # of another the figures are a little others
+MACHINE: dict[str, Any] = {"device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
 CASE = "TCGA-FG-6692"
 COILS, NOISE, SLICES = 8, 0.005, 8  # noise: of each coil's image, the volume's maximum is 1
 ITERATIONS, REGULARISATION = 20, 0.01
