@@ -261,13 +261,15 @@ class Bench:
         step = {"task": "training", "features": self.wide, "batch": 1 if self.tiny else 4}
         fast = {**step, "channels_last": True, "precision": "bfloat16"}
         result: dict[str, Any] = {}
+        looks = {
+            "baseline_float32": look,
+            "plain_float32": look,
+            "optimised_float32": {**look, "precision": "float32"},
+            "optimised_bfloat16": {**look, "precision": "bfloat16"},
+        }
         for kind, requests in {
-            "inference": {
-                "baseline_float32": look,
-                "plain_float32": look,
-                "optimised_float32": {**look, "precision": "float32"},
-                "optimised_bfloat16": {**look, "precision": "bfloat16"},
-            },
+            "inference": looks,
+            "inference_batch_4": {name: {**request, "batch": 4} for name, request in looks.items()},
             "training": {
                 "baseline_float32": {**step, "channels_last": False, "precision": "float32"},
                 "bfloat16": fast,

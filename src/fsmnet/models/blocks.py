@@ -423,8 +423,11 @@ class SelectionScores(nn.Module):
         squeezed = self.squeeze(both)
         if written_out(squeezed):
             return select(both if weighed is None else join(*weighed), self.expand(squeezed))
+        del both  # as wide as the scores that come now
+        scores = convolve(self.expand, squeezed, "sigmoid")
+        del squeezed
         a, b = weighed or (a, b)
-        score_a, score_b = convolve(self.expand, squeezed, "sigmoid").chunk(2, dim=1)
+        score_a, score_b = scores.chunk(2, dim=1)
         return torch.addcmul(score_a * a, score_b, b)
 
 
