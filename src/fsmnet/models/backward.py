@@ -66,13 +66,17 @@ class _Attend(torch.autograd.Function):
         with without_autocast(gradient):
             of_matrix = (gradient.mT @ value).to(matrix.dtype)
             products, query_squares, key_squares, *parameters = torch.autograd.grad(matrix, leaves, of_matrix)
-            products, of_query, of_key = (
-                t.to(query.dtype) for t in (products, *(2 * torch.diag_embed(t) for t in (query_squares, key_squares)))
-            )
-            query_gradient = torch.baddbmm(query @ of_query, key, products.mT)
-            key_gradient = torch.baddbmm(key @ of_key, query, products)
+            # The terms cancel along the map itself, since cosines do not depend on its length: not in half precision.
+            wide_query, wide_key = full_precision(query), full_precision(key)
+            query_gradient = torch.baddbmm(wide_query @ _twice(query_squares), wide_key, products.mT)
+            key_gradient = torch.baddbmm(wide_key @ _twice(key_squares), wide_query, products)
             value_gradient = gradient @ matrix.detach().to(gradient.dtype)
-        return None, query_gradient, torch.cat([key_gradient, value_gradient], dim=2), *parameters
+        of_key_value = torch.cat([key_gradient.to(gradient.dtype), value_gradient], dim=2)
+        return None, query_gradient.to(query.dtype), of_key_value, *parameters
+
+
+def _twice(diagonal: Tensor) -> Tensor:
+    return torch.diag_embed(2 * diagonal)
 
 
 def join(a: Tensor, b: Tensor) -> Tensor:
