@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsmnet.models.backward import join, prelu, select
+from fsmnet.models.backward import attend, join, prelu, select
 from fsmnet.models.blocks import ChannelAttention, Down
 
 LAYOUTS = torch.contiguous_format, torch.channels_last
@@ -89,6 +89,26 @@ def test_the_sums_of_the_attention_are_not_made_in_half_precision():
     half.float().sum().backward()
     assert a.grad is not None
     assert (half.double() - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_the_gradients_of_alike_maps_survive_half_precision():
+    """Their terms all but cancel; rounded before, they were off by 4%, and training learned more slowly."""
+
+    def cosines(products, query_squares, key_squares):
+        return products / (query_squares[:, :, None] * key_squares[:, None, :]).sqrt()
+
+    generator = torch.Generator().manual_seed(0)
+    common, *own, towards = (torch.randn(1, 4096, n, generator=generator) for n in (1, 4, 4, 4))
+    query, key = ((common + 0.05 * x).bfloat16() for x in own)
+    key_value = torch.cat([key, towards.bfloat16()], dim=2)
+
+    def gradients(dtype):
+        inputs = [x.to(dtype).requires_grad_() for x in (query, key_value)]
+        of_query, of_both = torch.autograd.grad((attend(cosines, *inputs) * towards.to(dtype)).sum(), inputs)
+        return of_query.double(), of_both[..., :4].double()
+
+    for half, exact in zip(gradients(torch.bfloat16), gradients(torch.float64), strict=True):
+        assert (half - exact).norm() < 0.01 * exact.norm()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
