@@ -300,7 +300,8 @@ class Bench:
             "task": "training", "features": features, "batch": batch, "size": 48 if self.tiny else 64, "batches": 8,
             "channels_last": True, "precision": "float32",
         }  # fmt: skip
-        requests = {"baseline_float32": step, "float32": step, "bfloat16": {**step, "precision": "bfloat16"}}
+        half = {**step, "precision": "bfloat16"}
+        requests = {"baseline_float32": step, "float32": step, "baseline_bfloat16": half, "bfloat16": half}
         losses: dict[str, list[float]] = {name: [] for name in requests}
         with self.versions(requests) as versions:
             for _ in range(8 if self.tiny else 200):
