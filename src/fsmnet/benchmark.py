@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fsmnet.allocator import keep_freed_blocks
 from fsmnet.config import BenchmarkConfig
 from fsmnet.errors import UserError
 from fsmnet.export import Precision, after, channels_last, chosen_precision, optimise, steps
@@ -185,6 +186,7 @@ def _in_turn(tasks: dict[str, Task], runs: int) -> dict[str, list[float]]:
     """Seconds of each task, run one after the other so that a change of the machine meets all of them."""
     for task in tasks.values():
         task()  # libraries choose their kernels in the first call
+    keep_freed_blocks()
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(runs):
         for name, task in tasks.items():
@@ -272,6 +274,7 @@ def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
             model = optimise(model, precision)
         task = _inference(model, *_slices(config.size, 1, device))
     task()
+    keep_freed_blocks()
     task()
     return {"before": before, "peak": peak()}
 

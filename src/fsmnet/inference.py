@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import sys
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fsmnet.allocator import keep_freed_blocks, large_blocks_apart
 from fsmnet.config import BatchSize, ProtocolName
 from fsmnet.errors import UserError
 from fsmnet.models import recipe_of
@@ -40,7 +40,7 @@ def choose_device(name: str, threads: int | None = None) -> torch.device:
         if threads < 1:
             raise UserError(f"threads must be at least 1, not {threads}")
         torch.set_num_threads(threads)
-    _keep_freed_memory()
+    large_blocks_apart()
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -51,19 +51,6 @@ def choose_device(name: str, threads: int | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device {name!r} is not available here; use --device cpu, or auto") from None
     return device
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory of feature maps for the next ones; elsewhere nothing changes.
-
-    By default it gives freed maps back to the system, which then clears every page again at its first use.
-    """
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(mmap_max, 0)  # no map gets pages of its own, which are given back with it
-            mallopt(trim_threshold, -1)  # never
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -184,9 +171,10 @@ def reconstruct_slices(
     done = []
     for start in progress_bar(starts, progress, unit="batch"):
         one = reconstruct(slice(start, start + size))
-        if start == 0 and progress and len(starts) > 1:
+        if start == 0:
+            keep_freed_blocks()
             seconds = one.seconds * len(zero_filled) / size
-            if not told / OFF < seconds < told * OFF:
+            if progress and len(starts) > 1 and not told / OFF < seconds < told * OFF:
                 _tell(seconds, progress)
         done.append(one.image)
         each(one)

@@ -31,6 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from fsmnet.allocator import keep_freed_blocks
 from fsmnet.checkpoint import Header, load_weights, read_checkpoint, save_checkpoint, versions
 from fsmnet.checkpointing import checkpoint_activations
 from fsmnet.config import MaskRecipe, ProtocolName, TrainConfig, field_types
@@ -206,6 +207,7 @@ class _Run:
             batches = iter(loader)
             while not finished and not stop:
                 loss, norm, rate = self._step(_next(batches))
+                keep_freed_blocks()
                 progress.step += 1
                 progress.seconds = before + time.perf_counter() - started
                 finished = self._done()
