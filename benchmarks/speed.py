@@ -383,10 +383,12 @@ class Bench:
         """A whole volume by ``fsmnet reconstruct`` with the shipped network: seconds by stage, and of the process.
 
         ``around`` is what the process took before its slices were prepared and after they were written: its start,
-        imports, reading and loading, its end. ``processor_seconds`` are of all threads.
+        imports, reading and loading, its end. ``start`` is what Python and the import of PyTorch alone take.
+        ``processor_seconds`` are of all threads.
         """
         case = self.arguments.data / self.arguments.case
         rows: dict[str, Any] = {}
+        start = min(duration([sys.executable, "-c", "import torch"]) for _ in range(3))
         for precision in ("float32",) if self.tiny else ("float32", "bfloat16"):
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder) / "out.nii.gz"
@@ -404,10 +406,12 @@ class Bench:
                 "shape": record["Sources"][0]["shape"],
                 "slices": record["SlicesReconstructed"],
                 "seconds": seconds,
+                "start": round(start, 3),
                 "around": round(wall - inside, 3),
                 "process": round(wall, 3),
                 "processor_seconds": round(used, 3),
                 "share_outside_the_network_of_the_process": round(1 - seconds["network"] / wall, 4),
+                "share_outside_the_network_after_the_start": round(1 - seconds["network"] / (wall - start), 4),
             }
         return rows
 
@@ -448,12 +452,16 @@ class Bench:
             for kind, command in commands.items():
                 times = []
                 for _ in range(2 if self.tiny else 6):
-                    started = time.perf_counter()
-                    environment = {**os.environ, "PYTHONPATH": str(source)}
-                    subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
-                    times.append(time.perf_counter() - started)
+                    times.append(duration([sys.executable, *command], {"PYTHONPATH": str(source)}))
                 result[f"{name}_{kind}"] = round(statistics.median(times[1:]), 3)
         return result
+
+
+def duration(command: list[str], environment: dict[str, str] | None = None) -> float:
+    """Seconds that a program takes from its start to its end."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | (environment or {}))
+    return time.perf_counter() - started
 
 
 def processor_seconds() -> float:

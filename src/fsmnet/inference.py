@@ -24,10 +24,7 @@ from fsmnet.protocols import finish, network_inputs
 logger = logging.getLogger(__name__)
 
 LARGEST_BATCH = 32
-SQUARES = (48, 96)  # pixels along the sides of what is timed to predict the rest
-OFF = 1.5  # times a prediction may be off before another one is told
 WORTH_TELLING = 2.0  # seconds
-ALL = slice(None)
 
 
 def choose_device(name: str, threads: int | None = None) -> torch.device:
@@ -150,9 +147,9 @@ def reconstruct_slices(
     device = device or torch.device("cpu")
     size = choose_batch(batch, model, zero_filled, device)
 
-    def reconstruct(part: slice, rows: slice = ALL, columns: slice = ALL) -> Batch:
+    def reconstruct(part: slice) -> Batch:
         scans = [zero_filled, auxiliary, *([] if auxiliary_zero_filled is None else [auxiliary_zero_filled])]
-        target, helper, *masked = (scan[part, None, rows, columns].to(device) for scan in scans)
+        target, helper, *masked = (scan[part, None].to(device) for scan in scans)
         inputs = network_inputs(target, helper, protocol, *masked)
         started = time.perf_counter()
         with torch.inference_mode(), autocast(device, precision):
@@ -163,44 +160,17 @@ def reconstruct_slices(
             raise UserError(f"{name}: gives NaN or infinite values; its weights diverged, use other ones")
         return Batch(part, finish(inputs.normalisation.undo(image)[:, 0], protocol).cpu(), seconds)
 
-    starts = range(0, len(zero_filled), size)
-    told = 0.0
-    if progress and len(starts) > 1:
-        told = _predict(reconstruct, zero_filled.shape, size)
-        _tell(told, progress)
     done = []
-    for start in progress_bar(starts, progress, unit="batch"):
+    starts = range(0, len(zero_filled), size)
+    for number, start in enumerate(progress_bar(starts, progress, unit="batch")):
         one = reconstruct(slice(start, start + size))
-        if start == 0:
+        if number == 0:
             keep_freed_blocks()
-            seconds = one.seconds * len(zero_filled) / size
-            if progress and len(starts) > 1 and not told / OFF < seconds < told * OFF:
-                _tell(seconds, progress)
+        elif number == 1 and progress:  # libraries set themselves up in the first pass, so the second tells
+            _tell(one.seconds * len(starts), progress)
         done.append(one.image)
         each(one)
     return torch.cat(done)
-
-
-def _predict(reconstruct: Callable[[slice, slice, slice], Batch], shape: torch.Size, size: int) -> float:
-    """Seconds that all slices will take; 0 where they are so small that the first batch tells it as soon.
-
-    Two small squares from the middle are timed. A pass takes a time of its own and one that grows with the pixels; the
-    two together follow from the two.
-    """
-    n, *sides = shape
-    if min(sides) <= SQUARES[-1]:
-        return 0.0
-    middle = slice(n // 2, n // 2 + 1)
-
-    def seconds(square: int) -> float:
-        rows, columns = (slice((side - square) // 2, (side + square) // 2) for side in sides)
-        return reconstruct(middle, rows, columns).seconds
-
-    seconds(SQUARES[0])  # the first pass of all takes longer
-    small, large = map(seconds, SQUARES)
-    per_pixel = max(0.0, (large - small) / (SQUARES[1] ** 2 - SQUARES[0] ** 2))
-    per_pass = max(0.0, small - per_pixel * SQUARES[0] ** 2)
-    return n / size * per_pass + n * sides[0] * sides[1] * per_pixel
 
 
 def _tell(seconds: float, text: str) -> None:

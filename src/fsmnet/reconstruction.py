@@ -221,9 +221,9 @@ def write(computed: Computed) -> Reconstruction:
     """Third stage: image, mask, and last the record, whose presence says that the result is complete.
 
     ``Seconds`` in the record is time on the clock: ``read`` both files until they lie on one grid; ``load`` the network
-    (beside the reading; for a list once); ``prepare`` scale, under-sample, predict the time, normalise; ``network`` its
-    passes alone; ``consistency`` measured lines put back; ``write`` what scoring, compressing and writing took after
-    the last slice. Beside the network run the scores and the compression of the slices before, and the similarity.
+    (beside the reading; for a list once); ``prepare`` scale, under-sample, normalise; ``network`` its passes alone;
+    ``consistency`` measured lines put back; ``write`` what scoring, compressing and writing took after the last slice.
+    Beside the network run the scores and the compression of the slices before, and the similarity.
     """
     started = time.perf_counter()
     inputs, network, mask = computed.inputs, computed.network, computed.scan.mask
