@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsmnet.models.backward import attend, join, prelu, select
-from fsmnet.models.blocks import ChannelAttention, Down
+from fsmnet.models.backward import attend, inner, join, prelu, products, select
+from fsmnet.models.blocks import ChannelAttention, Down, Pointwise
 
 LAYOUTS = torch.contiguous_format, torch.channels_last
 
@@ -32,6 +32,46 @@ def test_a_selection(layout):
     both, logits = maps(16, layout, 1), maps(16, layout, 2)
     weighted = (logits.sigmoid() * both).chunk(2, dim=1)
     same(select(both, logits), weighted[0] + weighted[1], [both, logits])
+
+
+@pytest.mark.parametrize("features", [8, 16, 32])
+def test_a_selection_in_half_precision(features):
+    both, logits = (maps(2 * features, seed=seed).to(torch.bfloat16) for seed in (1, 2))
+    a, b = (logits.float().sigmoid().to(torch.bfloat16) * both).float().chunk(2, dim=1)
+    torch.testing.assert_close(select(both, logits), (a + b).to(torch.bfloat16), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("pixels", [1, 6, 60, 4096])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_products_of_channels(pixels, dtype):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(2, pixels, n, generator=generator).to(dtype) for n in (3, 10))
+    b = b[..., 5:]  # as keys lie beside values
+    expected = torch.einsum("bpc,bpd->bcd", a.double(), b.double())
+    got = products(a, b)
+    assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    rounding = 1e-12 if dtype == torch.float64 else 2**-6 * pixels**0.5  # sums are about the root of their number
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_inner_product(layout):
+    a, b = (maps(8, layout, seed).detach() for seed in (1, 2))
+    torch.testing.assert_close(inner(a, b), (a * b).sum())
+    half = inner(a.to(torch.bfloat16), b.to(torch.bfloat16))
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half.double(), (a * b).sum(), rtol=0, atol=0.02 * a.norm() * b.norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_1x1_convolution_keeps_the_layout(dtype):
+    layer, x = Pointwise(8, 16), maps(8).detach().to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        out = layer(x)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    for tensor in (out, gradient):
+        assert tensor.dtype == dtype
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_join():

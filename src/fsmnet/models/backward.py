@@ -5,6 +5,7 @@ Each computes what plain PyTorch would, forwards and backwards; tests compare th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,33 @@ from torch.autograd.function import once_differentiable
 from fsmnet.models.precision import full_precision, without_autocast
 
 Mixing = Callable[..., Tensor]
+VECTOR = 64  # bytes that a processor works on at once
 
 
 def written_out(*inputs: Tensor) -> bool:
     """Whether a backward pass will come, and none that a compiler makes."""
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     return wanted and not torch.compiler.is_compiling()
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Sums over pixels of the products of channels: ``(B, P, C)`` and ``(B, P, D)`` to ``(B, C, D)``.
+
+    Half precision is added up in eight parts, which all cores share, and these in float32.
+    """
+    if a.dtype.itemsize > 2:
+        return a.mT @ b
+    parts = math.gcd(8, a.shape[1])
+    a, b = (t.unflatten(1, (parts, -1)).flatten(0, 1) for t in (a, b))
+    partial: Tensor = torch.bmm(a.mT, b).unflatten(0, (-1, parts))
+    return partial.sum(1, dtype=torch.float32)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the products of two maps ``(B, C, H, W)``, in float32 at least."""
+    if a.dtype.itemsize > 2 or a.stride(1) != 1 or b.stride(1) != 1:
+        return (a * b).sum(dtype=torch.float32 if a.dtype.itemsize < 4 else None)
+    return products(*(t.permute(0, 2, 3, 1).flatten(1, 2) for t in (a, b))).diagonal(dim1=1, dim2=2).sum()
 
 
 def attend(mixing: Mixing, query: Tensor, key_value: Tensor, *parameters: Tensor) -> Tensor:
@@ -64,19 +86,31 @@ class _Attend(torch.autograd.Function):
         with torch.enable_grad():
             matrix = ctx.mixing(*leaves)
         with without_autocast(gradient):
-            of_matrix = (gradient.mT @ value).to(matrix.dtype)
-            products, query_squares, key_squares, *parameters = torch.autograd.grad(matrix, leaves, of_matrix)
-            # The terms cancel along the map itself, since cosines do not depend on its length: not in half precision.
-            wide_query, wide_key = full_precision(query), full_precision(key)
-            query_gradient = torch.baddbmm(wide_query @ _twice(query_squares), wide_key, products.mT)
-            key_gradient = torch.baddbmm(wide_key @ _twice(key_squares), wide_query, products)
-            value_gradient = gradient @ matrix.detach().to(gradient.dtype)
-        of_key_value = torch.cat([key_gradient.to(gradient.dtype), value_gradient], dim=2)
-        return None, query_gradient.to(query.dtype), of_key_value, *parameters
+            of_matrix = products(gradient, value).to(matrix.dtype)
+            of_products, of_query_squares, of_key_squares, *parameters = torch.autograd.grad(matrix, leaves, of_matrix)
+            of_query, of_key = _of_sums(query, key, of_products, 2 * of_query_squares, 2 * of_key_squares)
+            of_key_value = torch.cat([of_key, gradient @ matrix.detach().to(gradient.dtype)], dim=2)
+        return None, of_query.contiguous(), of_key_value, *parameters
 
 
-def _twice(diagonal: Tensor) -> Tensor:
-    return torch.diag_embed(2 * diagonal)
+def _of_sums(query: Tensor, key: Tensor, mixing: Tensor, of_query: Tensor, of_key: Tensor) -> tuple[Tensor, Tensor]:
+    """``query * of_query + key @ mixing.mT`` and ``key * of_key + query @ mixing``, ``(B, P, C)`` each.
+
+    The terms cancel along the map itself, since cosines do not depend on its length. So in half precision the matrix
+    is split into what that can hold and the rest, and all terms of a value are added up before it is rounded.
+    """
+    if query.dtype.itemsize > 2:
+        return (
+            (key @ mixing.mT).addcmul_(query, of_query[:, None]),
+            (query @ mixing).addcmul_(key, of_key[:, None]),
+        )
+    rows = [torch.diag_embed(of_query), mixing], [mixing.mT, torch.diag_embed(of_key)]
+    matrix = torch.cat([torch.cat(row, dim=2) for row in rows], dim=1)
+    coarse = matrix.to(query.dtype)
+    fine = (matrix - coarse).to(query.dtype)
+    both = torch.cat([query, key], dim=2)
+    first, second = torch.baddbmm(both @ fine, both, coarse).chunk(2, dim=2)
+    return first, second
 
 
 def join(a: Tensor, b: Tensor) -> Tensor:
@@ -121,8 +155,7 @@ class _Select(torch.autograd.Function):
     def forward(ctx: Any, both: Tensor, logits: Tensor) -> Tensor:
         scores = logits.sigmoid()
         ctx.save_for_backward(both, scores)
-        of_a, of_b = (scores * both).chunk(2, dim=1)
-        return of_a + of_b
+        return _sum_of_halves(scores * both)
 
     @staticmethod
     @once_differentiable
@@ -130,6 +163,18 @@ class _Select(torch.autograd.Function):
         both, scores = ctx.saved_tensors
         twice = torch.cat([gradient, gradient], dim=1)
         return twice * scores, torch.ops.aten.sigmoid_backward(both * twice, scores)
+
+
+def _sum_of_halves(both: Tensor) -> Tensor:
+    """``(B, 2C, H, W)`` to ``(B, C, H, W)``."""
+    a, b = both.chunk(2, dim=1)
+    narrow = a.shape[1] * both.dtype.itemsize < VECTOR and both.stride(1) == 1
+    if not (narrow and both.dtype == torch.bfloat16 and both.device.type == "cpu"):
+        return a + b
+    # PyTorch adds runs of memory that fill no vector one number at a time; a product does not mind.
+    unit = torch.eye(a.shape[1], dtype=both.dtype)
+    with without_autocast(both):
+        return (both.permute(0, 2, 3, 1) @ torch.cat([unit, unit])).permute(0, 3, 1, 2)
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
@@ -149,5 +194,6 @@ class _PReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         (x,) = ctx.saved_tensors
-        of_slope = x.clamp_max(0).mul_(gradient).sum(dtype=torch.float32 if x.dtype.itemsize < 4 else None).view(1)
+        with without_autocast(x):
+            of_slope = inner(x.clamp_max(0), gradient).view(1)
         return torch.ops.aten.leaky_relu_backward(gradient, x, ctx.slope, False), of_slope

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fsmnet.errors import UserError
 from fsmnet.models.backward import attend, join, prelu, select, written_out
 from fsmnet.models.fused import add, convolve
+from fsmnet.models.layout import Layout, is_channels_last, planes
 from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
 from fsmnet.models.precision import full_precision, without_autocast
 
@@ -31,52 +32,6 @@ class Output(NamedTuple):
     image: Tensor
     frequency_image: Tensor | None = None
     auxiliary_image: Tensor | None = None
-
-
-def planes(x: Tensor) -> Tensor:
-    """``(B, C, H, W)`` with the pixels of each channel side by side, as an FFT wants them.
-
-    From channels-last memory this is one transposition of a matrix, which PyTorch does several times faster than the
-    same rearrangement as ``contiguous()``.
-    """
-    if not is_channels_last(x):
-        return x.contiguous()
-    batch, channels, height, width = x.shape
-    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    return pixels.t().contiguous().view(channels, batch, height, width).transpose(0, 1)
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a pixel lie side by side."""
-    return x.stride(1) == 1 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)
-
-
-def follow_weights(image: Tensor, weight: Tensor) -> Tensor:
-    """An image ``(B, 1, H, W)`` that says of its memory what the weights say of theirs.
-
-    One channel is channels-last and channels-first at once, and PyTorch takes the latter unless the strides deny it:
-    feature maps would then change their layout at every convolution.
-    """
-    if not is_channels_last(weight):
-        return image
-    height, width = image.shape[-2:]
-    return image.contiguous().as_strided(image.shape, (height * width, 1, width, 1))
-
-
-class Layout(NamedTuple):
-    """Precision and memory layout of a feature map."""
-
-    dtype: torch.dtype
-    memory_format: torch.memory_format
-
-    @classmethod
-    def like(cls, x: Tensor) -> Layout:
-        """Those of ``x``."""
-        return cls(x.dtype, torch.channels_last if is_channels_last(x) else torch.contiguous_format)
-
-    def of(self, x: Tensor) -> Tensor:
-        """``x`` in this precision and layout."""
-        return x.to(self.dtype).contiguous(memory_format=self.memory_format)
 
 
 def worked_in_parts(x: Tensor) -> bool:
@@ -106,7 +61,8 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
-        if not is_channels_last(x):
+        half = x.dtype == torch.bfloat16 and written_out(x, self.weight)  # then oneDNN's convolutions are faster
+        if half or not is_channels_last(x):
             return super().forward(x)
         return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 

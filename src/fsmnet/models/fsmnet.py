@@ -28,10 +28,10 @@ from fsmnet.models.blocks import (
     SelectiveFusion,
     Up,
     check_size,
-    follow_weights,
     modality_fusion_block,
 )
 from fsmnet.models.fused import add
+from fsmnet.models.layout import follow_weights
 from fsmnet.transforms import pad_to_multiple, unpad
 
 

@@ -90,7 +90,8 @@ class _ToPolar(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, amplitude_gradient: Tensor, phase_gradient: Tensor) -> Tensor:
         real, imaginary, amplitude = ctx.saved_tensors
-        inverse = amplitude.reciprocal().masked_fill_(amplitude == 0, 0.0)
+        # Where the amplitude is zero, so are the real and the imaginary part, and with them the gradient.
+        inverse = amplitude.clamp_min(1e-30).reciprocal_()
         cosine, sine = real * inverse, imaginary * inverse
         turning = phase_gradient * inverse
         rows, columns = _self_conjugate(*ctx.size)

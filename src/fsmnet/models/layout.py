@@ -1,0 +1,103 @@
+"""How a feature map lies in memory: the channels of a pixel side by side (channels-last), or the pixels of a channel.
+
+Convolutions are fastest on the former, Fourier transforms on the latter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fsmnet.models.precision import without_autocast
+
+WORTH_A_PRODUCT = 2**15  # values; below, a product takes longer to begin with than it saves
+WIDEST_PRODUCT = 64  # channels in float32; above, the multiplications take longer than the rearrangement
+
+
+def planes(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` with the pixels of each channel side by side, as an FFT wants them."""
+    if x.is_contiguous():
+        return x
+    if not (is_channels_last(x) and _worth_a_product(x)):
+        return x.contiguous()
+    if torch.is_grad_enabled() and x.requires_grad:
+        out: Tensor = _Planes.apply(x)  # type: ignore[no-untyped-call]
+        return out
+    # PyTorch rearranges value by value. The product with a unit matrix is the same, several times as fast.
+    channels = x.shape[1]
+    unit = torch.eye(channels, dtype=x.dtype).expand(len(x), -1, -1)
+    with without_autocast(x):
+        return torch.bmm(unit, x.permute(0, 2, 3, 1).flatten(1, 2).mT).view(x.shape)
+
+
+def _worth_a_product(x: Tensor) -> bool:
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.numel() < WORTH_A_PRODUCT:
+        return False
+    if x.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return x.dtype == torch.float32 and x.shape[1] <= WIDEST_PRODUCT
+
+
+class _Planes(torch.autograd.Function):
+    """Autograd would leave the gradient as it lies, for every operation to come to rearrange; so below."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return planes(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous(memory_format=torch.channels_last)
+
+
+class _ChannelsLast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return planes(gradient)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side."""
+    return x.stride(1) == 1 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def follow_weights(image: Tensor, weight: Tensor) -> Tensor:
+    """An image ``(B, 1, H, W)`` that says of its memory what the weights say of theirs.
+
+    One channel is channels-last and channels-first at once, and PyTorch takes the latter unless the strides deny it:
+    feature maps would then change their layout at every convolution.
+    """
+    if not is_channels_last(weight):
+        return image
+    height, width = image.shape[-2:]
+    return image.contiguous().as_strided(image.shape, (height * width, 1, width, 1))
+
+
+class Layout(NamedTuple):
+    """Precision and memory layout of a feature map."""
+
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+    @classmethod
+    def like(cls, x: Tensor) -> Layout:
+        """Those of ``x``."""
+        return cls(x.dtype, torch.channels_last if is_channels_last(x) else torch.contiguous_format)
+
+    def of(self, x: Tensor) -> Tensor:
+        """``x`` in this precision and layout."""
+        x = x.to(self.dtype)
+        turn = x.is_contiguous() and self.memory_format == torch.channels_last and torch.is_grad_enabled()
+        if turn and x.requires_grad and not torch.compiler.is_compiling():
+            out: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
+            return out
+        return x.contiguous(memory_format=self.memory_format)
