@@ -144,7 +144,7 @@ def test_the_gradients_of_alike_maps_survive_half_precision():
 
     def gradients(dtype):
         inputs = [x.to(dtype).requires_grad_() for x in (query, key_value)]
-        of_query, of_both = torch.autograd.grad((attend(cosines, *inputs) * towards.to(dtype)).sum(), inputs)
+        of_query, of_both = torch.autograd.grad((attend(cosines, *inputs, None) * towards.to(dtype)).sum(), inputs)
         return of_query.double(), of_both[..., :4].double()
 
     for half, exact in zip(gradients(torch.bfloat16), gradients(torch.float64), strict=True):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from fsmnet.models import layout
 from fsmnet.models.layout import Layout, follow_weights, is_channels_last, planes
 
 CHANNELS_LAST = torch.channels_last
@@ -38,14 +37,13 @@ def test_autocast_does_not_round_planes():
         assert torch.equal(planes(x), x)
 
 
-@pytest.mark.parametrize("channels", [16, 72])
-def test_gradients_lie_as_what_they_belong_to(channels):
-    x = maps(channels).requires_grad_()
+def test_gradients_lie_as_what_they_belong_to():
+    x = maps(16).requires_grad_()
     towards = torch.randn(x.shape)
     (gradient,) = torch.autograd.grad((planes(x) * towards).sum(), x)
     assert torch.equal(gradient, towards)
-    assert is_channels_last(gradient) or channels > layout.WIDEST_PRODUCT
-    flat = maps(channels).contiguous().requires_grad_()
+    assert is_channels_last(gradient)
+    flat = maps(16).contiguous().requires_grad_()
     turned = Layout(torch.float32, CHANNELS_LAST).of(flat)
     assert torch.equal(turned, flat)
     assert is_channels_last(turned)

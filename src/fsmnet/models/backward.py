@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fsmnet.models.layout import by_pixel
 from fsmnet.models.precision import full_precision, without_autocast
 
 Mixing = Callable[..., Tensor]
@@ -43,10 +44,15 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     """Sum of the products of two maps ``(B, C, H, W)``, in float32 at least."""
     if a.dtype.itemsize > 2 or a.stride(1) != 1 or b.stride(1) != 1:
         return (a * b).sum(dtype=torch.float32 if a.dtype.itemsize < 4 else None)
-    return products(*(t.permute(0, 2, 3, 1).flatten(1, 2) for t in (a, b))).diagonal(dim1=1, dim2=2).sum()
+    return products(by_pixel(a), by_pixel(b)).diagonal(dim1=1, dim2=2).sum()
 
 
-def attend(mixing: Mixing, query: Tensor, key_value: Tensor, *parameters: Tensor) -> Tensor:
+def product(a: Tensor, b: Tensor, plus: Tensor | None) -> Tensor:
+    """``a @ b + plus`` of batches of matrices, in the precision of ``a`` and ``b``."""
+    return torch.bmm(a, b) if plus is None else torch.baddbmm(plus.to(a.dtype), a, b)
+
+
+def attend(mixing: Mixing, query: Tensor, key_value: Tensor, plus: Tensor | None, *parameters: Tensor) -> Tensor:
     """A value's channels mixed by a matrix that is made from sums over the pixels of a query and a key.
 
     Autograd would keep a second copy of query and key, and make and add up a full-size gradient for every sum. Here the
@@ -57,25 +63,28 @@ def attend(mixing: Mixing, query: Tensor, key_value: Tensor, *parameters: Tensor
             products ``(B, C, C)`` of query with key channels and the squares ``(B, C)``, all in float32 at least.
         query: ``(B, P, C)``.
         key_value: ``(B, P, 2C)``, keys first.
+        plus: ``(B, P, C)`` to be added.
         parameters: what else the matrices depend on.
 
     Returns:
         ``(B, P, C)``.
     """
-    out: Tensor = _Attend.apply(mixing, query, key_value, *parameters)  # type: ignore[no-untyped-call]
+    out: Tensor = _Attend.apply(mixing, query, key_value, plus, *parameters)  # type: ignore[no-untyped-call]
     return out
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mixing: Mixing, query: Tensor, key_value: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, mixing: Mixing, query: Tensor, key_value: Tensor, plus: Tensor | None, *parameters: Tensor
+    ) -> Tensor:
         key, value = key_value.chunk(2, dim=2)
         wide_query, wide_key = full_precision(query), full_precision(key)
         sums = wide_query.mT @ wide_key, wide_query.square().sum(1), wide_key.square().sum(1)
         matrix = mixing(*sums, *parameters)
-        ctx.mixing = mixing
+        ctx.mixing, ctx.plus = mixing, None if plus is None else plus.dtype
         ctx.save_for_backward(query, key_value, *sums, *parameters)
-        return value @ matrix.mT.to(value.dtype)
+        return product(value, matrix.mT.to(value.dtype), plus)
 
     @staticmethod
     @once_differentiable
@@ -90,7 +99,8 @@ class _Attend(torch.autograd.Function):
             of_products, of_query_squares, of_key_squares, *parameters = torch.autograd.grad(matrix, leaves, of_matrix)
             of_query, of_key = _of_sums(query, key, of_products, 2 * of_query_squares, 2 * of_key_squares)
             of_key_value = torch.cat([of_key, gradient @ matrix.detach().to(gradient.dtype)], dim=2)
-        return None, of_query.contiguous(), of_key_value, *parameters
+        of_plus = None if ctx.plus is None else gradient.to(ctx.plus)
+        return None, of_query.contiguous(), of_key_value, of_plus, *parameters
 
 
 def _of_sums(query: Tensor, key: Tensor, mixing: Tensor, of_query: Tensor, of_key: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.backward import attend, join, prelu, select, written_out
+from fsmnet.models.backward import attend, join, prelu, product, select, written_out
 from fsmnet.models.fused import add, convolve
-from fsmnet.models.layout import Layout, is_channels_last, planes
+from fsmnet.models.layout import Layout, by_pixel, is_channels_last, planes
 from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
 from fsmnet.models.precision import full_precision, without_autocast
 
@@ -288,13 +288,13 @@ class ChannelAttention(nn.Module):
         self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
         self.project = Pointwise(features, features, bias=False)
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """``a`` asks, ``b`` answers: two ``(B, C, H, W)`` to one."""
+    def forward(self, a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
+        """``a`` asks, ``b`` answers, and ``plus`` is added: ``(B, C, H, W)`` each, to one."""
         # The wider maps first, while the others are not there yet.
         key_value = self.key_value_depthwise(self.key_value(b))
         query = self.query_depthwise(self.query(a))
         if written_out(query, key_value):
-            return self._in_training(query, key_value)
+            return self._in_training(query, key_value, plus)
         key, value = (t.flatten(2) for t in key_value.chunk(2, dim=1))
         query = query.flatten(2)
         with without_autocast(a):
@@ -304,16 +304,17 @@ class ChannelAttention(nn.Module):
                 mixed = weights @ full_precision(value).unflatten(1, (self.heads, -1))
         if not self.merged:
             out: Tensor = self.project(mixed.reshape(a.shape).to(value.dtype))
-            return out
+            return out if plus is None else add(out, plus)
         with without_autocast(a):
             matrix = self._matrix(weights, self.project.weight).to(value.dtype)
             if value.stride(1) == 1:
-                pixels = torch.bmm(value.mT, matrix.mT)
-                return pixels.view(a.shape[0], *a.shape[2:], -1).permute(0, 3, 1, 2)
-            merged: Tensor = torch.bmm(matrix, value).unflatten(2, a.shape[2:])
-            return merged
+                mixed = product(value.mT, matrix.mT, None if plus is None else by_pixel(plus))
+                return mixed.view(a.shape[0], *a.shape[2:], -1).permute(0, 3, 1, 2)
+            mixed = product(matrix, value, None if plus is None else plus.flatten(2))
+        image: Tensor = mixed.unflatten(2, a.shape[2:])
+        return image
 
-    def _in_training(self, query: Tensor, key_value: Tensor) -> Tensor:
+    def _in_training(self, query: Tensor, key_value: Tensor, plus: Tensor | None) -> Tensor:
         """The same from maps ``(B, C, H, W)`` and ``(B, 2C, H, W)``, with a short backward pass."""
 
         def mixing(products: Tensor, *others: Tensor) -> Tensor:
@@ -321,9 +322,10 @@ class ChannelAttention(nn.Module):
             return self._matrix(self._weights([self._heads(products), *squares], temperature), projection)
 
         layout = Layout.like(query)
-        pixels = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (query, key_value))
+        parameters = self.temperature, self.project.weight
         with without_autocast(query):
-            mixed = attend(mixing, *pixels, self.temperature, self.project.weight)
+            added = None if plus is None else by_pixel(plus)
+            mixed = attend(mixing, by_pixel(query), by_pixel(key_value), added, *parameters)
         return layout.of(mixed.unflatten(1, query.shape[2:]).permute(0, 3, 1, 2))
 
     def _heads(self, products: Tensor) -> Tensor:
@@ -360,7 +362,8 @@ class ChannelAttention(nn.Module):
         for q, k in parts:
             q, k = full_precision(q), full_precision(k)
             products = self._heads(q @ k.mT) if self.merged else q.unflatten(1, shape) @ k.unflatten(1, shape).mT
-            sums = [products, q.square().sum(-1), k.square().sum(-1)]
+            ones = q.new_ones(q.shape[-1])  # a product adds up faster than a sum does
+            sums = [products, q.square() @ ones, k.square() @ ones]
             total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
         return total
 

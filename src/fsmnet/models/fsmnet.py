@@ -30,7 +30,6 @@ from fsmnet.models.blocks import (
     check_size,
     modality_fusion_block,
 )
-from fsmnet.models.fused import add
 from fsmnet.models.layout import follow_weights
 from fsmnet.transforms import pad_to_multiple, unpad
 
@@ -68,8 +67,8 @@ class FSFusion(nn.Module):
         """Two ``(B, C, H, W)`` in, the next spatial and frequency features out."""
         if self.kind == "sum":
             return spatial + frequency, frequency
-        enhanced_spatial = add(self.to_spatial(spatial, frequency), spatial)
-        enhanced_frequency = add(self.to_frequency(frequency, spatial), frequency)
+        enhanced_spatial = self.to_spatial(spatial, frequency, plus=spatial)
+        enhanced_frequency = self.to_frequency(frequency, spatial, plus=frequency)
         return self.select(enhanced_spatial, enhanced_frequency), enhanced_frequency
 
 

@@ -5,6 +5,7 @@ Convolutions are fastest on the former, Fourier transforms on the latter.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -14,31 +15,58 @@ from torch.autograd.function import once_differentiable
 from fsmnet.models.precision import without_autocast
 
 WORTH_A_PRODUCT = 2**15  # values; below, a product takes longer to begin with than it saves
-WIDEST_PRODUCT = 64  # channels in float32; above, the multiplications take longer than the rearrangement
+# Channels in float32; above, the multiplications take longer than the rearrangement.
+WIDEST_TO_PLANES = 64
+WIDEST_TO_PIXELS = 32
 
 
 def planes(x: Tensor) -> Tensor:
     """``(B, C, H, W)`` with the pixels of each channel side by side, as an FFT wants them."""
     if x.is_contiguous():
         return x
-    if not (is_channels_last(x) and _worth_a_product(x)):
+    if not (is_channels_last(x) and _worth_a_product(x, WIDEST_TO_PLANES)):
         return x.contiguous()
     if torch.is_grad_enabled() and x.requires_grad:
         out: Tensor = _Planes.apply(x)  # type: ignore[no-untyped-call]
         return out
     # PyTorch rearranges value by value. The product with a unit matrix is the same, several times as fast.
-    channels = x.shape[1]
-    unit = torch.eye(channels, dtype=x.dtype).expand(len(x), -1, -1)
     with without_autocast(x):
-        return torch.bmm(unit, x.permute(0, 2, 3, 1).flatten(1, 2).mT).view(x.shape)
+        return torch.bmm(_unit(x), by_pixel(x).mT).view(x.shape)
 
 
-def _worth_a_product(x: Tensor) -> bool:
+def channels_last(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` with the channels of each pixel side by side, as convolutions want them."""
+    if not (x.is_contiguous() and _worth_a_product(x, WIDEST_TO_PIXELS)):
+        return x.contiguous(memory_format=torch.channels_last)
+    if torch.is_grad_enabled() and x.requires_grad:
+        out: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
+        return out
+    with without_autocast(x):
+        rows: Tensor = torch.bmm(x.flatten(2).mT, _unit(x)).unflatten(1, x.shape[2:])
+    return rows.permute(0, 3, 1, 2)
+
+
+def by_pixel(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` as ``(B, H * W, C)``; a view, if ``x`` is channels-last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return _unit_matrix(x.shape[1], x.dtype).expand(len(x), -1, -1)
+
+
+@functools.cache
+def _unit_matrix(size: int, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # whose tensors training could not use
+        return torch.eye(size, dtype=dtype)
+
+
+def _worth_a_product(x: Tensor, widest: int) -> bool:
     if torch.compiler.is_compiling() or x.device.type != "cpu" or x.numel() < WORTH_A_PRODUCT:
         return False
     if x.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return x.dtype == torch.float32 and x.shape[1] <= WIDEST_PRODUCT
+    return x.dtype == torch.float32 and x.shape[1] <= widest
 
 
 class _Planes(torch.autograd.Function):
@@ -51,13 +79,13 @@ class _Planes(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.contiguous(memory_format=torch.channels_last)
+        return channels_last(gradient)
 
 
 class _ChannelsLast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last)
+        return channels_last(x)
 
     @staticmethod
     @once_differentiable
@@ -96,8 +124,4 @@ class Layout(NamedTuple):
     def of(self, x: Tensor) -> Tensor:
         """``x`` in this precision and layout."""
         x = x.to(self.dtype)
-        turn = x.is_contiguous() and self.memory_format == torch.channels_last and torch.is_grad_enabled()
-        if turn and x.requires_grad and not torch.compiler.is_compiling():
-            out: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
-            return out
-        return x.contiguous(memory_format=self.memory_format)
+        return channels_last(x) if self.memory_format == torch.channels_last else planes(x)

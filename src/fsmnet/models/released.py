@@ -26,7 +26,6 @@ from fsmnet.models.blocks import (
     check_size,
     modality_fusion_block,
 )
-from fsmnet.models.fused import add
 from fsmnet.models.layout import follow_weights
 from fsmnet.transforms import pad_to_multiple, unpad
 
@@ -48,8 +47,8 @@ class ReleasedFSFusion(nn.Module):
         if self.kind == "sum":
             return spatial + frequency
         f, t = self.conv_frequency(frequency), self.conv_spatial(spatial)
-        t = add(self.attention(t, f), t)
-        f = add(self.attention(f, t), f)
+        t = self.attention(t, f, plus=t)
+        f = self.attention(f, t, plus=f)
         selected: Tensor = self.scores(t, f)
         return selected
 
