@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fsmnet.models.backward import attend, inner, join, prelu, products, select
-from fsmnet.models.blocks import ChannelAttention, Down, Pointwise
+from fsmnet.models.blocks import ChannelAttention, Down, Pointwise, Up
 
 LAYOUTS = torch.contiguous_format, torch.channels_last
 
@@ -158,3 +158,15 @@ def test_down_in_training(layout):
     x = maps(8, layout)
     plain = down.mix(F.pixel_unshuffle(down.smooth(x), 2))
     same(down(x), plain, [x, *down.parameters()])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("outputs", [8, 4])
+def test_up(layout, outputs):
+    torch.manual_seed(0)
+    up = Up(8, outputs).double()
+    x = maps(8, layout)
+    plain = up.act(F.pixel_shuffle(F.conv2d(x, up.expand.weight, up.expand.bias), 2))
+    out = up(x)
+    assert out.is_contiguous(memory_format=layout)
+    same(out, plain, [x, *up.parameters()])

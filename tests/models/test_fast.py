@@ -276,7 +276,7 @@ def test_no_convolution_changes_the_memory_layout():
     with torch.inference_mode():
         fast(noise(1, 1, 1, 16, 16), noise(2, 1, 1, 16, 16))
     images = {"model.full_resolution.head.conv", *(f"model.encoder.0.resize.{number}.1.conv" for number in range(4))}
-    assert len(layouts) > 100
+    assert len(layouts) >= 100
     assert {name for name, kept in layouts.items() if not kept} <= images
 
 

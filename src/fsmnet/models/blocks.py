@@ -61,10 +61,15 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
-        half = x.dtype == torch.bfloat16 and written_out(x, self.weight)  # then oneDNN's convolutions are faster
-        if half or not is_channels_last(x):
-            return super().forward(x)
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return pointwise(x, self.weight, self.bias)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What :class:`Pointwise` computes; ``weight`` is ``(outputs, inputs, 1, 1)``."""
+    half = x.dtype == torch.bfloat16 and written_out(x, weight)  # then oneDNN's convolutions are faster
+    if half or not is_channels_last(x):
+        return F.conv2d(x, weight, bias)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class PReLU(nn.PReLU):
@@ -138,9 +143,23 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, outputs, 2H, 2W)``."""
-        # PReLU's single slope acts on each value alone, so it may as well come before the rearrangement.
-        out: Tensor = self.act(F.pixel_shuffle(self.expand(x), 2))
+        if is_channels_last(x) and not torch.compiler.is_compiling():
+            expanded = self._by_rows(x)
+        else:
+            expanded = F.pixel_shuffle(self.expand(x), 2)
+        out: Tensor = self.act(expanded)
         return out
+
+    def _by_rows(self, x: Tensor) -> Tensor:
+        """The same with the convolution's outputs in another order, so that whole runs of memory are copied."""
+        weight, bias = (
+            t.unflatten(0, (-1, 2, 2)).permute(1, 2, 0, *range(3, t.dim() + 2)).flatten(0, 2)
+            for t in (self.expand.weight, cast("Tensor", self.expand.bias))
+        )
+        batch, _, height, width = x.shape
+        expanded = pointwise(x, weight, bias).permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
+        image: Tensor = expanded.transpose(2, 3).reshape(batch, 2 * height, 2 * width, -1)
+        return image.permute(0, 3, 1, 2)
 
 
 class ResBlock(nn.Module):
