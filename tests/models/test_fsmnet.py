@@ -407,3 +407,24 @@ def test_autocast_keeps_transforms_and_sums_over_pixels_in_float32(name, monkeyp
     assert set(seen) == {torch.float32}
     assert {product.dtype for product in products} == {torch.float32}
     assert half.isfinite().all()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_training_in_half_precision_does_not_round_what_is_transformed(name, monkeypatch):
+    """The rounding spreads over the whole spectrum; with it the loss fell more slowly at 64 features."""
+    seen = []
+    rfft2 = torch.fft.rfft2
+
+    def watched(image, *args, **options):
+        seen.append(torch.equal(image, image.to(torch.bfloat16).float()))
+        return rfft2(image, *args, **options)
+
+    model = seeded(name).train()
+    x, y = noise(0, 1, 1, 24, 16), noise(1, 1, 1, 24, 16)
+    with monkeypatch.context() as patch, torch.autocast("cpu", dtype=torch.bfloat16):
+        patch.setattr(torch.fft, "rfft2", watched)
+        image = model(x, y).image
+    assert seen
+    assert not any(seen)
+    image.float().sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
