@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -255,16 +256,10 @@ def _measured_in_a_process(config: BenchmarkConfig, precision: Precision, kind: 
 
 def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
     """In a fresh process: the peak before the model is built, and after two runs of it."""
-    import resource
-
-    def peak() -> int:
-        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return largest if sys.platform == "darwin" else 1024 * largest
-
     kind, precision = request.pop("kind"), request.pop("precision")
     config = BenchmarkConfig(**request)
     device = choose_device(config.device, config.threads)
-    before = peak()
+    before = peak_memory()
     fast = kind.startswith("fast")
     if kind.endswith("training"):
         task = _training(config, _options(config), precision if fast else "float32", fast, device)
@@ -276,7 +271,22 @@ def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
     task()
     keep_freed_blocks()
     task()
-    return {"before": before, "peak": peak()}
+    return {"before": before, "peak": peak_memory()}
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes.
+
+    On Linux not by ``getrusage``, whose figure a process inherits from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return 1024 * int(line.split()[1])
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else 1024 * largest
 
 
 def _steps_table(rows: Sequence[dict[str, Any]]) -> list[str]:
