@@ -203,11 +203,12 @@ class _Run:
         )
         finished = self._done()
         with _stop_on_signal() as stop, self._bar() as bar:
-            before, started = progress.seconds, time.perf_counter()
+            first, before, started = progress.step, progress.seconds, time.perf_counter()
             batches = iter(loader)
             while not finished and not stop:
                 loss, norm, rate = self._step(_next(batches))
-                keep_freed_blocks()
+                if progress.step == first:
+                    keep_freed_blocks()
                 progress.step += 1
                 progress.seconds = before + time.perf_counter() - started
                 finished = self._done()

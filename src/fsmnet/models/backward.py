@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsmnet.models.layout import by_pixel
+from fsmnet.models.layout import by_pixel, unit_matrix
 from fsmnet.models.precision import full_precision, without_autocast
 
 Mixing = Callable[..., Tensor]
@@ -182,7 +182,7 @@ def _sum_of_halves(both: Tensor) -> Tensor:
     if not (narrow and both.dtype == torch.bfloat16 and both.device.type == "cpu"):
         return a + b
     # PyTorch adds runs of memory that fill no vector one number at a time; a product does not mind.
-    unit = torch.eye(a.shape[1], dtype=both.dtype)
+    unit = unit_matrix(a.shape[1], both.dtype)
     with without_autocast(both):
         return (both.permute(0, 2, 3, 1) @ torch.cat([unit, unit])).permute(0, 3, 1, 2)
 

@@ -6,6 +6,7 @@ Convolutions are fastest on the former, Fourier transforms on the latter.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from fsmnet.models.precision import without_autocast
 
+Rearrangement = Callable[[Tensor], Tensor]
 WORTH_A_PRODUCT = 2**15  # values; below, a product takes longer to begin with than it saves
 # Channels in float32; above, the multiplications take longer than the rearrangement.
 WIDEST_TO_PLANES = 64
@@ -27,7 +29,7 @@ def planes(x: Tensor) -> Tensor:
     if not (is_channels_last(x) and _worth_a_product(x, WIDEST_TO_PLANES)):
         return x.contiguous()
     if torch.is_grad_enabled() and x.requires_grad:
-        out: Tensor = _Planes.apply(x)  # type: ignore[no-untyped-call]
+        out: Tensor = _Rearranged.apply(x, planes, channels_last)  # type: ignore[no-untyped-call]
         return out
     # PyTorch rearranges value by value. The product with a unit matrix is the same, several times as fast.
     with without_autocast(x):
@@ -39,7 +41,7 @@ def channels_last(x: Tensor) -> Tensor:
     if not (x.is_contiguous() and _worth_a_product(x, WIDEST_TO_PIXELS)):
         return x.contiguous(memory_format=torch.channels_last)
     if torch.is_grad_enabled() and x.requires_grad:
-        out: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
+        out: Tensor = _Rearranged.apply(x, channels_last, planes)  # type: ignore[no-untyped-call]
         return out
     with without_autocast(x):
         rows: Tensor = torch.bmm(x.flatten(2).mT, _unit(x)).unflatten(1, x.shape[2:])
@@ -52,11 +54,12 @@ def by_pixel(x: Tensor) -> Tensor:
 
 
 def _unit(x: Tensor) -> Tensor:
-    return _unit_matrix(x.shape[1], x.dtype).expand(len(x), -1, -1)
+    return unit_matrix(x.shape[1], x.dtype).expand(len(x), -1, -1)
 
 
 @functools.cache
-def _unit_matrix(size: int, dtype: torch.dtype) -> Tensor:
+def unit_matrix(size: int, dtype: torch.dtype) -> Tensor:
+    """``(size, size)`` on the processor, always the same one."""
     with torch.inference_mode(False):  # whose tensors training could not use
         return torch.eye(size, dtype=dtype)
 
@@ -69,28 +72,18 @@ def _worth_a_product(x: Tensor, widest: int) -> bool:
     return x.dtype == torch.float32 and x.shape[1] <= widest
 
 
-class _Planes(torch.autograd.Function):
-    """Autograd would leave the gradient as it lies, for every operation to come to rearrange; so below."""
+class _Rearranged(torch.autograd.Function):
+    """Autograd would leave the gradient as it lies, for every operation to come to rearrange."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return planes(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return channels_last(gradient)
-
-
-class _ChannelsLast(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return channels_last(x)
+    def forward(ctx: Any, x: Tensor, there: Rearrangement, back: Rearrangement) -> Tensor:
+        ctx.back = back
+        return there(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return planes(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(gradient), None, None
 
 
 def is_channels_last(x: Tensor) -> bool:
