@@ -22,13 +22,13 @@ from figures import rounded
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint
-from fsmnet.data.datasets import prepared_slices
-from fsmnet.data.pairs import find_pairs
-from fsmnet.inference import reconstruct_slices
-from fsmnet.masks import brats_mask
+from fsmnet.data.pairing.names import find_pairs
+from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import score
 from fsmnet.models.blocks import FrequencyBlock, ResBlock
-from fsmnet.protocols import zero_fill
+from fsmnet.physics.masks import brats_mask
+from fsmnet.protocols.base import zero_fill
+from fsmnet.protocols.slices import prepared_slices
 
 
 def main() -> None:

@@ -31,14 +31,14 @@ import torch
 from figures import rounded, timed
 from torch.utils.data import DataLoader
 
-from fsmnet.config import TrainConfig
-from fsmnet.data.datasets import RunSampler, Sample
-from fsmnet.data.fastmri_index import read_tree
-from fsmnet.data.fastmri_pairs import read_pairs
-from fsmnet.data.fastmri_slices import FastMRISlices
+from fsmnet.data.pairing.fastmri_lists import read_pairs
+from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.files import write_text
-from fsmnet.losses import SpatialFrequencyLoss
 from fsmnet.models import create_model
+from fsmnet.protocols.fastmri_slices import FastMRISlices
+from fsmnet.protocols.slices import RunSampler, Sample
+from fsmnet.training.losses import SpatialFrequencyLoss
+from fsmnet.training.options import TrainConfig
 
 SLICES = 2000
 BATCH = 2

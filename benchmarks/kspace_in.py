@@ -41,7 +41,11 @@ from torch import Tensor
 
 import fsmnet
 from fsmnet.checkpoint import load_model, shipped_checkpoint
-from fsmnet.coils import (
+from fsmnet.data.pairing.names import load_pair
+from fsmnet.files import write_text
+from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.metrics import volume_metrics
+from fsmnet.physics.coils import (
     adjoint,
     cg_sense,
     estimate_maps,
@@ -49,13 +53,9 @@ from fsmnet.coils import (
     replace_measured,
     root_sum_of_squares,
 )
-from fsmnet.data.pairs import load_pair
-from fsmnet.files import write_text
-from fsmnet.from_kspace import consistent, with_phase_of
-from fsmnet.inference import reconstruct_slices
-from fsmnet.kspace import data_consistency, fft2c, ifft2c
-from fsmnet.metrics import volume_metrics
-from fsmnet.protocols import prepare
+from fsmnet.physics.fourier import data_consistency, fft2c, ifft2c
+from fsmnet.protocols.base import prepare
+from fsmnet.reconstruction.from_kspace import consistent, with_phase_of
 
 MACHINE: dict[str, Any] = {"device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
 CASE = "TCGA-FG-6692"

@@ -32,12 +32,20 @@ from figures import rounded, timed
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from fsmnet import coils
-from fsmnet.coils import adjoint, cg_sense, combine, estimate_maps, forward, replace_measured, root_sum_of_squares
 from fsmnet.files import write_text
-from fsmnet.kspace import ifft2c, residual
-from fsmnet.masks import make_mask
 from fsmnet.metrics import nmse
+from fsmnet.physics import coils
+from fsmnet.physics.coils import (
+    adjoint,
+    cg_sense,
+    combine,
+    estimate_maps,
+    forward,
+    replace_measured,
+    root_sum_of_squares,
+)
+from fsmnet.physics.fourier import ifft2c, residual
+from fsmnet.physics.masks import make_mask
 
 ACCELERATION, CENTER_FRACTION = 4, 0.08
 ITERATIONS, REGULARISATION = 20, 0.01

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import load_model
-from fsmnet.data.datasets import prepared_slices
-from fsmnet.data.pairs import find_pairs
-from fsmnet.masks import brats_mask
+from fsmnet.data.pairing.names import find_pairs
 from fsmnet.models import create_model
-from fsmnet.protocols import network_inputs, zero_fill
+from fsmnet.physics.masks import brats_mask
+from fsmnet.protocols.base import network_inputs, zero_fill
+from fsmnet.protocols.slices import prepared_slices
 
 
 def main() -> None:

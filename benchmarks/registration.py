@@ -22,13 +22,13 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_recipe, versions
-from fsmnet.data.pairs import find_pairs, load_pair, resample_to
+from fsmnet.data.pairing.names import find_pairs, load_pair, resample_to
 from fsmnet.data.register import head, register_rigid, similarity
 from fsmnet.data.volume import Volume
 from fsmnet.files import write_text
-from fsmnet.inference import reconstruct_slices
+from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import score
-from fsmnet.protocols import prepare, zero_fill
+from fsmnet.protocols.base import prepare, zero_fill
 
 DEGREES, MILLIMETRES = 5.0, 8.0
 AXIS, DIRECTION = (1.0, 2.0, 3.0), (2.0, -1.0, 1.0)

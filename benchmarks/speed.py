@@ -41,7 +41,7 @@ RELEASED = "fsmnet_released"
 
 def child(request: Request) -> None:
     """Build what is asked for; then for every line on stdin do it once, and answer with time, value and peak memory."""
-    from fsmnet.inference import choose_device
+    from fsmnet.inference.slices import choose_device
 
     choose_device("cpu", request["threads"])
     before = peak()
@@ -63,14 +63,14 @@ def child(request: Request) -> None:
 
 def after_first_pass() -> None:
     """What the commands of a version do after the first pass of a network."""
-    if importlib.util.find_spec("fsmnet.allocator"):
-        from fsmnet.allocator import keep_freed_blocks
+    if importlib.util.find_spec("fsmnet.inference.allocator"):
+        from fsmnet.inference.allocator import keep_freed_blocks
 
         keep_freed_blocks()
 
 
 def peak() -> int:
-    """Largest resident memory of this process so far, in bytes: ``fsmnet.benchmark.peak_memory`` for any version."""
+    """Largest resident memory of this process so far, in bytes: ``peak_memory`` of the package, for any version."""
     status = Path("/proc/self/status")
     if status.exists():
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
@@ -84,7 +84,7 @@ def inference(request: Request) -> Callable[[int], float]:
 
     model = create_model(RELEASED, features=request["features"]).eval().requires_grad_(False)
     if request["precision"] is not None:
-        from fsmnet.export import optimise
+        from fsmnet.export.write import optimise
 
         model = optimise(model, request["precision"])
     images = {size: smooth_images(request.get("batch", 1), size) for size in request.get("sizes", [request["size"]])}
@@ -98,10 +98,10 @@ def inference(request: Request) -> Callable[[int], float]:
 
 
 def training(request: Request) -> Callable[[int], float]:
-    from fsmnet.config import TrainConfig
-    from fsmnet.losses import SpatialFrequencyLoss
     from fsmnet.models import create_model
-    from fsmnet.train import _optimizer
+    from fsmnet.training.losses import SpatialFrequencyLoss
+    from fsmnet.training.options import TrainConfig
+    from fsmnet.training.run import _optimizer
 
     model = create_model(RELEASED, features=request["features"])
     if request["channels_last"]:
@@ -109,11 +109,11 @@ def training(request: Request) -> Callable[[int], float]:
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if request.get("checkpointing"):
-        from fsmnet.checkpointing import checkpoint_activations
+        from fsmnet.models.kernels.checkpointing import checkpoint_activations
 
         checkpoint_activations(model)
     if request.get("compile"):
-        from fsmnet.checkpointing import blocks_to_checkpoint
+        from fsmnet.models.kernels.checkpointing import blocks_to_checkpoint
 
         for block in blocks_to_checkpoint(model):
             block.compile(dynamic=False)
@@ -343,12 +343,12 @@ class Bench:
     def quality(self) -> list[dict[str, Any]]:
         """PSNR on every tenth slice with trained weights: against the full image, and of optimised against plain."""
         from fsmnet.checkpoint import load_model, shipped_checkpoint
-        from fsmnet.export import optimise
-        from fsmnet.inference import reconstruct_slices
-        from fsmnet.masks import brats_mask
+        from fsmnet.export.write import optimise
+        from fsmnet.inference.slices import reconstruct_slices
         from fsmnet.metrics import score
         from fsmnet.models import recipe_of
-        from fsmnet.protocols import zero_fill
+        from fsmnet.physics.masks import brats_mask
+        from fsmnet.protocols.base import zero_fill
 
         target, auxiliary = self.slices()
         zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
@@ -375,8 +375,8 @@ class Bench:
         return rows
 
     def slices(self) -> tuple[Tensor, Tensor]:
-        from fsmnet.data.datasets import prepared_slices
-        from fsmnet.data.pairs import find_pairs
+        from fsmnet.data.pairing.names import find_pairs
+        from fsmnet.protocols.slices import prepared_slices
 
         [pair] = find_pairs(self.arguments.data, "t2", "t1", [self.arguments.case])
         slices = prepared_slices(pair, "brats")

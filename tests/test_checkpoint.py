@@ -24,7 +24,7 @@ from fsmnet.checkpoint import (
 )
 from fsmnet.errors import UserError, listed
 from fsmnet.models import create_model
-from fsmnet.models.weights import export_released
+from fsmnet.models.released_weights import export_released
 
 OPTIONS = {"features": 8, "blocks": 1}
 HEADER = {

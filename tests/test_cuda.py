@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fsmnet.inference import choose_device, reconstruct_slices
-from fsmnet.losses import SpatialFrequencyLoss
+from fsmnet.inference.slices import choose_device, reconstruct_slices
 from fsmnet.models import create_model
+from fsmnet.training.losses import SpatialFrequencyLoss
 
 pytestmark = [
     pytest.mark.cuda,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fsmnet.cli import main
-from fsmnet.masks import make_mask
+from fsmnet.physics.masks import make_mask
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,7 +44,7 @@ def examples_folder(tmp_path_factory):
     pytest.importorskip("nilearn")
     from fsmnet.data.phantom import write_subjects
     from fsmnet.models import create_model
-    from fsmnet.models.weights import export_released
+    from fsmnet.models.released_weights import export_released
 
     folder = tmp_path_factory.mktemp("examples_folder")
     (folder / "configs").symlink_to(ROOT / "configs")

@@ -31,7 +31,7 @@ print("heavy:", *heavy)
 
 RECONSTRUCT = """
 import sys
-import fsmnet.reconstruct_command
+import fsmnet.cli.reconstruct
 print("heavy:", *[name for name in ("torch", "scipy", "nibabel", "skimage", "SimpleITK") if name in sys.modules])
 """
 

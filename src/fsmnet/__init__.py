@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from fsmnet.checkpoint import load_model
     from fsmnet.errors import UserError
     from fsmnet.models import create_model, list_models
-    from fsmnet.models.weights import export_released, load_released
-    from fsmnet.reconstruction import reconstruct
+    from fsmnet.models.released_weights import export_released, load_released
+    from fsmnet.reconstruction.reconstruct import reconstruct
 
 # Imported on first use, so that "import fsmnet" and "fsmnet --help" do not wait for PyTorch.
 _PLACES = {
     "UserError": "fsmnet.errors",
     "create_model": "fsmnet.models",
-    "export_released": "fsmnet.models.weights",
+    "export_released": "fsmnet.models.released_weights",
     "list_models": "fsmnet.models",
     "load_model": "fsmnet.checkpoint",
-    "load_released": "fsmnet.models.weights",
-    "reconstruct": "fsmnet.reconstruction",
+    "load_released": "fsmnet.models.released_weights",
+    "reconstruct": "fsmnet.reconstruction.reconstruct",
 }
 
 __all__ = [

@@ -17,10 +17,13 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fsmnet._version import __version__
-from fsmnet.config import MaskOptions, MaskRecipe, TrainConfig, field_types
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import create_model, recipe_of
+from fsmnet.options import field_types
+from fsmnet.physics.masks import MaskRecipe
+from fsmnet.physics.options import MaskOptions
+from fsmnet.training.options import TrainConfig
 
 FORMAT = "fsmnet-1"
 SHIPPED = "fsmnet_quick_4x.safetensors"
@@ -96,7 +99,7 @@ def load_model(path: str | Path) -> nn.Module:
     """
     path = Path(path)
     if path.suffix in (".pth", ".pt", ".tar"):
-        from fsmnet.models.weights import load_released
+        from fsmnet.models.released_weights import load_released
 
         model = load_released(path)
         model.header = Header(recipe_of(model))  # type: ignore[assignment]

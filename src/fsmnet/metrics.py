@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fsmnet.config import ProtocolName
+from fsmnet.data.options import ProtocolName
 from fsmnet.errors import UserError
 
 Floats = npt.NDArray[np.floating]

@@ -13,7 +13,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from fsmnet.data.pairs import resample_to
+from fsmnet.data.pairing.names import resample_to
 from fsmnet.data.phantom import make_subject
 from fsmnet.data.register import (
     from_simpleitk,

@@ -10,7 +10,7 @@ import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 from fsmnet.models.dcamsr import DualCrossAttention, released_names, released_options, unused_entries
-from fsmnet.models.weights import export_released, load_released
+from fsmnet.models.released_weights import export_released, load_released
 
 SMALL = {"image_size": (48, 64), "n_blks": (1, 1, 1), "n_blks_dec": (1,) * 6, "depths": (1, 1, 2)}
 TINY = {**SMALL, "image_size": 16, "nf": 8, "num_heads": 2, "proj_size": 4}

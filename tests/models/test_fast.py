@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 import golden
 from fsmnet.checkpoint import Header, load_model, save_checkpoint
-from fsmnet.checkpointing import checkpoint_activations
 from fsmnet.cli import main
 from fsmnet.errors import UserError
-from fsmnet.export import optimise
-from fsmnet.losses import SpatialFrequencyLoss
+from fsmnet.export.write import optimise
+from fsmnet.inference.cost import predict_cost
+from fsmnet.inference.simplify import collapse_down
 from fsmnet.models import create_model, list_models, model_options, recipe_of
-from fsmnet.profile import predict_cost
-from fsmnet.simplify import collapse_down
+from fsmnet.models.kernels.checkpointing import checkpoint_activations
+from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.transforms import pad_to_multiple, unpad
 
 NO_FREQUENCY = {"widths": [8, 16, 16, 24], "blocks": [1, 0, 1, 1]}

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 import golden
 from fsmnet.errors import UserError
-from fsmnet.losses import SpatialFrequencyLoss
+from fsmnet.inference.cost import predict_cost
 from fsmnet.models import create_model, list_models, model_options
 from fsmnet.models.blocks import FrequencyBlock, Output, SelectiveFusion, SumFusion
 from fsmnet.models.fsmnet import FSFusion
 from fsmnet.models.polar import amplitude_phase
 from fsmnet.models.released import ReleasedFSFusion
-from fsmnet.profile import predict_cost
+from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.transforms import pad_to_multiple, unpad
 
 VARIANTS = ["fsmnet", "fsmnet_released"]

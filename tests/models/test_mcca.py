@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import golden
 from fsmnet.errors import UserError
-from fsmnet.kspace import fft2c
 from fsmnet.models import create_model
 from fsmnet.models.mcca import ChannelNorm, data_consistency, released_names, released_options, unused_entries
-from fsmnet.models.weights import export_released, load_released
+from fsmnet.models.released_weights import export_released, load_released
+from fsmnet.physics.fourier import fft2c
 
 TINY = {"channels": 32, "channel_mult": (1, 1)}
 COMPLEX = {"in_channels": 2, "out_channels": 2, "data_consistency": True}

@@ -11,7 +11,7 @@ import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 from fsmnet.models.mdunet import released_names, released_options, unused_entries
-from fsmnet.models.weights import export_released, load_released
+from fsmnet.models.released_weights import export_released, load_released
 
 # key in the table of entries: options; parameters and operations at 240 x 240 of the full size
 CONFIGURATIONS = {

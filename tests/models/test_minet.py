@@ -10,7 +10,7 @@ import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 from fsmnet.models.minet import LayerAttention, released_names, released_options, unused_entries
-from fsmnet.models.weights import export_released, load_released
+from fsmnet.models.released_weights import export_released, load_released
 
 # options: parameters and operations at 240 x 240 (rounded in the second row)
 COSTS = [({}, 2_113_413, 243_199_199_232), ({"groups": 6, "blocks": 6}, 6_600_477, 757.58e9)]

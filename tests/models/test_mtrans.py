@@ -10,7 +10,7 @@ import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 from fsmnet.models.mtrans import image_of_patches, patches, released_names, released_options, unused_entries
-from fsmnet.models.weights import export_released, load_released
+from fsmnet.models.released_weights import export_released, load_released
 
 SMALL = {"image_size": 48, "hidden": 2, "patch_target": 4, "patch_aux": 8, "depth": 2}
 TINY = {"image_size": 16, "hidden": 1, "patch_target": 2, "patch_aux": 4, "depth": 2, "num_heads": 2}

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
+from fsmnet.models.released_weights import export_released, load_released
 from fsmnet.models.swinir import (
     WindowAttention,
     computed_entries,
@@ -21,7 +22,6 @@ from fsmnet.models.swinir import (
     to_windows,
     unused_entries,
 )
-from fsmnet.models.weights import export_released, load_released
 
 TINY = {"embed_dim": 8, "depths": (2, 1), "num_heads": (2, 1), "mlp_ratio": 2}
 SMALL = {"embed_dim": 24, "depths": (2, 3), "num_heads": (3, 4), "mlp_ratio": 2, "head": "residual"}

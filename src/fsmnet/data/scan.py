@@ -31,7 +31,7 @@ from fsmnet.errors import UserError
 from fsmnet.files import sha256
 
 if TYPE_CHECKING:
-    from fsmnet.data.dicom import Series
+    from fsmnet.data.formats.dicom import Series
 
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def read_scan(path: Path, which: str | None = None, phase_encode: PhaseEncode | 
         volume = read_volume(path)
         turned = phase_encode == "rows"
         return Scan(turn(volume) if turned else volume, None, turned, volume.header if turned else None)
-    from fsmnet.data.dicom import choose_series, list_series, read_series
+    from fsmnet.data.formats.dicom import choose_series, list_series, read_series
 
     series = choose_series(list_series(path), which)
     tag = _DICOM_PHASE.get(series.phase_encoding)
@@ -174,15 +174,15 @@ def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, c
     if out.name.endswith(NIFTI):
         write_volume(data, volume, out, description)
     elif out.name.endswith(SUBMISSION):
-        from fsmnet.data.fastmri import write_submission
+        from fsmnet.data.formats.fastmri import write_submission
 
         write_submission(data, out, description)
     elif like.series is None:
-        from fsmnet.data.array_volume import write_array
+        from fsmnet.data.formats.arrays import write_array
 
         write_array(data, volume, out, description)
     else:
-        from fsmnet.data.dicom import write_series
+        from fsmnet.data.formats.dicom import write_series
 
         image = np.asarray(data, dtype=np.float32)
         write_series(image, like.series, out, description=description, checkpoint=checkpoint)

@@ -81,7 +81,7 @@ def read_volume(path: Path) -> Volume:
     """Read a 3-D file; NaN, infinite and negative voxels become 0 and are counted.
 
     NIfTI (``.nii``, ``.nii.gz``; slope and intercept are applied), NumPy (``.npy``, ``.npz``, see
-    :mod:`fsmnet.data.array_volume`) or fastMRI's HDF5 (``.h5``, see :mod:`fsmnet.data.hdf5_volume`), by the name.
+    :mod:`fsmnet.data.formats.arrays`) or fastMRI's HDF5 (``.h5``, see :mod:`fsmnet.data.formats.hdf5`), by the name.
 
     Raises:
         UserError: missing, of another kind, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
@@ -91,11 +91,11 @@ def read_volume(path: Path) -> Volume:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give one .nii or .nii.gz file")
     if path.name.endswith(ARRAYS):
-        from fsmnet.data.array_volume import read_array
+        from fsmnet.data.formats.arrays import read_array
 
         return read_array(path)
     if path.name.endswith(HDF5):
-        from fsmnet.data.hdf5_volume import read_hdf5
+        from fsmnet.data.formats.hdf5 import read_hdf5
 
         return read_hdf5(path)
     return _read_nifti(path)

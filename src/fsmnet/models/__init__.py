@@ -27,7 +27,7 @@ class Entry:
 
 
 MODELS: dict[str, Entry] = {
-    "zero_filling": Entry("zero_filling", "ZeroFilling", "no network: missing k-space lines stay zero"),
+    "zero_filling": Entry("classical", "ZeroFilling", "no network: missing k-space lines stay zero"),
     "mdunet": Entry("mdunet", "MDUNet", "Xiang et al., IEEE TBME 2019, as a multi-modal U-Net with concatenation"),
     "minet": Entry("minet", "MINet", "Feng et al., MICCAI 2021, at the resolution of its inputs"),
     "mcca": Entry("mcca", "MCCA", "Li et al., IEEE J. Biomed. Health Inform. 28(3), 2024"),

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.backward import attend, join, prelu, product, select, written_out
-from fsmnet.models.fused import add, convolve
-from fsmnet.models.layout import Layout, by_pixel, is_channels_last, planes
+from fsmnet.models.kernels.backward import attend, join, prelu, product, select, written_out
+from fsmnet.models.kernels.fused import add, convolve
+from fsmnet.models.kernels.layout import Layout, by_pixel, is_channels_last, planes
 from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
 from fsmnet.models.precision import full_precision, without_autocast
 
@@ -90,7 +90,7 @@ class ConvPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
-        if isinstance(self.act, nn.LeakyReLU):  # see fsmnet.simplify
+        if isinstance(self.act, nn.LeakyReLU):  # see fsmnet.inference.simplify
             return convolve(self.conv, x, "leaky_relu", self.act.negative_slope)
         out: Tensor = self.act(self.conv(x))
         return out
@@ -187,7 +187,7 @@ class ResidualGroup(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in and out."""
         closed: Tensor = self.close(self.blocks(x))
-        if isinstance(self.scale, float):  # see fsmnet.simplify
+        if isinstance(self.scale, float):  # see fsmnet.inference.simplify
             return closed.add_(x, alpha=self.scale)
         return add(closed, x * self.scale.view(()))  # without dimensions it keeps the precision of x
 

@@ -9,7 +9,7 @@ In FSMNet, of one width, most of the time goes into full-resolution maps. Here
 - widths and residual blocks are given level by level;
 - the auxiliary has a frequency stream by option only, else its spatial features meet both streams of the target;
 - the image is halved by one 4 x 4 convolution of stride 2, which FSMNet's Down is too once its convolutions are
-  multiplied (:func:`fsmnet.simplify.collapse_down`);
+  multiplied (:func:`fsmnet.inference.simplify.collapse_down`);
 - the scores of a selection come from one 3 x 3 convolution and a mixture of channels, instead of three 3 x 3
   convolutions in a row with nothing between them.
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from fsmnet.errors import UserError
 from fsmnet.models.blocks import ChannelAttention, ConvPReLU, Output, Pointwise, ResidualGroup, SelectionScores, Up
 from fsmnet.models.fsmnet import FSFE
-from fsmnet.models.fused import add
+from fsmnet.models.kernels.fused import add
 from fsmnet.transforms import pad_to_multiple, unpad
 
 LEVELS = 4

@@ -30,7 +30,7 @@ from fsmnet.models.blocks import (
     check_size,
     modality_fusion_block,
 )
-from fsmnet.models.layout import follow_weights
+from fsmnet.models.kernels.layout import follow_weights
 from fsmnet.transforms import pad_to_multiple, unpad
 
 

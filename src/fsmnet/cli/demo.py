@@ -1,0 +1,114 @@
+"""The demonstration: a made head, accelerated, reconstructed, scored and shown. Needs no data and no download."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fsmnet.checkpoint import shipped_checkpoint
+from fsmnet.cli.options import DemoConfig
+from fsmnet.data.phantom import subject_name, write_subjects
+from fsmnet.errors import UserError
+from fsmnet.evaluation.evaluate import evaluate, summary_lines
+from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.files import make_folder
+from fsmnet.physics.options import MaskOptions
+from fsmnet.protocols.base import BRATS_SIZE
+from fsmnet.reconstruction.reconstruct import reconstruct
+from fsmnet.training.options import TrainConfig
+from fsmnet.training.run import train
+
+logger = logging.getLogger(__name__)
+
+SLICES = 24
+
+
+def demo(config: DemoConfig) -> Path:
+    """Make subjects, get weights, reconstruct the held-out subject; the folder with everything.
+
+    Raises:
+        UserError: nilearn is missing, or an option that cannot be used.
+    """
+    if config.subjects < 1 or not config.minutes > 0:
+        raise UserError("subjects must be at least 1 and minutes more than 0")
+    if config.seed < 0:
+        raise UserError(f"seed must be at least 0, not {config.seed}")
+    MaskOptions(acceleration=config.acceleration).mask_recipe("brats").draw(BRATS_SIZE, "")  # refuses what cannot be
+    out = make_folder(config.out)
+    held_out = subject_name(config.seed)
+    shipped = None if config.train else shipped_checkpoint()
+    needed = [config.seed] if shipped else [config.seed + i for i in range(config.subjects + 1)]
+    logger.info("making %d head%s of %d slices, T1- and T2-weighted", len(needed), "s" * (len(needed) > 1), SLICES)
+    write_subjects(out / "heads", needed, slices=SLICES)
+    if shipped is None:
+        logger.info("training the quick network for %g minutes", config.minutes)
+        checkpoint = _train(config, out, [subject_name(seed) for seed in needed[1:]])
+    else:
+        logger.info("using the shipped weights, trained on scans of patients")
+        checkpoint = shipped
+    summary = evaluate(
+        EvaluateConfig(
+            models=["zero_filling", str(checkpoint)],
+            data=out / "heads",
+            cases=[held_out],
+            acceleration=config.acceleration,
+            out=out,
+            optimise=config.optimise,
+            device=config.device,
+            threads=config.threads,
+        )
+    )
+    print(f"\n{held_out}, {config.acceleration:g}x, protocol brats:")
+    labels = ("zero-filling", "FSMNet, shipped weights" if shipped else "FSMNet, trained here")
+    named = [{**row, "model": label} for row, label in zip(summary, labels, strict=True)]
+    print("\n".join(summary_lines(named)))
+    scan = out / "heads" / held_out / held_out
+    result = reconstruct(
+        f"{scan}_t2.nii.gz",
+        f"{scan}_t1.nii.gz",
+        out / f"{held_out}_t2_reconstructed.nii.gz",
+        checkpoint=checkpoint,
+        acceleration=config.acceleration,
+        device=config.device,
+        optimise=config.optimise,
+        overwrite=True,
+    )
+    print(f"\npicture: {out / 'picture.png'}\nvolume:  {result.out}")
+    return out
+
+
+def command(config: DemoConfig) -> int:
+    """``fsmnet demo``."""
+    demo(config)
+    return 0
+
+
+def _train(config: DemoConfig, out: Path, cases: list[str]) -> Path:
+    """The quick network, trained on the made heads."""
+    folder = out / "training"
+    resume = (folder / "resume.pt").exists()
+    result = train(
+        TrainConfig(
+            data=out / "heads",
+            cases=cases,
+            out=folder,
+            resume=resume,
+            acceleration=config.acceleration,
+            model_options={"features": 16, "blocks": 2},
+            seed=config.seed,
+            batch=2,
+            iterations=None,
+            minutes=config.minutes,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup=20,
+            clip_norm=1.0,
+            validation_fraction=0.0,
+            save_every=50,
+            device=config.device,
+            threads=config.threads,
+        )
+    )
+    if not result.finished:
+        raise KeyboardInterrupt
+    return result.best

@@ -1,0 +1,55 @@
+"""Options of commands that stand alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsmnet.inference.options import RunOptions
+from fsmnet.options import option, required
+from fsmnet.physics.masks import MaskKind
+
+
+@dataclass(kw_only=True)
+class MaskConfig:
+    """Draw a sampling mask and save it."""
+
+    out: Path = required("file to write, .npy (columns) or .npz (columns and recipe)")
+    kind: MaskKind = option("random", "fastMRI's name of the kind")
+    columns: int = option(240, "number of phase-encode columns")
+    acceleration: float = option(4, "requested acceleration")
+    center_fraction: float | None = option(
+        None, "share of columns always kept in the middle; default: 0.32/acceleration"
+    )
+    seed: int | None = option(None, "seed of the draw")
+    name: str | None = option(None, "file name to take the seed from, as fastMRI does; folders are ignored")
+
+
+@dataclass(kw_only=True)
+class ModelsConfig:
+    """List the models with their size and cost."""
+
+    size: int = option(240, "rows and columns for which GFLOPs and memory are given")
+    batch: int = option(4, "batch for which training memory is given")
+    json: bool = option(False, "machine-readable output")
+
+
+@dataclass(kw_only=True)
+class DoctorConfig:
+    """Check this installation, and a data folder if one is given."""
+
+    data: Path | None = option(None, "folder of cases to look through")
+    json: bool = option(False, "machine-readable output")
+
+
+@dataclass(kw_only=True)
+class DemoConfig(RunOptions):
+    """Make a head, accelerate it, reconstruct it, and show the picture; needs no data."""
+
+    out: Path = option(Path("demo"), "folder for images, scores and the picture")
+    minutes: float = option(4.0, "training time if no weights are shipped or --train is given")
+    train: bool = option(False, "train the quick network here instead of using the shipped one")
+    acceleration: float = option(4, "requested acceleration")
+    subjects: int = option(6, "subjects made for training; one more is held out")
+    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
+    seed: int = option(0, "seed of the subjects and of the training")

@@ -1,0 +1,44 @@
+"""The reference images of a fastMRI HDF5 file as a volume: slices, rows, columns; columns are phase-encoded.
+
+The file's ISMRMRD header tells the size of a voxel, nothing tells where the patient lay: such a volume has no place in
+space.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fsmnet.data.formats.arrays import volume_of
+from fsmnet.data.formats.fastmri import RECONSTRUCTIONS, read_fastmri
+from fsmnet.data.volume import Volume, first_line
+from fsmnet.errors import UserError
+
+
+def read_hdf5(path: Path) -> Volume:
+    """Read ``reconstruction_rss`` or ``reconstruction_esc``; NaN, infinite and negative voxels become 0, counted.
+
+    Raises:
+        UserError: not HDF5, damaged, k-space without images, another layout, or nothing to reconstruct.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            names = set(file)
+            image = next((name for name in RECONSTRUCTIONS if isinstance(file.get(name), h5py.Dataset)), None)
+            array = None if image is None else np.asarray(file[image][()])
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{path}: cut short, damaged or not an HDF5 file ({first_line(error)}); copy it again"
+        ) from None
+    if array is None:
+        if names & {"kspace", "dataset"}:
+            what = "fastMRI k-space" if "kspace" in names else "ISMRMRD data"
+            raise UserError(f"{path}: holds {what} and no image; give k-space with --kspace, and images as NIfTI")
+        raise UserError(f"{path}: has no {' or '.join(RECONSTRUCTIONS)}; give a file in fastMRI's format, or NIfTI")
+    volume = volume_of(array, path)
+    voxel = read_fastmri(path).voxel if {"kspace", "ismrmrd_header"} <= names else None
+    if voxel is not None:
+        volume.affine = np.diag([*voxel, 1.0])
+    return volume

@@ -1,0 +1,201 @@
+"""k-space as a scanner or a simulation left it: NumPy, fastMRI's HDF5 and ISMRMRD files in one form.
+
+Every reader gives complex64 ``(S, C, H, W)``, centred, with the phase-encode axis last. A single coil is C = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.data.formats.arrays import read_entries
+from fsmnet.data.volume import ARRAYS, HDF5, Samples, first_line
+from fsmnet.errors import UserError
+from fsmnet.physics.lines import check_reach
+
+AXES = "(H, W), (S, H, W) or, with coils, (S, C, H, W)"
+
+
+@dataclass(frozen=True)
+class KSpace:
+    """Measured k-space of a stack of slices.
+
+    Attributes:
+        data: complex64 ``(S, C, H, W)``, centred (zero frequency at index ``N // 2``), zero where nothing was measured.
+        source: file it came from.
+        size: rows and columns of the reconstructed image, at most H and W: less where the readout is oversampled.
+        columns: acquired columns, bool ``(W,)``, where the file states them.
+        maps: coil sensitivities of the file, complex64 ``(1 or S, C, H, W)``, where it has some.
+        affine: ``(4, 4)``, indices (row, column, slice) of the reconstructed image to millimetres (RAS+), where known.
+        knows_axis: whether the format says which axis is phase-encoded.
+    """
+
+    data: Samples
+    source: Path
+    size: tuple[int, int]
+    columns: npt.NDArray[np.bool_] | None = None
+    maps: Samples | None = None
+    affine: npt.NDArray[np.float64] | None = None
+    knows_axis: bool = False
+
+    @property
+    def coils(self) -> int:
+        """Number of receive coils C."""
+        return int(self.data.shape[1])
+
+
+def read_kspace(path: Path, rows: bool = False) -> KSpace:
+    """Read k-space.
+
+    ``.npy`` and ``.npz`` (entry ``kspace`` or the only array; ``mask`` and ``maps`` if there) hold ``(H, W)``,
+    ``(S, H, W)`` or ``(S, C, H, W)``: three axes are slices, so coils always need four. ``.h5`` and ``.mrd`` are told
+    apart by their content: fastMRI's dataset ``kspace``, or ISMRMRD's group with ``xml`` and ``data``.
+
+    Args:
+        path: the file.
+        rows: the rows H are phase-encoded, not the columns; both axes then change places. For NumPy files only.
+
+    Raises:
+        UserError: what cannot be read or is no k-space, in words.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
+    if path.name.endswith(ARRAYS):
+        kspace = _read_arrays(path)
+    elif path.name.endswith(HDF5):
+        kspace = _read_hdf5(path)
+    else:
+        raise UserError(f"{path}: k-space is read from .npy, .npz, .h5 or .mrd files; an image goes with --target")
+    _check_values(kspace.data, path)
+    if not rows:
+        return kspace
+    if kspace.knows_axis:
+        raise UserError(f"{path}: the format says that columns are phase-encoded; leave --phase-encode out")
+    return turned(kspace)
+
+
+def turned(kspace: KSpace) -> KSpace:
+    """The same k-space with rows and columns changed over."""
+    return replace(
+        kspace,
+        data=np.ascontiguousarray(kspace.data.swapaxes(-2, -1)),
+        size=kspace.size[::-1],
+        maps=None if kspace.maps is None else np.ascontiguousarray(kspace.maps.swapaxes(-2, -1)),
+        affine=None if kspace.affine is None else kspace.affine[:, [1, 0, 2, 3]],
+    )
+
+
+def read_maps(path: Path) -> Samples:
+    """Coil sensitivities from ``.npy``, or ``.npz`` (entry ``maps`` or the only one).
+
+    Returns:
+        complex64 ``(1 or S, C, H, W)``; a file without the axis of slices serves all of them.
+
+    Raises:
+        UserError: no such file, or other values or axes.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give coil sensitivities as .npy or .npz with --maps")
+    return _maps(_named(read_entries(path), "maps", path), path)
+
+
+def _read_arrays(path: Path) -> KSpace:
+    entries = read_entries(path)
+    array = _named(entries, "kspace", path)
+    if array.dtype.kind != "c":
+        raise UserError(f"{path}: holds {array.dtype} values; k-space is complex, and an image goes with --target")
+    if array.ndim not in (2, 3, 4) or not array.size:
+        raise UserError(f"{path}: has the shape {array.shape}; k-space has axes {AXES}")
+    height, width = array.shape[-2:]
+    slices = array.shape[0] if array.ndim > 2 else 1
+    data = np.ascontiguousarray(array.reshape(slices, -1, height, width), dtype=np.complex64)
+    columns = None
+    if "mask" in entries:
+        mask = entries["mask"].squeeze()
+        if mask.ndim != 1 or not np.isin(mask, (0, 1)).all() or not mask.any():
+            raise UserError(f"{path}: its mask of shape {entries['mask'].shape} is no row of 0 and 1; save one row")
+        columns = mask.astype(bool)
+    maps = _maps(entries["maps"], path) if "maps" in entries else None
+    return KSpace(data, path, (height, width), columns, maps)
+
+
+def _named(entries: dict[str, Any], name: str, path: Path) -> Any:
+    if name in entries:
+        return entries[name]
+    if len(entries) != 1:
+        raise UserError(f"{path}: holds {', '.join(entries) or 'no array'}; name the one to read {name!r}")
+    return next(iter(entries.values()))
+
+
+def _maps(array: Any, path: Path) -> Samples:
+    if array.dtype.kind != "c" or array.ndim not in (3, 4) or not array.size:
+        raise UserError(
+            f"{path}: holds {array.dtype} of shape {array.shape} as maps; coil sensitivities are complex, with axes "
+            "(C, H, W) or (S, C, H, W)"
+        )
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: its maps hold NaN or infinite values; set them to 0 where there is no signal")
+    return np.ascontiguousarray(array if array.ndim == 4 else array[None], dtype=np.complex64)
+
+
+def _read_hdf5(path: Path) -> KSpace:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            is_fastmri = isinstance(file.get("kspace"), h5py.Dataset)
+            groups = [
+                name for name, item in file.items() if isinstance(item, h5py.Group) and {"xml", "data"} <= set(item)
+            ]
+            content = ", ".join(file) or "nothing"
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: damaged or not an HDF5 file ({first_line(error)}); copy it again") from None
+    if is_fastmri:
+        return _read_fastmri(path)
+    if len(groups) == 1:
+        from fsmnet.data.formats.ismrmrd import read_ismrmrd
+
+        return read_ismrmrd(path, groups[0])
+    if groups:
+        raise UserError(f"{path}: holds {len(groups)} ISMRMRD scans, {', '.join(groups)}; save the one wanted alone")
+    raise UserError(
+        f"{path}: holds {content}; k-space is fastMRI's dataset 'kspace' or an ISMRMRD group with 'xml' and 'data'"
+    )
+
+
+def _read_fastmri(path: Path) -> KSpace:
+    from fsmnet.data.formats.fastmri import read_fastmri
+
+    file = read_fastmri(path)
+    first, end = file.lines
+    check_reach(file.columns // 2 - first, end - 1 - file.columns // 2, path)
+    data = np.stack([file.kspace(number) for number in range(file.slices)])
+    if not file.multicoil:
+        data = data[:, None]
+    mask = file.mask
+    if mask is not None:  # drawn over the whole matrix, whose borders the scanner pads
+        place = np.arange(file.columns)
+        mask = mask & (place >= first) & (place < end)
+    return KSpace(data, path, file.image_size, mask, knows_axis=True)
+
+
+def _check_values(data: Samples, path: Path) -> None:
+    n_broken = int(data.size - np.count_nonzero(np.isfinite(data)))
+    if n_broken:
+        raise UserError(f"{path}: {n_broken} of {data.size} k-space values are NaN or infinite; export it again")
+    energy = np.zeros(data.shape[-2:])
+    for one in data:  # a whole volume's would take as much memory again
+        energy += np.square(np.abs(one)).sum(0)
+    if not energy.any():
+        raise UserError(f"{path}: every value of the k-space is 0; there is nothing to reconstruct")
+    height, width = map(int, energy.shape)
+    row, column = divmod(int(energy.argmax()), width)
+    if abs(row - height // 2) > max(2, height // 4) or abs(column - width // 2) > max(2, width // 4):
+        raise UserError(
+            f"{path}: the k-space is strongest at row {row} and column {column} of {height} x {width}, not in the "
+            "middle; apply numpy.fft.fftshift to the last two axes before saving it"
+        )

@@ -1,0 +1,79 @@
+"""Options of data: which exams, which contrasts, which patients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fsmnet.options import option, required
+
+ProtocolName = Literal["brats", "float", "fastmri"]
+
+
+@dataclass(kw_only=True)
+class PairOptions:
+    """Which exams, and which contrast of each is accelerated."""
+
+    data: Path = required(
+        "folder of cases: BraTS (either naming convention), any folder if the contrasts are patterns, or fastMRI's "
+        "volumes"
+    )
+    target: str = option(
+        "t2",
+        "contrast to be accelerated, or a pattern such as '{case}/{case}_T2w.nii.gz'; fastmri: an acquisition, by "
+        "default what the list of pairs says",
+    )
+    auxiliary: str = option("t1", "fully sampled contrast, likewise")
+    cases: list[str] | None = option(None, "only these cases")
+    protocol: ProtocolName = option(
+        "brats", "how to simulate and score: brats (8 bits, per slice), float or fastmri (k-space; both per volume)"
+    )
+    resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
+    pairs: Path | None = option(
+        None, "fastmri: list of pairs (.csv), auxiliary first, as 'fsmnet pair' writes it or MINet published"
+    )
+    coils: Literal["single", "multi"] = option("single", "fastmri: emulated single-coil or multi-coil volumes")
+    index: Path | None = option(None, "fastmri: where the files' headers are kept; default: OUT/fastmri_index.json")
+
+    def contrasts(self) -> tuple[str | None, str | None]:
+        """The acquisitions of target and auxiliary; None where the list of pairs decides."""
+        names = (self.target, "t2"), (self.auxiliary, "t1")
+        target, auxiliary = (None if name == brats else name for name, brats in names)
+        return target, auxiliary
+
+
+@dataclass(kw_only=True)
+class SplitOptions:
+    """Which patients are trained on, which choose the checkpoint, which are scored."""
+
+    split: Path | None = option(None, "JSON file with train, validation and test cases; made from split_seed if absent")
+    split_seed: int = option(0, "seed of the split by patient")
+    validation_fraction: float = option(0.1, "share of the patients kept for choosing the best checkpoint")
+    test_fraction: float = option(0.0, "share of the patients left untouched, for 'fsmnet evaluate'")
+
+
+@dataclass(kw_only=True)
+class PairConfig:
+    """Find pairs of contrasts in a folder and say of each candidate whether it can be used, and why not."""
+
+    data: Path = required(
+        "folder of cases: BraTS, BIDS, DICOM studies, or any folder if the contrasts are patterns with {case}; "
+        "may stand right behind the command without --data"
+    )
+    out: Path = option(Path("pairs.csv"), "table to write: case, target, auxiliary, status, reason")
+    target: str = option(
+        "t2",
+        "contrast to be accelerated, a pattern such as '{case}/{case}_T2w.nii.gz', or for DICOM a part of the series' "
+        "description",
+    )
+    auxiliary: str = option("t1", "fully sampled contrast, likewise")
+    resample: bool = option(False, "accept pairs on different grids, to be resampled or registered later")
+    overwrite: bool = option(False, "replace an existing table with other rows")
+    layout: Literal["cases", "fastmri"] = option(
+        "cases", "cases: the files' names or headers tell the pairs; fastmri: nothing does, they are found by content"
+    )
+    coils: Literal["single", "multi"] = option("single", "fastmri: emulated single-coil or multi-coil volumes")
+    index: Path | None = option(
+        None, "fastmri: where the files' headers are kept; default: fastmri_index.json beside --out"
+    )

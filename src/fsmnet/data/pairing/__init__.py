@@ -1,0 +1,1 @@
+"""Which files show one patient in two contrasts."""

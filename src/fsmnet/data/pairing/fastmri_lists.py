@@ -1,0 +1,121 @@
+"""Pairs of fastMRI volumes from a list, since the files carry no link between the contrasts of an exam.
+
+A line of the list names the auxiliary's file and the target's, with or without ``.h5``; what follows is free. That is
+the form of the lists MINet published (Feng et al., MICCAI 2021) and of :func:`fsmnet.data.pairing.content.write_pairs`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsmnet.data.formats.fastmri import FastMRIFile
+from fsmnet.data.split import Split, make_split
+from fsmnet.data.volume import first_line
+from fsmnet.errors import UserError
+from fsmnet.files import reason
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FastMRIPair:
+    """Two volumes of one knee (or head).
+
+    Attributes:
+        case: name of the target's file without its suffix.
+        target: the volume to be accelerated.
+        auxiliary: the fully sampled one; slice i helps slice i.
+    """
+
+    case: str
+    target: FastMRIFile
+    auxiliary: FastMRIFile
+
+    @property
+    def slices(self) -> int:
+        """As many as the shorter volume has."""
+        return min(self.target.slices, self.auxiliary.slices)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns that both images have."""
+        rows, columns = zip(self.target.image_size, self.auxiliary.image_size, strict=True)
+        return min(rows), min(columns)
+
+
+def read_pairs(
+    path: Path, files: Sequence[FastMRIFile], target: str | None = None, auxiliary: str | None = None
+) -> list[FastMRIPair]:
+    """The pairs of a list whose files are there, in the list's order.
+
+    Args:
+        path: the list (.csv).
+        files: the volumes.
+        target: acquisition of the volumes to be accelerated; the list's second column when None.
+        auxiliary: acquisition of the fully sampled ones; the list's first column when None.
+
+    Raises:
+        UserError: no list, none of its pairs, a volume in two pairs, or another contrast than asked for.
+    """
+    known: dict[str, FastMRIFile] = {}
+    for file in files:
+        if file.path.stem in known:
+            raise UserError(
+                f"{file.path} and {known[file.path.stem].path} have one name, by which a list cannot tell them apart; "
+                "give a folder that holds one of them with --data"
+            )
+        known[file.path.stem] = file
+    pairs, absent = [], []
+    for line, row in _rows(path):
+        if len(row) < 2 or not row[0].strip() or not row[1].strip():
+            raise UserError(f"{path}, line {line}: names no two files; write AUXILIARY,TARGET")
+        names = [Path(value.strip()).name.removesuffix(".h5") for value in row[:2]]
+        if any(name not in known for name in names):
+            absent.append(f"{names[0]} with {names[1]}")
+            continue
+        helper, accelerated = (known[name] for name in names)
+        if target is not None and helper.acquisition == target and accelerated.acquisition != target:
+            helper, accelerated = accelerated, helper
+        for file, wanted in ((accelerated, target), (helper, auxiliary)):
+            if wanted is not None and file.acquisition != wanted:
+                raise UserError(f"{path}, line {line}: {file.name} is {file.acquisition}, not {wanted}")
+        pairs.append(FastMRIPair(accelerated.path.stem, accelerated, helper))
+    if not pairs:
+        raise UserError(f"{path}: none of the files of its {len(absent)} pairs is in the data folder")
+    if absent:
+        n_listed = len(pairs) + len(absent)
+        logger.warning("%s: %d of %d pairs are not there, the first %s", path, len(absent), n_listed, absent[0])
+    everything = [file.name for pair in pairs for file in (pair.target, pair.auxiliary)]
+    if twice := sorted({name for name in everything if everything.count(name) > 1}):
+        raise UserError(f"{path}: {', '.join(twice)} is in more than one pair; keep the right one")
+    return pairs
+
+
+def split_pairs(pairs: Sequence[FastMRIPair], seed: int, validation: float, test: float) -> Split:
+    """A split that keeps NYU's: targets in a folder ``*_val`` are for testing, if there are others to train on.
+
+    Without such a folder the shares hold, as in :func:`fsmnet.data.split.make_split`.
+    """
+    held = [pair.case for pair in pairs if pair.target.folder.endswith("_val")]
+    rest = [pair.case for pair in pairs if pair.case not in held]
+    if not held or not rest:
+        return make_split([pair.case for pair in pairs], seed, validation, test)
+    split = make_split(rest, seed, validation, 0.0)
+    return Split(split.train, split.validation, sorted(held))
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such list of pairs; make one with 'fsmnet pair --layout fastmri'")
+    try:
+        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
+        return [(reader.line_num, row) for row in reader if any(value.strip() for value in row)]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({first_line(error)}); save it again as such") from None

@@ -1,0 +1,1 @@
+"""Scores of models on the same slices with the same masks."""

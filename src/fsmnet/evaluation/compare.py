@@ -1,0 +1,309 @@
+"""Several methods under equal conditions: one data set, one split, one set of masks, one budget, one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from fsmnet.data.split import Split, load_split, save_split
+from fsmnet.errors import UserError
+from fsmnet.evaluation.evaluate import evaluate
+from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
+from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
+from fsmnet.files import make_folder, write_text
+from fsmnet.options import field_types
+from fsmnet.protocols.cases import find_cases, split_cases
+from fsmnet.training.options import TrainConfig
+from fsmnet.training.run import changed_options, dump_config, plain_config, train
+
+logger = logging.getLogger(__name__)
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "table1": {
+        "Zero-filling": {"model": "zero_filling"},
+        "MDUNet": {"model": "mdunet"},
+        "MINet": {"model": "minet"},
+        "MCCA": {"model": "mcca"},
+        "SwinIR": {"model": "swinir"},
+        "MTrans": {"model": "mtrans"},
+        "DCAMSR": {"model": "dcamsr"},
+        "FSMNet": {"model": "fsmnet"},
+    },
+    "table2": {
+        "U-Net": {"model": "mdunet"},
+        "FSFE": {"model": "fsmnet", "model_options": {"modality_fusion": "sum", "branch_fusion": "sum"}},
+        "FSFE + CMS": {"model": "fsmnet", "model_options": {"branch_fusion": "sum"}},
+        "FSMNet": {"model": "fsmnet"},
+    },
+}
+
+# Chen et al. 2024, Tables 1 and 2: PSNR / SSIM at 4x and 8x. Other patients, full training.
+PAPER_BRATS: dict[str, dict[float, str]] = {
+    "Zero-filling": {4: "30.04 +- 1.51 / 0.748 +- 0.034", 8: "26.58 +- 1.49 / 0.673 +- 0.036"},
+    "MDUNet": {4: "37.94 +- 1.66 / 0.975 +- 0.006", 8: "35.19 +- 1.64 / 0.960 +- 0.009"},
+    "MINet": {4: "38.26 +- 1.74 / 0.976 +- 0.006", 8: "35.23 +- 1.72 / 0.961 +- 0.009"},
+    "MCCA": {4: "38.03 +- 1.68 / 0.975 +- 0.006", 8: "35.37 +- 1.66 / 0.962 +- 0.009"},
+    "SwinIR": {4: "37.87 +- 1.73 / 0.974 +- 0.006", 8: "34.95 +- 1.72 / 0.960 +- 0.009"},
+    "MTrans": {4: "36.02 +- 1.67 / 0.962 +- 0.007", 8: "34.81 +- 1.57 / 0.957 +- 0.009"},
+    "DCAMSR": {4: "38.60 +- 1.75 / 0.978 +- 0.006", 8: "35.99 +- 1.74 / 0.965 +- 0.009"},
+    "FSMNet": {4: "41.76 +- 1.88 / 0.986 +- 0.004", 8: "38.60 +- 1.85 / 0.977 +- 0.006"},
+    "U-Net": {4: "37.94 +- 1.66 / 0.975 +- 0.006", 8: "35.19 +- 1.64 / 0.960 +- 0.009"},
+    "FSFE": {4: "41.05 +- 1.80 / 0.985 +- 0.004", 8: "37.97 +- 1.78 / 0.974 +- 0.007"},
+    "FSFE + CMS": {4: "41.39 +- 1.83 / 0.986 +- 0.004", 8: "38.27 +- 1.78 / 0.975 +- 0.007"},
+}
+PAPER_KNEE: dict[str, dict[float, str]] = {
+    "Zero-filling": {4: "24.5 +- 1.37 / 0.442 +- 0.10", 8: "22.9 +- 1.25 / 0.369 +- 0.12"},
+    "MDUNet": {4: "28.6 +- 1.00 / 0.600 +- 0.05", 8: "27.9 +- 0.86 / 0.544 +- 0.05"},
+    "MINet": {4: "29.4 +- 1.88 / 0.639 +- 0.06", 8: "28.1 +- 1.74 / 0.563 +- 0.08"},
+    "MCCA": {4: "29.4 +- 1.87 / 0.637 +- 0.06", 8: "28.2 +- 1.75 / 0.562 +- 0.08"},
+    "SwinIR": {4: "29.4 +- 1.87 / 0.636 +- 0.06", 8: "28.1 +- 1.74 / 0.560 +- 0.08"},
+    "MTrans": {4: "29.0 +- 1.79 / 0.619 +- 0.06", 8: "27.3 +- 1.68 / 0.526 +- 0.08"},
+    "DCAMSR": {4: "29.4 +- 1.87 / 0.637 +- 0.06", 8: "28.4 +- 1.79 / 0.569 +- 0.08"},
+    "FSMNet": {4: "29.7 +- 1.93 / 0.646 +- 0.07", 8: "28.5 +- 1.80 / 0.572 +- 0.08"},
+}
+PAPER = {"brats": PAPER_BRATS, "fastmri": PAPER_KNEE}
+
+
+@dataclass
+class Line:
+    """One row of the table; fields are None where a method was not run or a figure makes no sense."""
+
+    method: str
+    n: int | None = None
+    psnr_mean: float | None = None
+    psnr_std: float | None = None
+    psnr_low: float | None = None
+    psnr_high: float | None = None
+    ssim_mean: float | None = None
+    ssim_std: float | None = None
+    p: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+
+def compare(config: CompareConfig) -> list[Line]:
+    """Train and score each method; finished ones are taken from the folder. Writes the table after every method.
+
+    Raises:
+        UserError: options that cannot be used.
+        KeyboardInterrupt: a training was interrupted; started again, it goes on there.
+    """
+    methods = checked_methods(config)
+    out = make_folder(config.out)
+    _same_comparison(config, out)
+    split = _split(config, out)
+    for name, options in methods.items():
+        folder = out / _slug(name)
+        if not (folder / "done.json").exists():
+            logger.info("%s: %s", name, options["model"])
+            _run(config, name, options, folder, split)
+        lines = [_line(out, method) for method in methods]
+        _tests(lines, out, config.reference)
+        _write(lines, config, out, split)
+    return lines
+
+
+def command(config: CompareConfig) -> int:
+    """``fsmnet compare``."""
+    compare(config)
+    print((config.out / "table.md").read_text(encoding="utf-8"))
+    print(f"written to {config.out}: table.md, table.csv, table.tex, and a folder per method")
+    return 0
+
+
+def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
+    """Rows by name with their training options, checked."""
+    methods = dict(PRESETS[config.preset]) if config.preset else {}
+    known = {name for name, *_ in field_types(TrainConfig)} - {
+        "data",
+        "out",
+        "resume",
+        "split",
+        "iterations",
+        "minutes",
+    }
+    for name, options in config.methods.items():
+        if not isinstance(options, dict) or "model" not in {**methods.get(name, {}), **options}:
+            raise UserError(
+                f"method {name!r} needs a mapping with at least 'model', e.g. {{{name}: {{model: fsmnet}}}}"
+            )
+        methods[name] = {**methods.get(name, {}), **options}
+    for name, options in [("training", config.training), *methods.items()]:
+        if unknown := sorted(set(options) - known):
+            raise UserError(f"{name}: unknown training option {', '.join(unknown)}; see 'fsmnet train --help'")
+    if not methods:
+        raise UserError("name the methods with --preset table1, --preset table2 or --methods")
+    slugs = [_slug(name) for name in methods]
+    if len(set(slugs)) < len(slugs):
+        raise UserError(f"two methods would share a folder; rename one of {', '.join(methods)}")
+    if config.reference not in methods:
+        raise UserError(f"the reference {config.reference!r} is not among the methods {', '.join(methods)}")
+    if (config.minutes is None) == (config.iterations is None):
+        raise UserError("give every method the same budget: either --minutes or --iterations")
+    return methods
+
+
+def _same_comparison(config: CompareConfig, out: Path) -> None:
+    """A folder holds one comparison; methods may be added to it."""
+    definition = out / "compare.yaml"
+    free = {"out", "methods", "preset", "reference", "paper", "data", "index", "device", "threads"}
+    if definition.exists():
+        earlier = yaml.safe_load(definition.read_text(encoding="utf-8"))
+        if differences := changed_options(earlier, plain_config(config), free):
+            raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
+    write_text(definition, dump_config(config))
+
+
+def _split(config: CompareConfig, out: Path) -> Split:
+    path = out / "split.json"
+    if path.exists():
+        return load_split(path)
+    if config.split is not None:
+        split = load_split(config.split)
+    else:
+        split = split_cases(find_cases(config, out, config.cases), config)
+    if not split.test:
+        raise UserError("the split keeps no case for testing; set test_fraction or name test cases in the split file")
+    save_split(split, path)
+    return split
+
+
+def _run(config: CompareConfig, name: str, options: dict[str, Any], folder: Path, split: Split) -> None:
+    """Train (or go on training) and score one method."""
+    shared = {
+        key: getattr(config, key)
+        for key in (
+            "data", "target", "auxiliary", "protocol", "resample", "pairs", "coils", "acceleration",
+            "mask_kind", "center_fraction", "mask_seed", "device", "threads",
+        )
+    }  # fmt: skip
+    shared["index"] = config.index or config.out / "fastmri_index.json"  # where the split was made: read once for all
+    done: dict[str, Any] = {"steps": 0, "minutes": 0.0}
+    model = options["model"]
+    if model != "zero_filling":
+        merged = {**config.training, **options, "split": config.out / "split.json"}
+        merged["model_options"] = {**config.training.get("model_options", {}), **options.get("model_options", {})}
+        result = train(
+            TrainConfig(
+                **{**shared, **merged},
+                out=folder,
+                resume=(folder / "resume.pt").exists(),
+                iterations=config.iterations,
+                minutes=config.minutes,
+            )
+        )
+        if not result.finished:
+            raise KeyboardInterrupt
+        model = str(result.best)
+        done = {"steps": result.progress.step, "minutes": round(result.progress.seconds / 60, 2)}
+    evaluate(EvaluateConfig(**shared, cases=split.test, models=[model], out=folder / "scores"))
+    write_text(folder / "done.json", json.dumps(done) + "\n")
+
+
+def _scores(out: Path, method: str) -> dict[str, list[Any]] | None:
+    """Columns of a method's metrics.csv, or None if it was not run."""
+    folder = out / _slug(method)
+    if not (folder / "done.json").exists():
+        return None
+    with (folder / "scores" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        "case": [row["case"] for row in rows],
+        "psnr": [float(row["psnr"]) for row in rows],
+        "ssim": [float(row["ssim"]) for row in rows],
+    }
+
+
+def _line(out: Path, method: str) -> Line:
+    scores = _scores(out, method)
+    if scores is None:
+        return Line(method)
+    done = json.loads((out / _slug(method) / "done.json").read_text(encoding="utf-8"))
+    interval = confidence_interval(patient_means(scores["psnr"], scores["case"]))
+    low, high = interval or (None, None)
+    return Line(
+        method,
+        len(scores["psnr"]),
+        float(np.mean(scores["psnr"])),
+        float(np.std(scores["psnr"])),
+        low,
+        high,
+        float(np.mean(scores["ssim"])),
+        float(np.std(scores["ssim"])),
+        None,
+        done["steps"],
+        done["minutes"],
+    )
+
+
+def _tests(lines: Sequence[Line], out: Path, reference: str) -> None:
+    """Fill in p against the reference method."""
+    against = _scores(out, reference)
+    if against is None:
+        return
+    for line in lines:
+        scores = _scores(out, line.method)
+        if scores is not None and line.method != reference:
+            means = (patient_means(s["psnr"], s["case"]) for s in (scores, against))
+            line.p = wilcoxon_p(*means)
+
+
+def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split) -> None:
+    """The table as Markdown, CSV and LaTeX."""
+    unit = "slices" if config.protocol == "brats" else "volumes"
+    caption = (
+        f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {unit} of "
+        f"{len(split.test)} patient{'s' * (len(split.test) != 1)}; interval: 95% bootstrap over patients; "
+        f"p: Wilcoxon over patients against {config.reference}; both need at least three patients. "
+        f"Trained on {len(split.train)} patients."
+    )
+    header = ["method", "n", "PSNR (dB)", "95% interval", "SSIM", "p", "steps", "minutes"]
+    body = [_cells(line) for line in lines]
+    if config.paper:
+        header.append("paper: other patients, full training")
+        for line, cells in zip(lines, body, strict=True):
+            cells.append(PAPER.get(config.protocol, {}).get(line.method, {}).get(config.acceleration, ""))
+    markdown = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
+    write_text(out / "table.md", "\n".join([*markdown, "", caption, ""]))
+    latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (header, *body)]
+    text = [rf"% {caption}", rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}", r"\hline", latex[0], r"\hline"]
+    write_text(out / "table.tex", "\n".join([*text, *latex[1:], r"\hline", r"\end{tabular}", ""]))
+    plain = io.StringIO()
+    writer = csv.DictWriter(plain, list(asdict(lines[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in asdict(line).items()} for line in lines)
+    write_text(out / "table.csv", plain.getvalue())
+
+
+def _cells(line: Line) -> list[str]:
+    if line.n is None or line.psnr_mean is None or line.ssim_mean is None:
+        return [line.method, *[""] * 7]
+    interval = "" if line.psnr_low is None else f"{line.psnr_low:.2f} to {line.psnr_high:.2f}"
+    return [
+        line.method,
+        str(line.n),
+        f"{line.psnr_mean:.2f} +- {line.psnr_std:.2f}",
+        interval,
+        f"{line.ssim_mean:.3f} +- {line.ssim_std:.3f}",
+        "" if line.p is None else f"{line.p:.2g}",
+        str(line.steps),
+        f"{line.minutes:g}",
+    ]
+
+
+def _latex(text: str) -> str:
+    return text.replace("%", r"\%").replace("+-", r"$\pm$").replace("_", r"\_")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

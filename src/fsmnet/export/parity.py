@@ -1,0 +1,135 @@
+"""Does an exported file give the image of the model it was made from? On noise, and on slices of a real scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.checkpoint import trained_recipe
+from fsmnet.data.pairing.names import load_pair
+from fsmnet.errors import UserError
+from fsmnet.export.write import MULTIPLE
+from fsmnet.physics.options import MaskOptions
+from fsmnet.protocols.base import network_inputs, prepare, zero_fill
+from fsmnet.transforms import pad_to_multiple, unpad
+
+EVERY = 10  # of the slices with content, each so manieth is compared
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What both are given.
+
+    Attributes:
+        of: what it shows, in words.
+        slices: normalised zero-filled target and auxiliary, ``(1, 1, H, W)`` each.
+    """
+
+    of: str
+    slices: list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How well the image of a written file agrees with the model's.
+
+    Attributes:
+        of: what was reconstructed, in words.
+        slices: how many.
+        largest_difference: of any pixel, in deviations of the target (the networks' unit).
+        psnr_between: PSNR (dB) of the file's image, with the range of the model's as peak; None if identical.
+    """
+
+    of: str
+    slices: int
+    largest_difference: float
+    psnr_between: float | None
+
+    def __str__(self) -> str:
+        """In words, for the log."""
+        psnr = "identical" if self.psnr_between is None else f"PSNR {self.psnr_between:.1f} dB"
+        return f"{self.slices} slices of {self.of}: within {self.largest_difference:.1e} of the model's image, {psnr}"
+
+
+def noise() -> Inputs:
+    """Smooth noise of deviation 1, in two sizes other than the traced one."""
+    generator = torch.Generator().manual_seed(1)
+    slices = []
+    for height, width in ((64, 40), (72, 80)):
+        rough = torch.randn(2, 1, height + 4, width + 4, generator=generator)
+        target, auxiliary = (5 * nn.functional.avg_pool2d(rough, 5, stride=1)).split(1)
+        slices.append((target, auxiliary))
+    return Inputs("noise", slices)
+
+
+def of_scan(model: nn.Module, target: Path, auxiliary: Path) -> Inputs:
+    """Every tenth slice with content of a scan, under-sampled as the model was trained for; else 4x at random.
+
+    Args:
+        model: from a checkpoint.
+        target: fully sampled volume of the contrast to reconstruct, see :func:`fsmnet.data.volume.read_volume`.
+        auxiliary: volume of the other contrast on the same grid.
+
+    Raises:
+        UserError: files that cannot be used.
+    """
+    scan = prepare(*load_pair(target, auxiliary), "float")
+    recipe = trained_recipe(model) or MaskOptions().mask_recipe("float")
+    fully_sampled, helper = scan.target[::EVERY], scan.auxiliary[::EVERY]
+    columns = recipe.draw(fully_sampled.shape[-1], target.name).columns
+    inputs = network_inputs(zero_fill(fully_sampled, torch.from_numpy(columns), "float"), helper)
+    pairs = zip(inputs.target[:, None].split(1), inputs.auxiliary[:, None].split(1), strict=True)
+    return Inputs(target.name, [*pairs])
+
+
+def compare(path: Path, model: nn.Module, inputs: Inputs) -> Parity:
+    """Run both on the same slices.
+
+    The file takes sides that are multiples of 8, so it and the model get padded slices; the margin is not compared.
+
+    Args:
+        path: exported file, ``.pt2`` or ``.onnx``.
+        model: that it was made from, in eval mode.
+        inputs: the slices.
+    """
+    exported = open_file(path)
+    expected, images = [], []
+    for pair in inputs.slices:
+        height, width = pair[0].shape[-2:]
+        padded = [pad_to_multiple(image, MULTIPLE) for image in pair]
+        with torch.inference_mode():
+            expected.append(unpad(model(*padded).image, height, width).flatten())
+            images.append(unpad(exported(*padded), height, width).flatten())
+    reference, image = torch.cat(expected), torch.cat(images)
+    largest = float((image - reference).abs().max())
+    return Parity(inputs.of, len(expected), largest, psnr_between(reference, image))
+
+
+def psnr_between(expected: Tensor, image: Tensor) -> float | None:
+    """PSNR (dB) of an image against the one it should equal, whose range is the peak; None where they are identical."""
+    reference = expected.double()
+    error = float((image.double() - reference).square().mean())
+    return 10 * math.log10(float(reference.max() - reference.min()) ** 2 / error) if error else None
+
+
+def open_file(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
+    """Function from normalised slices ``(1, 1, H, W)`` to the image that an exported file computes."""
+    if path.suffix == ".pt2":
+        graph: Callable[[Tensor, Tensor], Tensor] = torch.export.load(path).module()
+        return graph
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("checking the ONNX file needs onnxruntime; pip install 'fsmnet[export]'") from None
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(target: Tensor, auxiliary: Tensor) -> Tensor:
+        [result] = session.run(["image"], {"target": target.numpy(), "auxiliary": auxiliary.numpy()})
+        return torch.from_numpy(result)
+
+    return run

@@ -1,0 +1,1 @@
+"""Running a trained network: device, slices, speed, cost."""

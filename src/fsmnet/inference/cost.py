@@ -1,0 +1,152 @@
+"""Size and cost of a model before anything is computed: parameters, operations, memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.cli.options import ModelsConfig
+from fsmnet.errors import UserError
+from fsmnet.models import MODELS, create_model, model_options
+from fsmnet.models.kernels.checkpointing import blocks_to_checkpoint
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs at one image size.
+
+    Attributes:
+        parameters: number of learned values.
+        gflops: floating-point operations of one slice in 1e9, 2 per multiply-add, FFTs not counted.
+        inference_bytes: weights and the largest set of live tensors of one slice, roughly.
+        training_bytes: weights, gradients, two optimiser averages and what the backward pass keeps for the whole batch
+            (with checkpointing: between the blocks, and within the one that needs most).
+    """
+
+    parameters: int
+    gflops: float
+    inference_bytes: int
+    training_bytes: int
+
+
+def predict_cost(
+    name: str, options: Mapping[str, object], height: int, width: int, batch: int, checkpointing: bool = False
+) -> Cost:
+    """Cost of a model by name, found on the meta device: no memory is taken and nothing is computed.
+
+    Args:
+        name: see :func:`fsmnet.list_models`.
+        options: constructor options.
+        height: rows of a slice.
+        width: columns of a slice.
+        batch: slices of a training step.
+        checkpointing: training computes the blocks' feature maps twice, see :mod:`fsmnet.models.kernels.checkpointing`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        model = create_model(name, **options)
+        image = torch.empty(1, 1, height, width)
+    parameters = sum(p.numel() for p in model.parameters())
+    if not parameters:
+        return Cost(0, 0.0, 4 * height * width, 0)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(image, image)
+    saved = _bytes_kept_for_backward(model, image)
+    # Inference keeps a few feature maps at a time; the widest handful of what training saves stands for them.
+    weights = 4 * parameters
+    return Cost(
+        parameters=parameters,
+        gflops=counter.get_total_flops() / 1e9,
+        inference_bytes=weights + _largest_live(saved),
+        training_bytes=4 * weights + batch * (_bytes_with_checkpoints(model, image) if checkpointing else sum(saved)),
+    )
+
+
+def _bytes_kept_for_backward(model: nn.Module, image: Tensor) -> list[int]:
+    """Sizes of the distinct tensors that autograd keeps for one slice, weights left out."""
+    kept = _Kept(model)
+    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
+        model(image, image)
+    return list(kept.bytes.values())
+
+
+def _bytes_with_checkpoints(model: nn.Module, image: Tensor) -> int:
+    """What is kept outside the blocks and of their inputs, and within the block that keeps most."""
+    outside, largest = _Kept(model), 0
+    inside = [outside]
+
+    def enter(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        inside.append(_Kept(model))
+        for tensor in inputs:
+            outside.add(tensor)
+
+    def leave(block: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        largest = max(largest, sum(inside.pop().bytes.values()))
+
+    for block in blocks_to_checkpoint(model):
+        block.register_forward_pre_hook(enter)
+        block.register_forward_hook(leave)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: inside[-1].add(tensor), lambda tensor: tensor):
+        model(image, image)
+    return sum(outside.bytes.values()) + largest
+
+
+class _Kept:
+    """Sizes of distinct tensors by the identity of their memory, a model's weights left out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.bytes: dict[int, int] = {}
+        self._weights = {p.untyped_storage()._cdata for p in model.parameters()}
+        self._alive: list[Tensor] = []  # so that no identity is used twice
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Count a tensor, once; returns it."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.bytes and storage._cdata not in self._weights:
+            self.bytes[storage._cdata] = storage.nbytes()
+            self._alive.append(tensor)
+        return tensor
+
+
+def _largest_live(saved: list[int]) -> int:
+    return sum(sorted(saved)[-12:])
+
+
+def human_bytes(count: float) -> str:
+    """Bytes for people: 3.1 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:  # what would be printed as 1000 takes the next unit
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def command(config: ModelsConfig) -> int:
+    """``fsmnet models``."""
+    if config.size < 8 or config.batch < 1:
+        raise UserError(f"size must be at least 8 and batch at least 1, not {config.size} and {config.batch}")
+    rows: list[dict[str, Any]] = []
+    for name, entry in MODELS.items():
+        options = {"image_size": config.size} if "image_size" in model_options(name) else {}
+        cost = predict_cost(name, options, config.size, config.size, config.batch)
+        rows.append({"model": name, **asdict(cost), "citation": entry.citation})
+    if config.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    print(
+        f"Default sizes; GFLOP and memory for {config.size} x {config.size}, training with batches of {config.batch}\n"
+    )
+    print(f"{'model':16} {'parameters':>12} {'GFLOP/slice':>12} {'inference':>10} {'training':>10}  source")
+    for row in rows:
+        inference, training = human_bytes(row["inference_bytes"]), human_bytes(row["training_bytes"])
+        sizes = f"{row['parameters']:>12,} {row['gflops']:>12.1f} {inference:>10} {training:>10}"
+        print(f"{row['model']:16} {sizes}  {row['citation']}")
+    return 0

@@ -1,0 +1,1 @@
+"""Physics of the measurement, tensors only: Fourier transforms, masks, coils, acquired lines."""

@@ -1,0 +1,315 @@
+"""Cartesian sampling masks: which phase-encode columns an accelerated scan acquires.
+
+The kinds and their names are fastMRI's (Zbontar et al. 2018; ``magic`` is Defazio 2019). All are drawn with NumPy's
+legacy generator, so that a seed gives the same columns on every machine and in every version.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.errors import UserError
+
+if TYPE_CHECKING:
+    from fsmnet.cli.options import MaskConfig
+
+MaskKind = Literal["random", "equispaced", "equispaced_fraction", "magic", "magic_fraction"]
+MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
+
+Seed = int | Sequence[int] | None
+BRATS_SEED = 1337
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Acquired columns of centred k-space and how they were chosen.
+
+    Attributes:
+        columns: bool, ``(W,)``; True where the phase-encode line is acquired.
+        kind: how it was drawn, or ``"file"``.
+        acceleration: the acceleration asked for; None for a mask from a file that does not say.
+        center_fraction: share of the columns always kept in the middle; None if unknown.
+    """
+
+    columns: npt.NDArray[np.bool_] = field(repr=False)
+    kind: str
+    acceleration: float | None = None
+    center_fraction: float | None = None
+
+    @property
+    def achieved_acceleration(self) -> float:
+        """Columns in all divided by columns acquired."""
+        return self.columns.size / int(self.columns.sum())
+
+    def describe(self) -> str:
+        """One line for people: kind, lines kept, acceleration asked for and achieved."""
+        asked = "" if self.acceleration is None else f", {self.acceleration:g}x requested"
+        return (
+            f"{self.kind}: {int(self.columns.sum())} of {self.columns.size} columns{asked}, "
+            f"{self.achieved_acceleration:.2f}x achieved"
+        )
+
+
+def seed_from_name(name: str | Path) -> tuple[int, ...]:
+    """Seed of a file: the character codes of its own name, never of its folder, so that masks survive a move."""
+    return tuple(map(ord, Path(name).name))
+
+
+def make_mask(kind: MaskKind, columns: int, acceleration: float, center_fraction: float, seed: Seed = None) -> Mask:
+    """Draw a mask.
+
+    Args:
+        kind: one of :data:`MASK_KINDS`.
+        columns: number of phase-encode columns W.
+        acceleration: requested acceleration, more than 1 and at most ``columns``.
+        center_fraction: share of columns always kept in the middle, at least 0 and below 1.
+        seed: an integer, a sequence of integers (:func:`seed_from_name`), or None for a fresh draw.
+
+    Raises:
+        UserError: an impossible combination, in words.
+    """
+    return mixed_mask(kind, columns, [(acceleration, center_fraction)], seed)
+
+
+def mixed_mask(kind: MaskKind, columns: int, choices: Sequence[tuple[float, float]], seed: Seed = None) -> Mask:
+    """Draw a mask of one of several accelerations, chosen by the same generator, as fastMRI does in mixed training.
+
+    Args:
+        kind: one of :data:`MASK_KINDS`.
+        columns: number of phase-encode columns W.
+        choices: pairs of acceleration and center fraction.
+        seed: as for :func:`make_mask`.
+
+    Raises:
+        UserError: no choice, or an impossible one.
+    """
+    if not choices:
+        raise UserError("a mixed mask needs at least one pair of acceleration and center fraction")
+    for acceleration, center_fraction in choices:
+        _check(kind, columns, acceleration, center_fraction, seed)
+    random_state = np.random.RandomState(seed if seed is None or isinstance(seed, int) else list(seed))
+    acceleration, center_fraction = choices[random_state.randint(0, len(choices))]  # drawn even from one
+    n_low = round(center_fraction * columns)
+    kept = _outer_columns(kind, columns, acceleration, n_low, random_state)
+    if kind == "magic_fraction":
+        n_low = _magic_fraction_centre(columns, acceleration, n_low)
+    first = (columns - n_low + 1) // 2
+    kept[first : first + n_low] = True
+    if not kept.any():
+        raise UserError(
+            f"{kind} at {acceleration:g}x kept no column of {columns}; give a center fraction above 0 or another seed"
+        )
+    return Mask(kept, kind, float(acceleration), float(center_fraction))
+
+
+def _check(kind: str, columns: int, acceleration: float, center_fraction: float, seed: Seed) -> None:
+    if kind not in MASK_KINDS:
+        raise UserError(f"unknown mask kind {kind!r}; choose one of {', '.join(MASK_KINDS)}")
+    if columns < 1:
+        raise UserError(f"a mask needs at least one column, not {columns}")
+    if not math.isfinite(acceleration) or not 1 < acceleration <= columns:
+        raise UserError(
+            f"acceleration {acceleration:g} is impossible with {columns} columns; give more than 1, at most {columns}"
+        )
+    if not 0 <= center_fraction < 1:
+        raise UserError(f"center fraction {center_fraction:g} is not in [0, 1); 0.08 is usual at 4x, 0.04 at 8x")
+    n_low = round(center_fraction * columns)
+    if kind in ("random", "equispaced_fraction") and acceleration * n_low >= columns:
+        raise UserError(
+            f"{n_low} centre columns of {columns} already give {columns / max(n_low, 1):.2f}x, so {acceleration:g}x is "
+            f"out of reach; lower the center fraction {center_fraction:g} or the acceleration"
+        )
+    if isinstance(seed, int) and not 0 <= seed < 2**32:
+        raise UserError(f"mask seed {seed} is not in 0 ... {2**32 - 1}")
+
+
+def brats_mask(acceleration: float, columns: int = 240) -> Mask:
+    """The one mask of the BraTS protocol: 4x random with centre 0.10, 8x equispaced with centre 0.04, seed 1337.
+
+    Other accelerations are not in the protocol; they get a random mask with fastMRI's centre (0.32 / acceleration).
+    """
+    if acceleration == 8:
+        return make_mask("equispaced_fraction", columns, 8, 0.04, BRATS_SEED)
+    center_fraction = 0.10 if acceleration == 4 else default_center_fraction(acceleration)
+    return make_mask("random", columns, acceleration, center_fraction, BRATS_SEED)
+
+
+def default_center_fraction(acceleration: float) -> float:
+    """Centre of fastMRI: 0.08 at 4x, 0.04 at 8x, in proportion elsewhere."""
+    return 0.32 / acceleration if acceleration > 0 else 0.08
+
+
+def save_mask(mask: Mask, path: Path) -> None:
+    """Write the columns as ``.npy``, or columns and recipe as ``.npz``; replaces the file in one step."""
+    from fsmnet.files import atomic_write
+
+    if path.suffix not in (".npy", ".npz"):
+        raise UserError(f"{path}: a mask is saved as .npy or .npz, not {path.suffix or 'without a suffix'}")
+    with atomic_write(path) as file:
+        if path.suffix == ".npy":
+            np.save(file, mask.columns)
+        else:
+            np.savez(
+                file,
+                mask=mask.columns,
+                kind=np.array(mask.kind),
+                acceleration=np.array(np.nan if mask.acceleration is None else mask.acceleration),
+                center_fraction=np.array(np.nan if mask.center_fraction is None else mask.center_fraction),
+            )
+
+
+def load_mask(path: Path, columns: int | None = None) -> Mask:
+    """Read a mask of 0/1 or bool from ``.npy`` or ``.npz`` (entry ``mask``, or the only one); one long axis.
+
+    Args:
+        path: the file.
+        columns: the number of columns the data has; checked when given.
+
+    Raises:
+        UserError: not a mask, empty, or of another length than the data.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such mask file; make one with 'fsmnet mask --out {path.name}'")
+    recipe: dict[str, float | str] = {}
+    try:
+        loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)  # np.load leaves a damaged file open
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                names = list(loaded)
+                name = "mask" if "mask" in names else names[0]
+                array = loaded[name]
+                recipe = {
+                    key: loaded[key].item() for key in ("kind", "acceleration", "center_fraction") if key in names
+                }
+        else:
+            array = loaded
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+        first = str(error).split(".")[0]  # what follows advises to unpickle the file
+        raise UserError(f"{path}: not a mask in .npy or .npz form ({first})") from None
+    values = np.squeeze(np.asarray(array))
+    if values.ndim != 1 or not np.isin(values, (0, 1)).all():
+        raise UserError(
+            f"{path}: a mask has one axis of 0 and 1, this array has shape {np.shape(array)}; save one row of it"
+        )
+    if not values.any():
+        raise UserError(f"{path}: the mask keeps no column; at least one k-space line must be acquired")
+    if columns is not None and values.size != columns:
+        raise UserError(
+            f"{path}: the mask has {values.size} columns, the data {columns}; make one with --columns {columns}"
+        )
+    return Mask(
+        values.astype(bool),
+        str(recipe.get("kind", "file")),
+        _number(recipe.get("acceleration")),
+        _number(recipe.get("center_fraction")),
+    )
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None or np.isnan(float(value)) else float(value)
+
+
+def _outer_columns(
+    kind: MaskKind, columns: int, acceleration: float, n_low: int, random_state: np.random.RandomState
+) -> npt.NDArray[np.bool_]:
+    """Columns kept besides the centre block."""
+    kept = np.zeros(columns, dtype=bool)
+    if kind == "random":
+        probability = (columns / acceleration - n_low) / (columns - n_low)
+        return np.asarray(random_state.uniform(size=columns) < probability)
+    if kind == "equispaced":
+        offset = random_state.randint(0, round(acceleration))
+        kept[np.around(np.arange(offset, columns, acceleration)).astype(int).clip(max=columns - 1)] = True
+        return kept
+    if kind == "equispaced_fraction":
+        # The spacing widens so that centre and outer columns together reach the requested acceleration.
+        spacing = acceleration * (n_low - columns) / (n_low * acceleration - columns)
+        offset = random_state.randint(0, round(spacing))
+        kept[np.around(np.arange(offset, columns - 1, spacing)).astype(int)] = True
+        return kept
+    step = round(acceleration)
+    if kind == "magic_fraction":
+        outside = round(columns / acceleration) - _magic_fraction_centre(columns, acceleration, n_low)
+        if outside <= 0:
+            return kept
+        step = round(columns / outside)
+    return _magic_columns(columns, step, random_state)
+
+
+def _magic_fraction_centre(columns: int, acceleration: float, n_low: int) -> int:
+    return max(1, min(n_low, round(columns / acceleration)))
+
+
+def _magic_columns(columns: int, step: int, random_state: np.random.RandomState) -> npt.NDArray[np.bool_]:
+    """Offset sampling that makes best use of conjugate symmetry (Defazio 2019)."""
+    offset = random_state.randint(0, step)
+    positive, negative = (offset + 1, offset + 2) if offset % 2 == 0 else (offset + 2, offset - 1)
+    half = (columns + 1) // 2
+    left, right = np.zeros(half, dtype=bool), np.zeros(columns - half, dtype=bool)
+    left[positive::step] = True
+    right[negative::step] = True
+    return np.asarray(np.fft.fftshift(np.concatenate([left, right[::-1]])))
+
+
+@dataclass(frozen=True)
+class MaskRecipe:
+    """How masks are drawn.
+
+    Attributes:
+        kind: see :data:`fsmnet.physics.masks.MASK_KINDS`.
+        acceleration: requested.
+        center_fraction: share of columns always kept in the middle.
+        seed: a number for one mask everywhere, or ``"name"`` for one per file from the file's own name.
+        mixed: pairs of acceleration and center fraction, of which every training sample gets one; empty for one kind.
+    """
+
+    kind: MaskKind
+    acceleration: float
+    center_fraction: float
+    seed: int | str
+    mixed: tuple[tuple[float, float], ...] = ()
+
+    def includes(self, other: MaskRecipe) -> bool:
+        """Whether who trains with these masks sees those of another recipe."""
+        kinds = self.mixed or ((self.acceleration, self.center_fraction),)
+        return any(replace(self, acceleration=a, center_fraction=c, mixed=()) == other for a, c in kinds)
+
+    def __str__(self) -> str:
+        """In words, for messages."""
+        kinds = self.mixed or ((self.acceleration, self.center_fraction),)
+        drawn = " or ".join(f"{acceleration:g}x with centre {center:g}" for acceleration, center in kinds)
+        return f"{self.kind}, {drawn}, seed {'from the name' if self.seed == 'name' else self.seed}"
+
+    def draw(self, columns: int, name: str | Path) -> Mask:
+        """The mask of a file."""
+        return self.draw_with(columns, self.seed if isinstance(self.seed, int) else seed_from_name(name))
+
+    def draw_with(self, columns: int, seed: Seed) -> Mask:
+        """A mask of this kind with another seed."""
+        return make_mask(self.kind, columns, self.acceleration, self.center_fraction, seed)
+
+    def draw_sample(self, columns: int, seed: Seed) -> Mask:
+        """The mask of a training sample: one of the mixed kinds, if there are several."""
+        return mixed_mask(self.kind, columns, self.mixed, seed) if self.mixed else self.draw_with(columns, seed)
+
+
+def command(config: MaskConfig) -> int:
+    """``fsmnet mask``."""
+    if config.seed is not None and config.name is not None:
+        raise UserError("give --seed or --name, not both")
+    if config.name is not None and not Path(config.name).name:
+        raise UserError(f"--name {config.name!r} has no file name to take the seed from")
+    center = default_center_fraction(config.acceleration) if config.center_fraction is None else config.center_fraction
+    seed = config.seed if config.name is None else seed_from_name(config.name)
+    mask = make_mask(config.kind, config.columns, config.acceleration, center, seed)
+    save_mask(mask, config.out)
+    print(f"{config.out}: {mask.describe()}")
+    return 0

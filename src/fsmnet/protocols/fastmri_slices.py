@@ -1,0 +1,164 @@
+"""The paper's protocol for the fastMRI knee: slices from measured k-space, one at a time.
+
+A slice's k-space is masked and transformed (centred, orthonormal), its magnitude cropped to the reference's size: the
+zero-filled image. The reference is the file's own. The auxiliary is its volume's reference, normalised by the mean and
+deviation of that volume's zero-filled image under its own mask. Of several coils the root of the sum of squares is
+taken. Intensities are those of the file; nothing is scaled, no slice is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fsmnet.data.formats.fastmri import FastMRIFile
+from fsmnet.data.pairing.fastmri_lists import FastMRIPair
+from fsmnet.physics.coils import adjoint, estimate_maps, replace_measured, root_sum_of_squares
+from fsmnet.physics.fourier import data_consistency, ifft2c
+from fsmnet.physics.masks import Mask, MaskRecipe
+from fsmnet.protocols.base import Slices, network_inputs, network_target
+from fsmnet.protocols.slices import Accelerated, Sample
+from fsmnet.transforms import center_fit
+
+
+def zero_filled_slice(file: FastMRIFile, index: int, mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Magnitude of a slice whose unmeasured lines are zero.
+
+    Args:
+        file: the volume.
+        index: of the slice.
+        mask: bool ``(W,)``.
+        size: rows and columns to crop to.
+
+    Returns:
+        float32 ``size``.
+    """
+    image = ifft2c(torch.from_numpy(file.kspace(index)) * mask)
+    if image.dim() == 3:
+        return root_sum_of_squares(center_fit(image, *size))
+    return center_fit(image, *size).abs()
+
+
+def target_slice(file: FastMRIFile, index: int, size: tuple[int, int]) -> Tensor:
+    """Reference of a slice, float32, its middle ``size``."""
+    return center_fit(torch.from_numpy(file.target(index)), *size)
+
+
+def consistent_slice(file: FastMRIFile, index: int, mask: Tensor, image: Tensor) -> Tensor:
+    """A network's magnitude with the measured lines put back (hard data consistency).
+
+    The image gets the phase of the zero-filled one, which also stands outside the cropped middle. Of several coils the
+    sensitivities are estimated from the measured centre (:func:`fsmnet.physics.coils.estimate_maps`), the measured
+    lines of every coil replace its own, and the root of the sum of squares is taken, as of the reference.
+
+    Args:
+        file: the volume.
+        index: of the slice.
+        mask: bool ``(W,)``.
+        image: ``(h, w)``, the reconstruction in the file's intensities.
+
+    Returns:
+        float32 ``(h, w)``.
+    """
+    measured = torch.from_numpy(file.kspace(index)) * mask
+    if not file.multicoil:
+        full = data_consistency(_embedded(image, ifft2c(measured)), measured, mask)
+        return center_fit(full, *image.shape).abs()
+    maps = estimate_maps(measured, mask)
+    _, coils = replace_measured(_embedded(image, adjoint(measured, maps, mask)), measured, mask, maps)
+    return root_sum_of_squares(center_fit(coils, *image.shape))
+
+
+def consistent_volume(file: FastMRIFile, numbers: Sequence[int], mask: Mask, images: Tensor) -> Tensor:
+    """:func:`consistent_slice` of several slices, ``(n, h, w)``."""
+    columns = torch.from_numpy(mask.columns)
+    return torch.stack([consistent_slice(file, n, columns, image) for n, image in zip(numbers, images, strict=True)])
+
+
+def _embedded(image: Tensor, around: Tensor) -> Tensor:
+    """A magnitude in the middle of a complex image whose phase it takes."""
+    full = around.clone()
+    top, left = ((n - m) // 2 for n, m in zip(around.shape, image.shape, strict=True))
+    middle = full[top : top + image.shape[0], left : left + image.shape[1]]
+    middle.copy_(torch.polar(image.abs(), middle.angle()) * image.sign())
+    return full
+
+
+def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[int] | None = None) -> Accelerated:
+    """Slices of a pair under the masks that belong to the names of the two files.
+
+    Args:
+        pair: the volumes.
+        recipe: how masks are drawn.
+        numbers: only these slices; all if None.
+    """
+    numbers = list(range(pair.slices)) if numbers is None else list(numbers)
+    target, auxiliary = pair.target, pair.auxiliary
+    mask = recipe.draw(target.columns, target.name)
+    columns = torch.from_numpy(mask.columns)
+    other = torch.from_numpy(recipe.draw(auxiliary.columns, auxiliary.name).columns)
+
+    return Accelerated(
+        Slices(
+            torch.stack([target_slice(target, n, pair.size) for n in numbers]),
+            torch.stack([target_slice(auxiliary, n, pair.size) for n in numbers]),
+            numbers,
+        ),
+        torch.stack([zero_filled_slice(target, n, columns, pair.size) for n in numbers]),
+        torch.stack([zero_filled_slice(auxiliary, n, other, pair.size) for n in numbers]),
+        mask,
+    )
+
+
+class FastMRISlices(Dataset[Sample]):
+    """Training slices of several pairs, read when they are asked for.
+
+    An item is asked for by ``(position, index)``, as of :class:`fsmnet.protocols.slices.SlicePairs`: with seed
+    ``"name"`` both volumes of a sample get masks of their own that follow from the seed and the position.
+
+    Args:
+        pairs: the training pairs.
+        mask: how masks are drawn.
+        seed: of the masks.
+    """
+
+    def __init__(self, pairs: Sequence[FastMRIPair], mask: MaskRecipe, *, seed: int = 0) -> None:
+        self.pairs, self.mask, self.seed = list(pairs), mask, seed
+        self.places = [(case, number) for case, pair in enumerate(self.pairs) for number in range(pair.slices)]
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return len(self.places)
+
+    @property
+    def sizes(self) -> set[tuple[int, int]]:
+        """Distinct slice sizes (H, W)."""
+        return {pair.size for pair in self.pairs}
+
+    def example_mask(self) -> Mask:
+        """The mask of the first file."""
+        first = self.pairs[0].target
+        return self.mask.draw(first.columns, first.name)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Sample for (position in the run, slice number)."""
+        position, index = key
+        case, number = self.places[index]
+        pair = self.pairs[case]
+        zero_filled, masked = (
+            zero_filled_slice(file, number, self._mask(file, position, which), pair.size)[None]
+            for which, file in enumerate((pair.target, pair.auxiliary))
+        )
+        target, auxiliary = (target_slice(file, number, pair.size)[None] for file in (pair.target, pair.auxiliary))
+        inputs = network_inputs(zero_filled, auxiliary, "fastmri", masked)
+        return Sample(inputs.target, inputs.auxiliary, network_target(target, inputs.normalisation, "fastmri"))
+
+    def _mask(self, file: FastMRIFile, position: int, which: int) -> Tensor:
+        if self.mask.seed == "name":
+            drawn = self.mask.draw_sample(file.columns, (self.seed, position, which))
+        else:
+            drawn = self.mask.draw(file.columns, file.name)
+        return torch.from_numpy(drawn.columns)

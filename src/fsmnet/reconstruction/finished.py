@@ -1,0 +1,140 @@
+"""Is a result there, whole, and what the same command would make again? Its record and the files themselves tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from fsmnet.data.scan import source_sha256
+from fsmnet.data.volume import NIFTI
+from fsmnet.errors import UserError
+from fsmnet.files import sha256
+from fsmnet.physics.masks import load_mask
+from fsmnet.reconstruction.inputs import mask_path, sidecar_path
+from fsmnet.reconstruction.options import ReconstructConfig
+from fsmnet.reconstruction.reconstruct import NOT_CLINICAL
+
+# Not compared: where files lie, which their hashes replace, and what changes a result by rounding at most.
+IMMATERIAL = {"out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "shard"}
+FILES = ("target", "auxiliary")
+
+
+def doubt(config: ReconstructConfig, weights: str) -> str:
+    """Why a result cannot be taken as what this configuration makes; empty if it can.
+
+    The record must have been made from the same bytes with the same weights and options, and the image must be the one
+    that was recorded. The record is written last: without one the result is not complete.
+
+    Args:
+        config: of one exam.
+        weights: SHA-256 of the checkpoint.
+
+    Raises:
+        UserError: a DICOM folder in which the series is not to be found.
+    """
+    record = read_record(config)
+    if record is None:
+        return "it has no record"
+    if not config.out.exists():
+        return "the image is missing"
+    if record["Model"].get("sha256") != weights:
+        return "it was made with other weights"
+    if changed := _changed_option(config, record["Options"]):
+        return f"it was made with another {changed}"
+    if not _same_mask(config, record["Mask"]):
+        return "its mask is missing or another one"
+    given = [(config.target, config.target_series), (config.auxiliary, config.auxiliary_series)]
+    if [_source(Path(str(path)), which) for path, which in given] != [source["sha256"] for source in record["Sources"]]:
+        return "its inputs have changed"
+    if record.get("Output", {}).get("sha256") != sha256(config.out):
+        return "the image is not the one that was recorded"
+    return ""
+
+
+def read_record(config: ReconstructConfig) -> dict[str, Any] | None:
+    """The record of a result; None if there is none, or the file is no record of ours."""
+    try:
+        record = json.loads(sidecar_path(config.out).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    kinds = {"Sources": list, "Model": dict, "Options": dict, "Mask": dict | NoneType}
+    ours = isinstance(record, dict) and all(n in record and isinstance(record[n], kind) for n, kind in kinds.items())
+    return record if ours else None
+
+
+def is_ours(config: ReconstructConfig) -> bool:
+    """Whether what lies at the place of a result was made by ``fsmnet reconstruct``, so that it may be replaced.
+
+    A result whose writer was killed before the record was written says it in the image itself.
+    """
+    return read_record(config) is not None or (
+        _series_is_ours(config.out) if config.out.is_dir() else _nifti_is_ours(config.out)
+    )
+
+
+def _changed_option(config: ReconstructConfig, recorded: dict[str, Any]) -> str:
+    """The first option that differs; one that the record does not know yet had its default then."""
+    for option in fields(config):
+        value, default = getattr(config, option.name), option.default
+        before = recorded.get(option.name, default)
+        if option.name in FILES:
+            # The name counts: a mask may be drawn from it. A folder may have been moved.
+            same = Path(str(value)).name == Path(str(before)).name
+        else:
+            same = option.name in IMMATERIAL or (str(value) if isinstance(value, Path) else value) == before
+        if not same:
+            return option.name
+    return ""
+
+
+def _same_mask(config: ReconstructConfig, recorded: dict[str, Any] | None) -> bool:
+    """Whether the mask's file is there with the columns of the record, and the mask asked for, if any, has them too."""
+    if recorded is None:
+        return config.mask is None
+    asked = [] if config.mask is None else [config.mask]
+    try:
+        masks = [load_mask(path, recorded["of"]) for path in (mask_path(config.out), *asked)]
+    except UserError:
+        return False
+    return all(np.flatnonzero(mask.columns).tolist() == recorded["columns"] for mask in masks)
+
+
+def _source(path: Path, which: str | None) -> str:
+    """Hash of an input; empty if there is none, which who reads it will say."""
+    if not path.is_dir():
+        return source_sha256(path, None) if path.is_file() else ""
+    from fsmnet.data.formats.dicom import choose_series, list_series
+
+    return source_sha256(path, choose_series(list_series(path), which))
+
+
+def _nifti_is_ours(path: Path) -> bool:
+    import nibabel as nib
+
+    if not path.name.endswith(NIFTI):
+        return False
+    try:
+        header: Any = nib.load(path).header
+        note = header["descrip"].item().decode("ascii", "replace")
+    except Exception:  # no file, or any other content
+        return False
+    return bool(note.endswith(NOT_CLINICAL))
+
+
+def _series_is_ours(folder: Path) -> bool:
+    from fsmnet.data.formats.dicom import NOT_CLINICAL as ENDING
+    from fsmnet.data.formats.dicom import list_series
+
+    if not all(re.fullmatch(r"\d{4,}\.dcm", path.name) for path in folder.iterdir()):
+        return False
+    try:
+        series = list_series(folder)
+    except UserError:
+        return False
+    return len(series) == 1 and series[0].description.endswith(ENDING)

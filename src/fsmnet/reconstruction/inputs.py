@@ -1,0 +1,215 @@
+"""What a reconstruction needs before the network: options that make sense, and both scans on one grid.
+
+Nothing here imports PyTorch but for k-space, so that files can be read while it is imported.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fsmnet.data.formats.raw import KSpace, read_kspace
+from fsmnet.data.pairing.names import grid_difference, on_one_grid
+from fsmnet.data.register import register_rigid, similarity_in_place
+from fsmnet.data.scan import Scan, check_output, read_scan, turn, warn_if_strange
+from fsmnet.data.volume import SUBMISSION, Volume, volume_stem
+from fsmnet.errors import UserError
+from fsmnet.inference.options import check_batch
+from fsmnet.reconstruction.options import ReconstructConfig
+
+AUTO = Path("auto")  # of --mask
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What :func:`compute` needs of the files.
+
+    Attributes:
+        config: the options.
+        target: the scan to reconstruct.
+        auxiliary: the other contrast, on the target's grid.
+        kspace: what was measured of the target; None if it is an image.
+        registration: how the auxiliary was moved, and how much it tells about the target.
+        similarity: works out the latter where it is not known yet; else None.
+        sources: what the record says of the files.
+        seconds: time that reading took.
+    """
+
+    config: ReconstructConfig
+    target: Scan
+    auxiliary: Volume
+    kspace: KSpace | None
+    registration: dict[str, Any]
+    similarity: Callable[[], float | None] | None
+    sources: list[dict[str, Any]]
+    seconds: float
+
+
+def read_inputs(config: ReconstructConfig) -> Inputs:
+    """First stage: both scans on one grid."""
+    started = time.perf_counter()
+    target_file, auxiliary_file = input_files(config)
+    # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way.
+    told = None if auxiliary_file.is_dir() else config.phase_encode
+    with ThreadPoolExecutor(1) as beside:  # one file is decompressed while the other is
+        reading = beside.submit(read_scan, auxiliary_file, config.auxiliary_series, told)
+        if target_file.is_dir() or auxiliary_file.is_dir():
+            wait([reading])  # pydicom is kept quiet by settings that all threads share
+        if config.kspace is None:
+            target, kspace = read_scan(target_file, config.target_series, config.phase_encode), None
+            scan = reading.result()
+            warn_if_strange(target, scan, registered=config.register != "none")
+        else:
+            from fsmnet.reconstruction.from_kspace import place  # imports PyTorch
+
+            kspace = read_kspace(config.kspace, config.phase_encode == "rows")
+            target, scan = place(kspace, reading.result(), config.phase_encode == "rows")
+    auxiliary, registration, similarity = _auxiliary(config, target.volume, scan.volume)
+    sources = [_source(target), _source(scan)]
+    seconds = time.perf_counter() - started
+    return Inputs(config, target, auxiliary, kspace, registration, similarity, sources, seconds)
+
+
+def mask_path(out: Path) -> Path:
+    """Where the mask of a result is written."""
+    return out.with_name(f"{volume_stem(out)}_mask.npz")
+
+
+def sidecar_path(out: Path) -> Path:
+    """Where the record of a result is written."""
+    return out.with_name(f"{volume_stem(out)}.json")
+
+
+def complex_path(out: Path) -> Path:
+    """Where the complex image of a result is written: beside it, in the same form."""
+    stem = volume_stem(out)
+    return out.with_name(f"{stem}_complex{out.name[len(stem) :]}")
+
+
+def check(config: ReconstructConfig) -> None:
+    """Everything that can be refused before reading."""
+    if config.shard is not None:
+        raise UserError("--shard is a part of a list; give --pairs, or leave it out")
+    target, auxiliary = input_files(config)
+    check_output(config.out, target)
+    if config.complex and config.out.name.endswith(SUBMISSION):
+        raise UserError(f"{config.out}: a submission holds magnitudes; leave --complex out, or end the name in .nii.gz")
+    written = [config.out, mask_path(config.out), sidecar_path(config.out)]
+    if config.kspace is not None:
+        written.append(complex_path(config.out))
+    # Another result's mask may be given, and is written as it was.
+    given = [(file, path) for file in (target, auxiliary, config.maps) for path in written]
+    for file, path in (*given, (config.mask, config.out)):
+        if file is not None and file.exists() and path.exists() and file.samefile(path):
+            raise UserError(f"{path}: is one of the inputs; choose another --out")
+    for path in written:
+        if path.exists() and not path.is_dir() and not config.overwrite:
+            raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
+    folder = next(folder for folder in config.out.absolute().parents if folder.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(f"{config.out}: {folder} is no folder that can be written to; choose another --out")
+    check_options(config)
+    if target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
+        raise UserError(f"{target}: is both target and auxiliary; give two contrasts of one exam")
+
+
+def input_files(config: ReconstructConfig) -> tuple[Path, Path]:
+    """The target's image or k-space, and the auxiliary.
+
+    Raises:
+        UserError: one is missing, or there are two targets.
+    """
+    if config.target is not None and config.kspace is not None:
+        raise UserError("give --target, an image, or --kspace, not both")
+    target = config.target or config.kspace
+    if target is None or config.auxiliary is None:
+        missing = "--auxiliary is" if target is not None else "--target (or --kspace) is"
+        raise UserError(f"{missing} missing; reconstruct takes two contrasts of one exam")
+    return target, config.auxiliary
+
+
+def check_options(config: ReconstructConfig) -> None:
+    """Options that no scan could be reconstructed with."""
+    check_batch(config.batch)
+    if config.acceleration is not None and not config.acceleration > 1:
+        raise UserError(f"acceleration must be more than 1, not {config.acceleration:g}")
+    if config.phase_encode not in (None, "rows", "columns"):
+        raise UserError(f"phase_encode is rows or columns, not {config.phase_encode!r}")
+    if (config.data_consistency == "soft") != (config.noise_weight is not None):
+        raise UserError("--data-consistency soft and --noise-weight belong together; give both or neither")
+    if config.noise_weight is not None and not (math.isfinite(config.noise_weight) and config.noise_weight > 0):
+        raise UserError(f"noise_weight must be a finite number above 0, not {config.noise_weight:g}")
+    if config.kspace is not None and config.pairs is not None:
+        raise UserError("a list of exams names images; leave --kspace out, or --pairs")
+    if config.kspace is None:
+        for name, there in (("maps", config.maps is not None), ("complex", config.complex)):
+            if there:
+                raise UserError(f"--{name} goes with k-space, and a magnitude image has none; give --kspace")
+        if config.mask == AUTO:
+            raise UserError("--mask auto infers the lines from k-space; give --kspace, or a mask file")
+    elif config.target_is != "full" or config.target_series is not None:
+        raise UserError("--target-is and --target-series describe an image; leave them out with --kspace")
+    given = config.mask is not None or drawn_options(config)
+    if config.target_is == "zero-filled" and given:
+        raise UserError("a zero-filled target is taken as it is; leave the mask and acceleration options out")
+    if config.target_is == "zero-filled" and config.data_consistency in ("hard", "soft"):
+        raise UserError(
+            "a zero-filled target comes without its k-space, so no measured line can be put back; "
+            "leave --data-consistency out"
+        )
+    if config.mask is not None and drawn_options(config):
+        raise UserError("give a mask file or the options to draw one, not both")
+
+
+def drawn_options(config: ReconstructConfig) -> bool:
+    """Whether an option asks for a mask to be drawn."""
+    values = (config.acceleration, config.mask_kind, config.center_fraction, config.mask_seed)
+    return any(value is not None for value in values)
+
+
+def _auxiliary(
+    config: ReconstructConfig, target: Volume, auxiliary: Volume
+) -> tuple[Volume, dict[str, Any], Callable[[], float | None] | None]:
+    """The auxiliary on the target's grid, how it was moved, and what works out how much it tells about the target.
+
+    The last is None after a registration, which knows it.
+    """
+    if config.register == "none":
+        if grid_difference(target, auxiliary) and not grid_difference(target, turn(auxiliary)):
+            auxiliary = turn(auxiliary)  # the same grid, phase-encoded along the other axis
+        moved = on_one_grid(target, auxiliary, config.resample)
+        resampled = moved is not auxiliary
+        # One of them may have no place in space; they have one grid in any case.
+        similarity = partial(similarity_in_place, replace(moved, affine=target.affine), target, resampled)
+        kind = "none; resampled where the headers place it" if resampled else "none; the grids agree"
+        return moved, {"Kind": kind}, similarity
+    registered = register_rigid(auxiliary, target)
+    record = {
+        "Kind": "rigid, Mattes mutual information",
+        "Transform": registered.transform.tolist(),
+        "RotationDegrees": registered.rotation,
+        "ShiftMillimetres": registered.shift,
+        "SimilarityBefore": registered.similarity_before,
+        "SimilarityAfter": registered.similarity_after,
+    }
+    return registered.volume, record, None
+
+
+def _source(scan: Scan) -> dict[str, Any]:
+    volume = scan.volume
+    return {
+        "file": str(volume.source),
+        "series": None if scan.series is None else str(scan.series),
+        "sha256": scan.sha256(),
+        "shape": list(volume.shape),
+        "voxels_nan_set_to_zero": volume.n_nan,
+        "voxels_negative_set_to_zero": volume.n_negative,
+        "maximum": volume.maximum,
+    }

@@ -1,0 +1,129 @@
+"""What becomes of slices that the network is done with, while it computes the next ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsmnet.data.scan import Scan
+from fsmnet.data.volume import NiftiWriter
+from fsmnet.inference.slices import Batch
+from fsmnet.metrics import VolumeScores
+from fsmnet.reconstruction.from_kspace import with_phase_of
+from fsmnet.reconstruction.undersampled import Undersampled
+
+
+class Finishing:
+    """Puts measured lines back at once; scores and packs the slices in a thread beside the network.
+
+    That thread uses NumPy, zlib and SimpleITK, which leave the interpreter free and take one core. PyTorch it leaves
+    alone: another team of its threads would wait for the network's at every turn.
+
+    Attributes:
+        result: float32 ``(S, H, W)`` in the target's intensities; zero where nothing was reconstructed.
+        writer: the same as NIfTI, complete after :meth:`wait`; None for other forms.
+        n_below_zero: voxels of the result that were negative and became 0.
+        network: time of the network's passes, in seconds.
+        consistency: time until the measured lines were put back, in seconds.
+    """
+
+    def __init__(
+        self, scan: Undersampled, target: Scan, keep: Tensor, writer: NiftiWriter | None, beside: Callable[[], Any]
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            scan: what the network gets.
+            target: the scan that it was made from.
+            keep: bool ``(S,)``, the slices with content.
+            writer: see ``writer``.
+            beside: other work for the thread, done after the first slices; :meth:`wait` gives its result.
+
+        Raises:
+            UserError: a reference that nothing can be compared with.
+        """
+        self.result = np.zeros_like(target.volume.data)
+        self.writer = writer
+        self.n_below_zero, self.network, self.consistency = 0, 0.0, 0.0
+        self._scan, self._numbers, self._maximum = scan, np.flatnonzero(keep.numpy()), target.volume.maximum
+        names = ("zero_filling", "network", *(() if scan.consistency is None else ("consistent",)))
+        reference = None if scan.reference is None else scan.reference.numpy()
+        self._scores = {} if reference is None else {name: VolumeScores(reference) for name in names}
+        self._residuals: dict[str, list[float]] = {}
+        self._complex: list[Tensor] = []
+        self._packed = 0  # slices that the writer has
+        self._pool = ThreadPoolExecutor(1)
+        self._beside, self._jobs = beside, list[Future[Any]]()
+
+    def __enter__(self) -> Finishing:
+        """The thread starts with the first slices."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the thread."""
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+    def take(self, batch: Batch) -> None:
+        """The next slices of the network."""
+        started = time.perf_counter()
+        part, image = batch.part, batch.image
+        zero_filled = self._scan.zero_filled[part]
+        below, images = image < 0, {"zero_filling": zero_filled.abs(), "network": image.clamp_min(0)}
+        if self._scan.consistency is not None:
+            image, residuals = self._scan.consistency(image, part)
+            for name, values in residuals.items():
+                self._residuals.setdefault(name, []).extend(values)
+            if not image.is_complex():
+                below = image < 0
+            images["consistent"] = image.abs() if image.is_complex() else image.clamp_min(0)  # a magnitude
+        elif zero_filled.is_complex():
+            image = with_phase_of(image, zero_filled)
+        if image.is_complex():
+            self._complex.append(image)
+        self.n_below_zero += int(below.sum())
+        self.network += batch.seconds
+        self.consistency += time.perf_counter() - started
+        if not self._jobs:
+            self._jobs.append(self._pool.submit(self._beside))
+        self._jobs.append(self._pool.submit(self._finish, part, images))
+
+    def wait(self) -> Any:
+        """Until everything is done; the result of the other work."""
+        self._jobs.append(self._pool.submit(self._pack, len(self.result)))
+        first, *_ = [job.result() for job in self._jobs]
+        return first
+
+    def complex_image(self) -> Tensor | None:
+        """The result from k-space with its phase, complex64 ``(n, H, W)``; None for an image."""
+        return torch.cat(self._complex) if self._complex else None
+
+    def metrics(self) -> dict[str, dict[str, float]] | None:
+        """Scores by name, in the order the images were made; None without a reference."""
+        return {name: scores.metrics()._asdict() for name, scores in self._scores.items()} or None
+
+    def record(self) -> dict[str, Any] | None:
+        """What the record says of the measured lines; None if they were not put back."""
+        if self._scan.consistency is None:
+            return None
+        return self._scan.how | {name: float(np.mean(values)) for name, values in self._residuals.items()}
+
+    def _finish(self, part: slice, images: dict[str, Tensor]) -> None:
+        for name, scores in self._scores.items():
+            scores.add(part, images[name].numpy())
+        numbers = self._numbers[part]
+        self.result[numbers] = list(images.values())[-1].numpy() * np.float32(self._maximum)
+        self._pack(numbers[-1] + 1)
+
+    def _pack(self, stop: int) -> None:
+        if self.writer is not None:
+            self.writer.add(self.result[self._packed : stop])
+        self._packed = stop

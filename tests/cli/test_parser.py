@@ -1,0 +1,555 @@
+"""The command line: help, configuration files, exit codes, and one line for every mistake."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import fsmnet
+import fsmnet.physics.masks
+import fsmnet.training.run
+from fsmnet.cli.parser import COMMANDS, EXAMPLES, main
+from fsmnet.options import field_types
+
+TINY = ["--device", "cpu", "--protocol", "float"]
+UNET = ["--model", "mdunet", "--model-options", "{features: 4, levels: 2}", "--iterations", "1", "--batch", "1"]
+
+
+def run(arguments: list[str]) -> int:
+    """Exit code, whether the parser or the command decides it."""
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return end.code
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# -- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_mentions_every_option(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: fsmnet {command} [")
+    assert "[options]" not in text
+    words = " ".join(text.split())
+    assert "--config" in words
+    for name, _, _, help in field_types(COMMANDS[command][1]):
+        assert f"--{name.replace('_', '-')}" in words
+        assert " ".join(help.split())[:40] in words.replace("- ", "-")
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for command, (_, _, line) in COMMANDS.items():
+        assert f"{command} {line}" in text
+    assert "not for clinical use" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_the_parser_takes(command, capsys, monkeypatch):
+    seen = []
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    monkeypatch.setattr("fsmnet.cli.parser.importlib.import_module", lambda _: SimpleNamespace(command=seen.append))
+    for example in EXAMPLES[command]:
+        if "runs/quick/config.yaml" not in example:  # written by the line before it
+            assert main(shlex.split(example)[1:]) == 0, example
+            assert type(seen.pop()) is COMMANDS[command][1]
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert capsys.readouterr().out.endswith("\n".join(f"  {example}" for example in EXAMPLES[command]) + "\n")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"fsmnet {fsmnet.__version__}\n"
+
+
+def test_python_dash_m():
+    version = subprocess.run([sys.executable, "-m", "fsmnet", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout == f"fsmnet {fsmnet.__version__}\n"
+
+
+# -- configuration ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """Function (arguments) -> the configuration that the train command is given."""
+    seen = []
+    monkeypatch.setattr(fsmnet.training.run, "command", seen.append)
+
+    def parse(*arguments: str):
+        assert main(["train", *arguments]) == 0
+        return seen.pop()
+
+    return parse
+
+
+def test_flags_and_yaml_name_the_same_options(parsed, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: scans\nout: runs\nmodel_options: {features: 16}\nbetas: [0.8, 0.9]\naugment: false\n")
+    from_file = parsed("--config", str(file))
+    flags = ["--data", "scans", "--out", "runs", "--model-options", "{features: 16}", "--betas", "0.8", "0.9"]
+    assert parsed(*flags, "--no-augment") == from_file
+    assert (from_file.data, from_file.betas, from_file.augment) == (Path("scans"), [0.8, 0.9], False)
+    assert parsed("--config", str(file), "--batch", "7", "--augment").batch == 7
+    assert parsed("--config", str(file), "--augment").augment is True
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after", "with an equals sign"])
+def test_options_win_over_the_file_wherever_they_stand(parsed, tmp_path, place):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: scans\nout: runs\nbatch: 2\nbetas: [0.5, 0.6]\nseed: 3\n")
+    arguments = {
+        "before": ["--config", str(file), "--batch", "9", "--betas", "0.8", "0.9"],
+        "between": ["--batch", "9", "--config", str(file), "--betas", "0.8", "0.9"],
+        "after": ["--batch", "9", "--betas", "0.8", "0.9", "--config", str(file)],
+        "with an equals sign": ["--batch", "9", "--betas", "0.8", "0.9", f"--config={file}"],
+    }
+    config = parsed(*arguments[place])
+    assert (config.batch, config.betas, config.seed) == (9, [0.8, 0.9], 3)
+
+
+def test_null_and_names_in_yaml(parsed, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "data: a\nout: b\niterations: null\nminutes: 3\nmask_seed: name\ncases: [x, y]\nlearning_rate: 1e-3\n"
+    )
+    config = parsed("--config", str(file))
+    assert (config.iterations, config.minutes, config.mask_seed) == (None, 3.0, "name")
+    assert (config.cases, config.learning_rate) == (["x", "y"], 1e-3)
+
+
+# -- exit codes -------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c(monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fsmnet.physics.masks, "command", interrupted)
+    assert main(["mask", "--out", "mask.npy"]) == 130
+    assert capsys.readouterr().err == "fsmnet mask: interrupted\n"
+
+
+def test_ctrl_c_while_it_starts(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsmnet.cli.parser.build_parser", interrupted)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "fsmnet: interrupted\n"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")])
+def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+    def greedy(config):
+        raise error
+
+    monkeypatch.setattr(fsmnet.physics.masks, "command", greedy)
+    assert main(["mask", "--out", "mask.npy"]) == 2
+    assert capsys.readouterr().err.startswith("fsmnet mask: error: there is not enough memory; lower batch")
+
+
+def test_a_defect_of_ours_is_not_hidden(monkeypatch):
+    def broken(config):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(fsmnet.physics.masks, "command", broken)
+    with pytest.raises(RuntimeError):
+        main(["mask", "--out", "mask.npy"])
+
+
+def test_the_operating_system_s_errors_are_one_line(monkeypatch, capsys):
+    def forbidden(config):
+        raise PermissionError(errno.EACCES, "Permission denied", "split.json")
+
+    monkeypatch.setattr(fsmnet.physics.masks, "command", forbidden)
+    assert main(["mask", "--out", "mask.npy"]) == 2
+    line = "fsmnet mask: error: split.json: permission denied; see to the file or the disk\n"
+    assert capsys.readouterr().err == line
+
+
+def test_output_into_a_closed_pipe(tmp_path):
+    code = f"import sys; from fsmnet.cli import main; sys.exit(main(['mask', '--out', {str(tmp_path / 'm.npy')!r}]))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (0, b"")
+
+
+# -- mistakes on the command line and in YAML -------------------------------------------------------------------------
+
+PARSER = {
+    "no command": ([], "fsmnet", "which command? demo, train, evaluate,"),
+    "unknown command": (["trian"], "fsmnet", r"unknown command 'trian' (did you mean train?)"),
+    "option before the command": (["--batch", "3"], "fsmnet", "--batch stands before the command; write the"),
+    "unknown option": (["train", "--featurs", "3"], "fsmnet train", "unknown option --featurs"),
+    "misspelt option": (["train", "--bacth=3"], "fsmnet train", "unknown option --bacth (did you mean --batch?)"),
+    "stray word": (["mask", "--out", "m.npy", "extra"], "fsmnet mask", "'extra' belongs to no option"),
+    "missing": (["train"], "fsmnet train", "--data and --out are missing"),
+    "one missing": (["mask"], "fsmnet mask", "--out is missing"),
+    "no value": (["mask", "--out"], "fsmnet mask", "--out: expected one argument"),
+    "not a number": (["mask", "--columns", "q"], "fsmnet mask", "--columns takes a whole number, not 'q'"),
+    "not a choice": (
+        ["mask", "--kind", "spiral"],
+        "fsmnet mask",
+        "--kind takes random, equispaced, equispaced_fraction, magic or magic_fraction, not 'spiral'",
+    ),
+    "neither of two": (
+        ["train", "--mask-seed", "foo"],
+        "fsmnet train",
+        "--mask-seed takes a whole number, name or null, not 'foo'",
+    ),
+    "not a list of numbers": (
+        ["train", "--betas", "a", "b"],
+        "fsmnet train",
+        "--betas takes a list of numbers, not 'a'",
+    ),
+    "not a mapping": (
+        ["train", "--model-options", "3"],
+        "fsmnet train",
+        "--model-options takes a mapping such as {features: 16}, not '3'",
+    ),
+    "value of a switch": (
+        ["train", "--resample=maybe"],
+        "fsmnet train",
+        "--resample/--no-resample: takes no value, not 'maybe'",
+    ),
+}
+
+YAML = {
+    "unknown": ("featurs: 3", "unknown option 'featurs' in {file}"),
+    "misspelt": ("bacth: 3", "unknown option 'bacth' in {file} (did you mean batch?)"),
+    "as a flag": ("center-fraction: 0.1", "unknown option 'center-fraction' in {file} (did you mean center_fraction?)"),
+    "as a switch": ("no-augment: true", "unknown option 'no-augment' in {file}"),
+    "another file": ("config: other.yaml", "unknown option 'config' in {file}"),
+    "number as key": ("1: 2", "unknown option '1' in {file}"),
+    "malformed": ("batch: 4\nbetas: [3", "{file}: not YAML (line 3: expected ',' or ']', but got '<stream end>')"),
+    "tabs": ("model_options:\n\tfeatures: 3", "{file}: not YAML (line 2: found character '\\t' that cannot start any"),
+    "empty": ("", "{file}: holds no options; write lines such as 'batch: 4'"),
+    "list": ("- 3", "{file}: holds no options; write lines such as 'batch: 4'"),
+    "text": ("hello", "{file}: holds no options; write lines such as 'batch: 4'"),
+    "number": ("batch: 3.5", "batch in {file} takes a whole number, not '3.5'"),
+    "switch": ("resample: maybe", "resample in {file} takes true or false, not 'maybe'"),
+    "list of one": ("cases: case-1", "cases in {file} takes a list of texts or null, not 'case-1'"),
+    "list of texts": ("betas: [a, b]", "betas in {file} takes a list of numbers, not 'a'"),
+    "mapping": ("model_options: 3", "model_options in {file} takes a mapping such as {{features: 16}}, not '3'"),
+    "choice": ("protocol: int", "protocol in {file} takes brats, float or fastmri, not 'int'"),
+}
+
+
+def assert_parser_refuses(arguments, program, message, capsys):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"{program}: error: {message}")
+    assert captured.err.endswith(f"; see '{program} --help'\n")
+
+
+@pytest.mark.parametrize("mistake", PARSER)
+def test_mistakes_on_the_command_line(mistake, capsys):
+    assert_parser_refuses(*PARSER[mistake], capsys)
+
+
+@pytest.mark.parametrize("mistake", YAML)
+def test_mistakes_in_yaml(mistake, capsys, tmp_path):
+    content, message = YAML[mistake]
+    file = tmp_path / "quick.yaml"
+    file.write_text(content + "\n")
+    arguments = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--config", str(file)]
+    assert_parser_refuses(arguments, "fsmnet train", message.format(file=file), capsys)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "cannot be read (no such file or directory); give a YAML file with --config"),
+        ("folder", "cannot be read (is a directory); give a YAML file with --config"),
+        ("binary", "not a text file; give a YAML file with --config"),
+    ],
+)
+def test_yaml_files_that_are_none(kind, message, tmp_path, capsys):
+    file = tmp_path / "quick.yaml"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "binary":
+        file.write_bytes(b"\xff\xfe\x00")
+    assert_parser_refuses(["models", "--config", str(file)], "fsmnet models", f"{file}: {message}", capsys)
+
+
+# -- wrong inputs -----------------------------------------------------------------------------------------------------
+
+
+class Place:
+    """A folder with two good pairs, a checkpoint, and commands over them."""
+
+    def __init__(self, root: Path, write_nifti, smooth, checkpoint_file) -> None:
+        self.root, self.data, self.out = root, root / "data", root / "out"
+        self.write, self.smooth, self.checkpoint_file = write_nifti, smooth, checkpoint_file
+        for case in ("case-1", "case-2"):
+            for seed, contrast in enumerate(("t1", "t2")):
+                write_nifti(self.data / case / f"{case}_{contrast}.nii.gz", smooth(seed, (24, 32, 3)))
+        self.target, self.auxiliary = (self.data / "case-1" / f"case-1_{c}.nii.gz" for c in ("t2", "t1"))
+        self.checkpoint = checkpoint_file(root / "best.safetensors")
+
+    def command(self, name: str, *more: str) -> list[str]:
+        if name == "train":
+            files = ["--data", str(self.data), "--out", str(self.out), *TINY, *UNET, "--validation-fraction", "0"]
+        elif name == "evaluate":
+            files = ["--data", str(self.data), "--out", str(self.out), *TINY, "--models", str(self.checkpoint)]
+        else:
+            out = self.out / "result.nii.gz"
+            files = ["--target", str(self.target), "--auxiliary", str(self.auxiliary), "--out", str(out)]
+            files += ["--checkpoint", str(self.checkpoint), "--device", "cpu"]
+        return [name, *files, *more]
+
+
+@pytest.fixture
+def place(tmp_path, write_nifti, smooth, checkpoint_file):
+    return Place(tmp_path, write_nifti, smooth, checkpoint_file)
+
+
+@pytest.fixture
+def refuses(capsys, caplog, tmp_path):
+    """Function (arguments, message): one line, exit code 2, and no file is written or changed."""
+
+    def check(arguments: list[str], message: str) -> None:
+        before = files_below(tmp_path)
+        caplog.clear()
+        assert main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1, captured.err
+        assert captured.err.startswith(f"fsmnet {arguments[0]}: error: ")
+        assert message in captured.err
+        assert not caplog.records
+        assert files_below(tmp_path) == before
+        assert not (tmp_path / "out").exists()
+
+    return check
+
+
+def no_header(place):
+    place.target.write_bytes(gzip.compress(b"these are not the slices you are looking for" * 20))
+
+
+def text(place):
+    place.target.write_text("hello\n")
+
+
+def cut_short(place):
+    place.target.write_bytes(place.target.read_bytes()[:3000])
+
+
+def four_axes(place):
+    place.write(place.target, place.smooth(0, (24, 32, 3, 2)))
+
+
+def other_size(place):
+    place.write(place.auxiliary, place.smooth(0, (24, 30, 3)))
+
+
+def other_place(place):
+    affine = np.eye(4)
+    affine[0, 3] = 2
+    place.write(place.auxiliary, place.smooth(0, (24, 32, 3)), affine)
+
+
+def constant(place):
+    place.write(place.target, np.full((24, 32, 3), 7.0, np.float32))
+
+
+def empty(place):
+    place.write(place.auxiliary, np.zeros((24, 32, 3), np.int16))
+
+
+def not_a_number(place):
+    place.write(place.target, np.full((24, 32, 3), np.nan, np.float32))
+
+
+def complex_values(place):
+    place.write(place.target, np.ones((24, 32, 3), np.complex64))
+
+
+VOLUMES = {
+    no_header: "case-1_t2.nii.gz: not a NIfTI image; give a .nii or .nii.gz file",
+    text: "case-1_t2.nii.gz: not a NIfTI image; give a .nii or .nii.gz file",
+    cut_short: "case-1_t2.nii.gz: cut short or damaged (",
+    four_axes: "case-1_t2.nii.gz: has 4 axes (24, 32, 3, 2); give one 3-D volume",
+    other_size: "case-1_t1.nii.gz is 24 x 30 x 3; pass --resample to bring the auxiliary onto the target's grid",
+    other_place: "have the same size but lie up to 2 mm apart; pass --resample",
+    constant: "case-1_t2.nii.gz: every voxel is 7; a constant volume cannot be reconstructed",
+    empty: "case-1_t1.nii.gz: every voxel is 0; a constant volume cannot be reconstructed",
+    not_a_number: "case-1_t2.nii.gz: every voxel is NaN or infinite; there is nothing to reconstruct",
+    complex_values: "case-1_t2.nii.gz: holds complex64 values; give a real magnitude image",
+}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reconstruct"])
+@pytest.mark.parametrize("damage", VOLUMES, ids=lambda damage: damage.__name__)
+def test_wrong_volumes(place, refuses, command, damage):
+    damage(place)
+    refuses(place.command(command), VOLUMES[damage])
+
+
+def test_missing_files(place, refuses):
+    for name in ("target", "auxiliary"):
+        path = place.root / f"no-{name}.nii.gz"
+        refuses(place.command("reconstruct", f"--{name}", str(path)), f"{path}: no such file")
+    for command in ("train", "evaluate"):
+        refuses(place.command(command, "--data", "nowhere"), "nowhere: no such folder; give the folder that holds")
+        refuses(place.command(command, "--cases", "case-9"), "no pair for case case-9; there are case-1, case-2")
+        refuses(place.command(command, "--split", "no.json"), "no.json: no such split file")
+    refuses(place.command("reconstruct", "--mask", "no.npy"), "no.npy: no such mask file; make one with 'fsmnet mask")
+    refuses(place.command("train", "--init", "no.safetensors"), "no.safetensors: no such checkpoint file; make one")
+    refuses(place.command("evaluate", "--models", "no.safetensors"), "no.safetensors: neither a checkpoint file nor")
+    refuses(place.command("reconstruct", "--checkpoint", "no.safetensors"), "no.safetensors: no such checkpoint file")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reconstruct", "mask"])
+def test_impossible_accelerations(place, refuses, command):
+    arguments = place.command(command)
+    if command == "mask":
+        arguments = ["mask", "--columns", "32", "--out", str(place.out / "mask.npy")]
+    for acceleration in ("0", "1", "100", "-4"):
+        expected = f"acceleration {acceleration} is impossible with 32 columns; give more than 1, at most 32"
+        if command == "reconstruct" and acceleration != "100":
+            expected = f"acceleration must be more than 1, not {acceleration}"
+        refuses([*arguments, "--acceleration", acceleration], expected)
+
+
+def test_masks_that_do_not_fit(place, refuses):
+    mask = place.root / "mask.npy"
+    for content, message in (
+        (np.ones(30, bool), "mask.npy: the mask has 30 columns, the data 32; make one with --columns 32"),
+        (np.zeros(32, bool), "mask.npy: the mask keeps no column"),
+        (np.ones((3, 32), bool), "mask.npy: a mask has one axis of 0 and 1, this array has shape (3, 32)"),
+    ):
+        np.save(mask, content)
+        refuses(place.command("reconstruct", "--mask", str(mask)), message)
+    mask.write_text("0101")
+    refuses(place.command("reconstruct", "--mask", str(mask)), "mask.npy: not a mask in .npy or .npz form")
+
+
+def test_unknown_models(place, refuses):
+    refuses(place.command("train", "--model", "fsmnett"), "unknown model 'fsmnett'; choose one of zero_filling, mdunet")
+    refuses(place.command("train", "--model-options", "{featurs: 3}"), "model mdunet has no option 'featurs'; it takes")
+    refuses(place.command("train", "--model-options", "{features: many}"), "many")
+    refuses(place.command("evaluate", "--models", "fsmnet"), "fsmnet is a model without weights; give a checkpoint")
+
+
+def of_another_model(place):
+    """Weights of one network under the name of another."""
+    other = place.checkpoint_file(place.root / "other.safetensors", "fsmnet_released", features=8, blocks=1)
+    with safe_open(place.checkpoint, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(other), place.checkpoint, metadata)
+
+
+def cut_off(place):
+    place.checkpoint.write_bytes(place.checkpoint.read_bytes()[:100_000])
+
+
+def a_text(place):
+    place.checkpoint.write_text("weights\n" * 100)
+
+
+def without_header(place):
+    save_file(load_file(place.checkpoint), place.checkpoint)
+
+
+def text_as_pth(place):
+    place.checkpoint = place.root / "weights.pth"
+    place.checkpoint.write_text("weights\n")
+
+
+CHECKPOINTS = {
+    of_another_model: "best.safetensors: not weights of fsmnet: missing ",
+    cut_off: "best.safetensors: cut short, or not a safetensors checkpoint (",
+    a_text: "best.safetensors: cut short, or not a safetensors checkpoint (",
+    without_header: "best.safetensors: a safetensors file, but not a checkpoint of fsmnet",
+    text_as_pth: "weights.pth: not a PyTorch checkpoint that can be read safely (",
+}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "reconstruct"])
+@pytest.mark.parametrize("damage", CHECKPOINTS, ids=lambda damage: damage.__name__)
+def test_wrong_checkpoints(place, refuses, command, damage):
+    damage(place)
+    refuses(place.command(command), CHECKPOINTS[damage])
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reconstruct", "mask", "demo"])
+def test_output_folders_that_cannot_be(place, refuses, command, monkeypatch):
+    arguments = place.command(command)
+    if command == "mask":
+        arguments = ["mask"]
+    elif command == "demo":
+        monkeypatch.setattr("fsmnet.cli.demo.SLICES", 1)
+        arguments = ["demo", "--subjects", "1"]
+    name = {"reconstruct": "result.nii.gz", "mask": "mask.npy"}.get(command, "run")
+    file = place.root / "file"
+    file.write_text("in the way")
+    refuses([*arguments, "--out", str(file / name)], "choose another")
+    if command == "demo":
+        return
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    folder = place.root / "locked"
+    folder.mkdir()
+    out = folder if command in ("train", "evaluate") else folder / name
+    refuses([*arguments, "--out", str(out)], "writable" if command != "reconstruct" else "written to")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reconstruct", "mask"])
+def test_full_disk(place, capsys, command, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    arguments = ["mask", "--out", str(place.out / "mask.npy")] if command == "mask" else place.command(command)
+    before = files_below(place.root)
+    monkeypatch.setattr(os, "replace", full)
+    assert main(arguments) == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(
+        rf"fsmnet {command}: error: \S+: cannot be written \(no space left on device\); free .*\n", line
+    )
+    assert files_below(place.root) == before
+
+
+def test_really_one_line(place):
+    """As a user sees it: no warning, no traceback, no message of a library around the line."""
+    cut_short(place)
+    command = [sys.executable, "-m", "fsmnet", *place.command("reconstruct")]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    expected = (
+        rf"fsmnet reconstruct: error: {re.escape(str(place.target))}: cut short or damaged \(.*\); copy it again\n"
+    )
+    assert re.fullmatch(expected, process.stderr)

@@ -1,0 +1,182 @@
+"""ISMRMRD files give back the k-space they were written from, in its place; other scans are refused in words."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from fsmnet.data.formats.raw import read_kspace
+from fsmnet.errors import UserError
+from fsmnet.physics.masks import make_mask
+
+ismrmrd = pytest.importorskip("ismrmrd")
+
+from ismrmrd_scan import Plan, write  # noqa: E402 - needs the package
+
+SHAPE = (3, 2, 20, 24)
+
+
+def transform(data: np.ndarray, inverse: bool = False) -> np.ndarray:
+    axes = (-2, -1)
+    function = np.fft.ifft2 if inverse else np.fft.fft2
+    return np.fft.fftshift(function(np.fft.ifftshift(data, axes), norm="ortho"), axes)
+
+
+def images(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (10 + rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+
+@pytest.mark.parametrize("limits", [None, (0, 23, 12), (0, 20, 10)])
+@pytest.mark.parametrize("name", ["scan.h5", "scan.mrd"])
+def test_lines_in_any_order(tmp_path, limits, name):
+    data = transform(images())
+    if limits == (0, 20, 10):  # lines from -10 to 10 about the centre, the outermost of the matrix never
+        data[..., [0, 1, 23]] = 0
+    kspace = read_kspace(write(tmp_path / name, Plan(data, limits=limits, noise=True)))
+    np.testing.assert_array_equal(kspace.data, data.astype(np.complex64))
+    assert kspace.size == SHAPE[2:]
+    assert kspace.knows_axis
+
+
+def test_files_that_may_only_be_read(tmp_path):
+    path = write(tmp_path / "scan.h5", Plan(transform(images())))
+    path.chmod(0o444)
+    before = path.stat().st_mtime_ns
+    read_kspace(path)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_missing_lines_are_zero(tmp_path):
+    mask = make_mask("random", 24, 3, 0.2, 0).columns
+    data = (transform(images()) * mask).astype(np.complex64)
+    np.testing.assert_array_equal(read_kspace(write(tmp_path / "scan.h5", Plan(data))).data, data)
+
+
+def test_oversampled_readout_is_cut_and_the_phase_field_of_view_is_told(tmp_path):
+    full = images()
+    plan = Plan(transform(full), recon_fov=(10, 18))
+    kspace = read_kspace(write(tmp_path / "scan.h5", plan))
+    assert kspace.data.shape == (3, 2, 10, 24)
+    assert kspace.size == (10, 18)
+    np.testing.assert_allclose(transform(kspace.data, inverse=True), full[:, :, 5:15], atol=1e-4)
+
+
+def test_averages(tmp_path):
+    data = transform(images((1, 1, 20, 24)))
+    path = write(tmp_path / "scan.h5", Plan(data))
+    with ismrmrd.Dataset(str(path)) as file:
+        for number in range(24):
+            one = file.read_acquisition(number)
+            one.idx.average = 1
+            one.data[:] *= 3
+            file.append_acquisition(one)
+    np.testing.assert_allclose(read_kspace(path).data, 2 * data, rtol=1e-5)
+
+
+def test_calibration_lines_fill_gaps_only(tmp_path):
+    data = transform(images((1, 1, 20, 24))).astype(np.complex64)
+    plan = Plan(data, flags=dict.fromkeys(range(6), ismrmrd.ACQ_IS_PARALLEL_CALIBRATION))
+    path = write(tmp_path / "scan.h5", plan)
+    with ismrmrd.Dataset(str(path)) as file:
+        again = file.read_acquisition(10)  # of an imaging line: measured twice
+        again.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
+        again.data[:] = 0.5
+        file.append_acquisition(again)
+    np.testing.assert_array_equal(read_kspace(path).data, data)
+
+
+def test_place_in_the_patient(tmp_path):
+    """A voxel's position by ISMRMRD's vectors (LPS) against the affine (RAS); slices stored out of order."""
+    read, phase, normal = np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1.0]])
+    centre = np.array([12.0, -7.0, 30.0])
+    positions = [tuple(centre + shift * normal) for shift in (14, 0, 7)]
+    data = transform(images())
+    plan = Plan(data, recon_fov=(10, 18), positions=positions, directions=(read, phase, normal))
+    kspace = read_kspace(write(tmp_path / "scan.h5", plan))
+    whole = read_kspace(write(tmp_path / "whole.h5", Plan(data)))
+    assert np.allclose(whole.data, data, atol=1e-5)
+    in_order = read_kspace(write(tmp_path / "order.h5", Plan(data[[1, 2, 0]], recon_fov=(10, 18))))
+    np.testing.assert_array_equal(kspace.data, in_order.data)
+    for i, j, k in ((5, 9, 0), (0, 0, 1), (9, 3, 2)):
+        patient = centre + (i - 5) * read + (j - 9) * phase + 7 * k * normal  # 1 mm pixels
+        np.testing.assert_allclose((kspace.affine @ [i, j, k, 1])[:3], patient * [-1, -1, 1], atol=1e-4)
+
+
+def test_a_single_slice_has_the_thickness_of_the_header(tmp_path):
+    affine = read_kspace(write(tmp_path / "scan.h5", Plan(transform(images((1, 1, 20, 24)))))).affine
+    assert np.linalg.norm(affine[:3, 2]) == 5
+
+
+def test_no_place_without_directions_or_an_even_stack(tmp_path, caplog):
+    data = transform(images())
+    nothing = np.zeros((3, 3))
+    assert read_kspace(write(tmp_path / "none.h5", Plan(data, directions=tuple(nothing)))).affine is None
+    assert not caplog.messages
+    uneven = Plan(data, positions=[(0, 0, 0), (0, 0, 5), (0, 0, 20)])
+    assert read_kspace(write(tmp_path / "uneven.h5", uneven)).affine is None
+    assert caplog.messages == ["the slices are no even stack by their positions, so their place in space is not used"]
+
+
+REFUSED = {
+    "radial": ({"trajectory": "radial"}, "the trajectory is radial; only Cartesian k-space is read"),
+    "3-D": ({"depth": 40}, r"a 3-D scan \(40 partitions\); only stacks of 2-D slices are read"),
+    "partial by the header": (
+        {"limits": (0, 17, 6)},
+        "partial Fourier: the lines reach from 6 before the centre of k-space to 11 behind it",
+    ),
+    "encodings": ({"encodings": 2}, "has 2 encodings; only files with one scan are read"),
+    "repetitions": ({"counters": {"repetition": lambda n: n % 3}}, "has 3 repetitions; save the one wanted in a file"),
+    "contrasts": ({"counters": {"contrast": lambda n: n % 2}}, "has 2 contrasts; save the one wanted in a file"),
+    "partitions": ({"counters": {"kspace_encode_step_2": lambda n: n % 2}}, "has 2 partitions; save the one wanted"),
+    "twice": ({"counters": {"kspace_encode_step_1": lambda n: 0 if n < 9 else n}}, r"line 0 of slice \d occurs twice"),
+    "outside": ({"counters": {"kspace_encode_step_1": lambda n: n}}, "lies outside the encoded matrix of 24 lines"),
+    "echo": ({"head": {"center_sample": 4}}, r"asymmetric echo\): its centre is sample 4 of 20; only symmetric echoes"),
+    "reverse": ({"flags": {3: ismrmrd.ACQ_IS_REVERSE}}, r"has readouts in reverse \(EPI\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_scans(tmp_path, name):
+    options, message = REFUSED[name]
+    path = write(tmp_path / "scan.h5", Plan(transform(images()), **options))
+    with pytest.raises(UserError, match=rf"scan\.h5: .*{message}"):
+        read_kspace(path)
+
+
+def test_partial_fourier_by_its_lines(tmp_path):
+    data = transform(images())
+    data[..., 18:] = 0
+    with pytest.raises(
+        UserError, match="partial Fourier: the lines reach from 12 before the centre of k-space to 5 behi"
+    ):
+        read_kspace(write(tmp_path / "scan.h5", Plan(data)))
+
+
+def test_noise_alone_and_unequal_readouts(tmp_path):
+    path = tmp_path / "scan.h5"
+    write(path, Plan(np.zeros(SHAPE), noise=True))
+    with pytest.raises(UserError, match="holds no readout of an image; noise measurements and the like are left out"):
+        read_kspace(path)
+    write(path, Plan(transform(images((1, 2, 20, 24)))))
+    with ismrmrd.Dataset(str(path)) as file:
+        file.append_acquisition(ismrmrd.Acquisition.from_array(np.ones((2, 10), np.complex64)))
+    with pytest.raises(UserError, match=r"readouts differ in coils x samples \(24 of 2 x 20, 1 of 2 x 10\)"):
+        read_kspace(path)
+
+
+def test_damaged_file(tmp_path):
+    path = write(tmp_path / "scan.h5", Plan(transform(images())))
+    with ismrmrd.Dataset(str(path)) as file:
+        file.write_xml_header(b"<nothing>")
+    with pytest.raises(UserError, match=r"scan.h5: damaged or not an ISMRMRD file \("):
+        read_kspace(path)
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    path = write(tmp_path / "scan.h5", Plan(transform(images())))
+    monkeypatch.setitem(sys.modules, "ismrmrd", None)
+    with pytest.raises(UserError, match=r"needs the package ismrmrd; run pip install 'fsmnet\[raw\]'"):
+        read_kspace(path)

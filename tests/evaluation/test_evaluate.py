@@ -1,0 +1,250 @@
+"""Scores: the right figures in the right columns, for several models on the same slices with the same masks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+import golden
+from fsmnet.checkpoint import load_model
+from fsmnet.cli import main
+from fsmnet.data.pairing.names import Pair, load_pair
+from fsmnet.errors import UserError
+from fsmnet.evaluation.evaluate import METRICS_COLUMNS, Row, evaluate, open_model, summarise, summary_lines
+from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.metrics import Metrics, score
+from fsmnet.physics.masks import MaskRecipe, brats_mask, load_mask, make_mask, seed_from_name
+from fsmnet.protocols.base import prepare, zero_fill
+from fsmnet.training.options import TrainConfig
+from fsmnet.training.run import plain_config
+
+SUMMARY_KEYS = [
+    *("model", "data", "acceleration", "protocol", "n"),
+    *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean"),
+]
+NUMBERS = ("psnr", "ssim", "nmse")
+
+
+@pytest.fixture
+def checkpoint(checkpoint_file, tmp_path):
+    return checkpoint_file(tmp_path / "run" / "best.safetensors")
+
+
+@pytest.fixture
+def configure(heads, tmp_path):
+    """Function (models, **options) -> an evaluation of seconds, in the float protocol."""
+
+    def make(models, **options) -> EvaluateConfig:
+        defaults = {"data": heads, "out": tmp_path / "scores", "protocol": "float", "device": "cpu"}
+        return EvaluateConfig(models=[str(model) for model in models], **{**defaults, **options})
+
+    return make
+
+
+def read_metrics(out):
+    with (out / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_summary_follows_from_rows(out, models):
+    rows, summary = read_metrics(out), json.loads((out / "summary.json").read_text())
+    assert [entry["model"] for entry in summary] == models
+    for entry in summary:
+        assert list(entry) == SUMMARY_KEYS
+        own = [row for row in rows if row["model"] == entry["model"]]
+        assert entry["n"] == len(own) > 0
+        for name in NUMBERS:
+            values = np.array([float(row[name]) for row in own])
+            assert entry[f"{name}_mean"] == pytest.approx(values.mean(), rel=1e-9)
+            if name != "nmse":
+                assert entry[f"{name}_std"] == pytest.approx(values.std(), rel=1e-5, abs=1e-9)
+
+
+def test_float_protocol_scores_volumes(configure, checkpoint, heads):
+    config = configure(["zero_filling", checkpoint], cases=["phantom-0001", "phantom-0000"])
+    summary = evaluate(config)
+    assert summary == json.loads((config.out / "summary.json").read_text())
+    rows = read_metrics(config.out)
+    assert list(rows[0]) == METRICS_COLUMNS
+    assert METRICS_COLUMNS == ["model", "case", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse"]
+    # The order of --cases; a row per volume, without a slice number.
+    order = [(case, model) for case in ("phantom-0001", "phantom-0000") for model in config.models]
+    assert [(row["case"], row["model"]) for row in rows] == order
+    assert {(row["slice"], row["acceleration"], row["protocol"]) for row in rows} == {("", "4", "float")}
+    assert_summary_follows_from_rows(config.out, config.models)
+    assert summary[0]["data"] == str(heads)
+    assert summary[0]["acceleration"] == 4
+    assert summary[0]["protocol"] == "float"
+
+    # The same by the pieces.
+    folder = heads / "phantom-0000"
+    pair = Pair("phantom-0000", folder / "phantom-0000_t2.nii.gz", folder / "phantom-0000_t1.nii.gz")
+    slices = prepare(*load_pair(pair.target, pair.auxiliary), "float")
+    mask = make_mask("random", 64, 4, 0.08, seed_from_name(pair.target))
+    filled = zero_fill(slices.target, torch.from_numpy(mask.columns), "float")
+    by_hand = {
+        "zero_filling": filled,
+        str(checkpoint): reconstruct_slices(load_model(checkpoint), filled, slices.auxiliary, "float"),
+    }
+    for row in rows[2:]:
+        expected = score(slices.target, by_hand[row["model"]], "float")[0]
+        assert [float(row[name]) for name in NUMBERS] == pytest.approx(expected, rel=1e-5)
+
+
+def test_brats_protocol_scores_slices(configure, checkpoint, brats_folder):
+    config = configure(["zero_filling", checkpoint], data=brats_folder, protocol="brats", cases=["case-1"], batch=3)
+    evaluate(config)
+    rows = read_metrics(config.out)
+    assert [(row["model"], row["slice"]) for row in rows] == [(m, str(n)) for m in config.models for n in range(4)]
+    assert {row["protocol"] for row in rows} == {"brats"}
+    assert_summary_follows_from_rows(config.out, config.models)
+    assert np.array_equal(load_mask(config.out / "masks" / "case-1.npz").columns, brats_mask(4).columns)
+    assert sorted(path.name for path in config.out.iterdir()) == ["masks", "metrics.csv", "picture.png", "summary.json"]
+
+
+def test_masks_are_saved_as_drawn(configure):
+    config = configure(["zero_filling"], acceleration=3, mask_kind="magic", center_fraction=0.1)
+    evaluate(config)
+    masks = sorted((config.out / "masks").iterdir())
+    assert [path.name for path in masks] == [f"phantom-000{i}.npz" for i in range(4)]
+    for path in masks:
+        mask, expected = load_mask(path), make_mask("magic", 64, 3, 0.1, seed_from_name(f"{path.stem}_t2.nii.gz"))
+        assert np.array_equal(mask.columns, expected.columns)
+        assert (mask.kind, mask.acceleration, mask.center_fraction) == ("magic", 3, 0.1)
+    fixed = configure(["zero_filling"], mask_seed=7, out=config.out.with_name("fixed"))
+    evaluate(fixed)
+    expected = make_mask("random", 64, 4, 0.08, 7).columns
+    assert all(np.array_equal(load_mask(p).columns, expected) for p in (fixed.out / "masks").iterdir())
+
+
+def test_picture(configure, checkpoint):
+    config = configure(["zero_filling", checkpoint], cases=["phantom-0002"])
+    evaluate(config)
+    picture = imread(config.out / "picture.png")
+    assert picture.shape[0] > 300
+    assert picture.shape[1] > 500
+    assert picture[..., :3].std() > 0.05
+
+
+def test_models_of_one_name_keep_a_column_each(configure, checkpoint_file, tmp_path, monkeypatch):
+    files = [checkpoint_file(tmp_path / side / "run" / "best.safetensors", seed=i) for i, side in enumerate("ab")]
+    columns = []
+
+    def draw(*arguments):
+        images, captions = arguments[-3:-1]
+        columns.append((list(images), list(captions)))
+
+    monkeypatch.setattr("fsmnet.evaluation.evaluate.comparison_picture", draw)
+    evaluate(configure(files, cases=["phantom-0000"]))
+    evaluate(configure([files[0], "zero_filling"], cases=["phantom-0000"]))
+    full, short = [str(file) for file in files], ["run/best.safetensors", "zero_filling"]
+    assert columns == [(full, full), (short, short)]
+
+
+def test_picture_of_a_chosen_slice(configure):
+    evaluate(configure(["zero_filling"], cases=["phantom-0000"], picture_slice=3))
+    config = configure(["zero_filling"], picture_slice=9, out=configure([]).out.with_name("other"))
+    with pytest.raises(UserError, match="slice 9 of phantom-0000 has no content; choose one of 0 to 4"):
+        evaluate(config)
+    assert not config.out.exists()
+
+
+def test_identical_images_have_no_finite_psnr(configure):
+    rows = [Row("same", "case", 0, Metrics(math.inf, 1.0, 0.0)), Row("same", "case", 1, Metrics(30.0, 0.9, 0.1))]
+    summary = summarise(rows, configure(["same"]), MaskRecipe("random", 4.0, 0.08, "name"))
+    assert (summary[0]["psnr_mean"], summary[0]["psnr_std"]) == (None, None)
+    assert summary[0]["nmse_mean"] == pytest.approx(0.05)
+    assert "infinite" in summary_lines(summary)[1]
+
+
+def test_test_cases_of_a_split(configure, tmp_path):
+    file = tmp_path / "split.json"
+    split = {"train": ["phantom-0000"], "validation": [], "test": ["phantom-0003", "phantom-0001"]}
+    file.write_text(json.dumps(split))
+    config = configure(["zero_filling"], split=file)
+    evaluate(config)
+    assert [row["case"] for row in read_metrics(config.out)] == split["test"]
+    with pytest.raises(UserError, match="give --cases or --split, not both"):
+        evaluate(configure(["zero_filling"], split=file, cases=["phantom-0000"]))
+    file.write_text(json.dumps({**split, "test": []}))
+    with pytest.raises(UserError, match=r"split\.json: the split keeps no case for testing; name some with --cases"):
+        evaluate(configure(["zero_filling"], split=file))
+
+
+def test_warns_of_a_network_trained_for_other_masks(checkpoint_file, tmp_path, heads, caplog):
+    training = plain_config(TrainConfig(data=heads, out=tmp_path, acceleration=8))
+    file = checkpoint_file(tmp_path / "eight.safetensors", training=training)
+    open_model(str(file), MaskRecipe("equispaced_fraction", 8.0, 0.04, 1337))
+    open_model(str(file))
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "fsmnet"):
+        open_model(str(file), MaskRecipe("random", 4.0, 0.10, 1337))
+    assert "eight.safetensors was trained for other masks" in caplog.text
+    assert "(equispaced_fraction, 8x with centre 0.04, seed 1337) than these (random, 4x" in caplog.text
+
+
+def test_diverged_weights_are_not_scored(configure, checkpoint_file, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    file = checkpoint_file(tmp_path / "nan.safetensors")
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    save_file({name: tensor * torch.nan for name, tensor in load_file(file).items()}, file, metadata)
+    with pytest.raises(UserError, match=r"nan\.safetensors: gives NaN or infinite values"):
+        evaluate(configure([file]))
+
+
+def test_printed_table(configure, checkpoint, capsys):
+    config = configure(["zero_filling", checkpoint])
+    arguments = ["--data", str(config.data), "--out", str(config.out), "--protocol", "float", "--device", "cpu"]
+    assert main(["evaluate", "--models", *config.models, *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "protocol float, 4x, mean +- standard deviation over volumes"
+    summary = json.loads((config.out / "summary.json").read_text())
+    for line, entry in zip(lines[2:], summary, strict=False):
+        assert line.split()[:2] == [entry["model"], "4"]
+        assert f"{entry['psnr_mean']:.2f} +- {entry['psnr_std']:.2f}" in line
+        assert f"{entry['ssim_mean']:.3f} +- {entry['ssim_std']:.3f}" in line
+    assert lines[-1] == f"written to {config.out}: metrics.csv, summary.json, picture.png, masks"
+
+
+REFUSED = {
+    "a model's name": ("fsmnet", "fsmnet is a model without weights; give a checkpoint of it"),
+    "neither": ("fsmnett", "fsmnett: neither a checkpoint file nor a model; models are zero_filling, mdunet"),
+    "a folder": ("", r"is a folder; give a checkpoint in it, such as .*best\.safetensors"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_models(configure, tmp_path, what):
+    model, message = REFUSED[what]
+    with pytest.raises(UserError, match=message):
+        evaluate(configure([model or tmp_path]))
+    assert not configure([]).out.exists()
+
+
+PUBLISHED = {
+    4: {"TCGA-FG-6692": ("32.21", "0.92", "0.775", "0.016"), "TCGA-DU-7294": ("31.24", "1.01", "0.771", "0.017")},
+    8: {"TCGA-FG-6692": ("28.64", "0.92", "0.687", "0.029"), "TCGA-DU-7294": ("27.71", "1.29", "0.694", "0.022")},
+}
+
+
+@pytest.mark.skipif(not (golden.SHARED / "data" / "volumes").is_dir(), reason="the scans (../shared/data) are not here")
+@pytest.mark.parametrize("acceleration", [4, 8])
+@pytest.mark.parametrize("case", ["TCGA-FG-6692", "TCGA-DU-7294"])
+def test_zero_filling_of_real_scans(tmp_path, capsys, case, acceleration):
+    data, out = golden.SHARED / "data" / "volumes", tmp_path / "scores"
+    options = ["--cases", case, "--acceleration", str(acceleration), "--data", str(data), "--out", str(out)]
+    assert main(["evaluate", "--models", "zero_filling", *options]) == 0
+    psnr, psnr_std, ssim, ssim_std = PUBLISHED[acceleration][case]
+    printed = capsys.readouterr().out.splitlines()[2].split()
+    assert printed[2:8] == [psnr, "+-", psnr_std, ssim, "+-", ssim_std]

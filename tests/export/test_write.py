@@ -1,0 +1,341 @@
+"""Optimised models give the plain model's image."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fsmnet.checkpoint import Header, load_model, shipped_checkpoint
+from fsmnet.cli import main
+from fsmnet.errors import UserError
+from fsmnet.export.options import ExportConfig
+from fsmnet.export.parity import compare, noise
+from fsmnet.export.write import (
+    after,
+    as_onnx,
+    as_pt2,
+    best_precision,
+    bfloat16,
+    channels_last,
+    chosen_precision,
+    export,
+    optimise,
+    steps,
+)
+from fsmnet.inference.simplify import STEPS
+from fsmnet.models import create_model, recipe_of
+from fsmnet.models.blocks import FrequencyBlock, Output
+from fsmnet.models.kernels.fused import fuse
+
+ROOT = Path(__file__).resolve().parents[2]
+VOLUMES = ROOT / "../shared/data/volumes"
+SMALL = {"features": 8, "blocks": 1}
+
+
+def random(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made(name, **options):
+    torch.manual_seed(0)
+    return create_model(name, **options).eval()
+
+
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_the_optimised_image_is_equal_to_rounding(name):
+    model = made(name, features=16, blocks=1).double()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x, y = random(1, 2, 1, 27, 40).double(), random(2, 2, 1, 27, 40).double()
+    fast = optimise(model)
+    with torch.inference_mode():
+        expected, output = model(x, y), fast(x, y)
+    assert (output.image - expected.image).abs().max() < 1e-12
+    assert (output.frequency_image - expected.frequency_image).abs().max() < 1e-12
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.training is False
+    assert recipe_of(fast) == recipe_of(model)
+
+
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_each_step_keeps_the_image_until_the_precision_changes(name):
+    model = made(name, features=16, blocks=1).double()
+    x, y = random(1, 1, 1, 27, 40).double(), random(2, 1, 1, 27, 40).double()
+    recipe = steps(model)
+    assert recipe == (*STEPS, channels_last, fuse)
+    assert [step for step in steps(model, "bfloat16") if step not in recipe] == [bfloat16]
+    with torch.inference_mode():
+        expected = model(x, y).image
+        for count in range(len(recipe) + 1):
+            assert (after(model, recipe[:count])(x, y).image - expected).abs().max() < 1e-12
+
+
+def test_a_network_of_another_kind_has_no_algebra_to_do():
+    assert steps(made("mdunet")) == (channels_last,)
+    assert len(steps(made("mdunet"), "bfloat16")) == 2
+
+
+@pytest.mark.parametrize("name", ["zero_filling", "mdunet"])
+def test_other_models_can_be_optimised_too(name):
+    model = made(name)
+    x, y = random(1, 1, 1, 16, 16), random(2, 1, 1, 16, 16)
+    with torch.inference_mode():
+        assert (optimise(model)(x, y).image - model(x, y).image).abs().max() < 1e-5
+
+
+def test_bfloat16_gives_a_float32_image_close_to_the_plain_one():
+    model = made("fsmnet", features=16, blocks=1)
+    x, y = random(1, 1, 1, 32, 24), random(2, 1, 1, 32, 24)
+    with torch.inference_mode():
+        image, half = model(x, y).image, optimise(model, "bfloat16")(x, y).image
+    assert half.dtype == torch.float32
+    assert 0 < (half - image).square().mean().sqrt() < 0.01 * (image - x).square().mean().sqrt() + 0.01
+
+
+def test_transforms_and_sums_over_pixels_stay_in_float32(monkeypatch):
+    seen = []
+    rfft2 = torch.fft.rfft2
+    monkeypatch.setattr(torch.fft, "rfft2", lambda x, **options: (seen.append(x.dtype), rfft2(x, **options))[1])
+    matmul = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: (seen.append(a.dtype), matmul(a, b))[1])
+    x = random(1, 1, 1, 16, 16)
+    with torch.inference_mode():
+        optimise(made("fsmnet_released", **SMALL), "bfloat16")(x, x)
+    assert set(seen) == {torch.float32}
+
+
+def test_no_convolution_changes_the_memory_layout():
+    fast = optimise(made("fsmnet_released", **SMALL))
+    layouts = []
+
+    def note(module, inputs):
+        layouts.append(inputs[0].shape[1] == 1 or inputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in fast.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(note)
+    x = random(1, 1, 1, 16, 16)
+    with torch.inference_mode():
+        fast(x, x)
+    assert len(layouts) > 100
+    assert all(layouts)
+
+
+def test_an_optimised_model_is_not_trained():
+    fast = optimise(made("fsmnet", **SMALL))
+    assert not any(p.requires_grad for p in fast.parameters())
+    with pytest.raises(RuntimeError, match="cannot be trained"):
+        fast.train()
+
+
+def test_the_precision_is_one_of_two():
+    assert best_precision(torch.device("cpu")) in ("float32", "bfloat16")
+    assert best_precision(torch.device("meta")) == "float32"
+    assert chosen_precision("auto", torch.device("cpu")) == best_precision(torch.device("cpu"))
+    assert chosen_precision("auto", torch.device("cpu"), optimised=False) == "float32"
+    assert chosen_precision("bfloat16", torch.device("meta")) == "bfloat16"
+
+
+@pytest.mark.skipif(not VOLUMES.is_dir(), reason="the scans (../shared/data/volumes) are not here")
+@pytest.mark.skipif(shipped_checkpoint() is None, reason="this build carries no weights")
+def test_bfloat16_changes_the_shipped_network_s_psnr_on_real_slices_by_less_than_the_bound():
+    from fsmnet.data.pairing.names import find_pairs
+    from fsmnet.inference.slices import reconstruct_slices
+    from fsmnet.metrics import score
+    from fsmnet.physics.masks import brats_mask
+    from fsmnet.protocols.base import zero_fill
+    from fsmnet.protocols.slices import prepared_slices
+
+    [pair] = find_pairs(VOLUMES, "t2", "t1", ["TCGA-FG-6692"])
+    slices = prepared_slices(pair, "brats")
+    target, auxiliary = slices.target[20:90:35], slices.auxiliary[20:90:35]
+    zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
+    model = load_model(shipped_checkpoint())
+    psnr = []
+    for network in (model, optimise(model), optimise(model, "bfloat16")):
+        images = reconstruct_slices(network, zero_filled, auxiliary, "brats", batch=1)
+        psnr.append(sum(m.psnr for m in score(target, images, "brats")) / len(target))
+    assert psnr[1] == pytest.approx(psnr[0], abs=1e-3)
+    assert psnr[2] == pytest.approx(psnr[0], abs=0.02)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+class Sharpen(nn.Module):
+    """Two convolutions, quickly exported; the auxiliary counts."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix = nn.Conv2d(2, 8, 3, padding=1)
+        self.out = nn.Conv2d(8, 1, 3, padding=1)
+
+    def forward(self, target, auxiliary):
+        return Output(target + self.out(self.mix(torch.cat([target, auxiliary], 1)).relu()))
+
+
+@pytest.mark.parametrize("block", [FrequencyBlock(8), FrequencyBlock(8, magnitude=True, epsilon=1e-2)])
+@pytest.mark.parametrize(("height", "width"), [(12, 10), (9, 14), (16, 7), (5, 5)])
+def test_transforms_without_complex_numbers_are_the_transforms(block, height, width):
+    from fsmnet.export.fourier_matrices import without_complex_numbers
+
+    block = block.double()
+    x = random(0, 2, 8, height, width).double()
+    with torch.no_grad():
+        expected = FrequencyBlock.forward(block, x)
+        block.__class__ = FrequencyBlock
+        plain = block(x)
+        without_complex_numbers(nn.Sequential(block))
+        assert type(block) is not FrequencyBlock
+        assert (block(x) - plain).abs().max() < 1e-10
+        assert (expected - plain).abs().max() < 1e-10
+    block.__class__ = FrequencyBlock
+
+
+def test_a_pt2_file_gives_the_image_of_its_model_at_other_sizes(tmp_path):
+    path = tmp_path / "network.pt2"
+    model = Sharpen().eval()
+    as_pt2(model)(path, {"use": "research"})
+    assert compare(path, model, noise()).largest_difference < 1e-5
+    extra = {"fsmnet.json": ""}
+    torch.export.load(path, extra_files=extra)
+    assert json.loads(extra["fsmnet.json"]) == {"use": "research"}
+
+
+def test_an_onnx_file_runs_without_pytorch(tmp_path, smooth, write_nifti):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    path, model = tmp_path / "network.onnx", Sharpen().eval()
+    as_onnx(model)(path, {"multiple": "8"})
+    assert compare(path, model, noise()).largest_difference < 1e-5
+    volumes = [smooth(seed, (21, 30, 3)) for seed in (0, 1)]
+    volumes[0][:, :, 1] = 0
+    scans = [write_nifti(tmp_path / f"{i}.nii.gz", volume) for i, volume in enumerate(volumes)]
+    script = ROOT / "examples" / "run_onnx.py"
+    out = tmp_path / "out.nii.gz"
+    subprocess.run([sys.executable, script, path, *scans, out], check=True)
+    result = nib.load(out).get_fdata()
+    assert not result[:, :, 1].any()
+    from fsmnet.inference.slices import reconstruct_slices
+
+    class Padded(nn.Module):  # as FSMNet itself does
+        def forward(self, target, auxiliary):
+            from fsmnet.transforms import pad_to_multiple, unpad
+
+            image = model(pad_to_multiple(target, 8), pad_to_multiple(auxiliary, 8)).image
+            return Output(unpad(image, *target.shape[-2:]))
+
+    x, y = (torch.from_numpy(volume / volume.max()).movedim(2, 0)[[0, 2]] for volume in volumes)
+    expected = reconstruct_slices(Padded(), x, y, "float").clamp_min(0).movedim(0, 2) * volumes[0].max()
+    np.testing.assert_allclose(result[:, :, [0, 2]], expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.fixture
+def sharpen(tmp_path, monkeypatch):
+    """Path of a checkpoint that loads as the quick network of this module."""
+    model = Sharpen().eval()
+    model.recipe, model.header = {"name": "sharpen", "options": {}}, Header({"name": "sharpen", "options": {}})
+    monkeypatch.setattr("fsmnet.export.write.load_model", lambda path: model)
+    checkpoint = tmp_path / "sharpen.safetensors"
+    checkpoint.touch()
+    return checkpoint
+
+
+def metadata_of(path):
+    if path.suffix == ".pt2":
+        extra = {"fsmnet.json": ""}
+        torch.export.load(path, extra_files=extra)
+        return json.loads(extra["fsmnet.json"])
+    onnx = pytest.importorskip("onnx")
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_the_file_is_compared_on_the_slices_of_a_scan_and_says_so(ending, tmp_path, sharpen, heads, caplog):
+    if ending == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    [case, *_] = sorted(path for path in heads.iterdir() if path.is_dir())
+    files = {contrast: case / f"{case.name}_{contrast}.nii.gz" for contrast in ("t1", "t2")}
+    out = tmp_path / f"network.{ending}"
+    flags = ["--checkpoint", sharpen, "--target", files["t2"], "--auxiliary", files["t1"], "--out", out]
+    with caplog.at_level("INFO"):
+        assert main(["export", *map(str, flags)]) == 0
+    assert f"slices of {files['t2'].name}: within" in caplog.text
+    metadata = metadata_of(out)
+    on_noise, on_scan = json.loads(metadata["parity"])
+    assert (on_noise["of"], on_noise["slices"]) == ("noise", 2)
+    assert (on_scan["of"], on_scan["slices"]) == (files["t2"].name, 1)
+    for check in (on_noise, on_scan):
+        assert 0 <= check["largest_difference"] < 1e-5
+        assert check["psnr_between"] is None or check["psnr_between"] > 100
+    assert metadata["multiple"] == "8"
+
+
+def test_a_file_with_another_image_is_not_left_behind(tmp_path, sharpen, smooth, write_nifti, monkeypatch):
+    from fsmnet.export import write as module
+
+    files = [write_nifti(tmp_path / f"{i}.nii.gz", smooth(i, (21, 30, 3))) for i in (0, 1)]
+    flags = {"checkpoint": sharpen, "target": files[0], "auxiliary": files[1], "tolerance": 1e-4}
+
+    def save_another(model):
+        other = Sharpen().eval()
+        with torch.no_grad():
+            other.out.bias += 0.01
+        return as_pt2(other)
+
+    out = tmp_path / "folder" / "network.pt2"
+    assert export(ExportConfig(out=out, **flags))[1].slices == 1
+    before = out.read_bytes()
+    monkeypatch.setattr(module, "as_pt2", save_another)
+    with pytest.raises(
+        UserError, match=r"not written; its image of noise differs from the model's by 0\.01, more than"
+    ):
+        export(ExportConfig(out=out, overwrite=True, **flags))
+    assert [path.name for path in out.parent.iterdir()] == ["network.pt2"]
+    assert out.read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not VOLUMES.is_dir(), reason="the scans (../shared/data/volumes) are not here")
+@pytest.mark.skipif(shipped_checkpoint() is None, reason="this build carries no weights")
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_the_exported_shipped_network_gives_its_image_on_real_slices(ending, tmp_path):
+    scan = VOLUMES / "TCGA-FG-6692" / "TCGA-FG-6692"
+    files = {"target": Path(f"{scan}_t2.nii.gz"), "auxiliary": Path(f"{scan}_t1.nii.gz")}
+    _, check = export(ExportConfig(out=tmp_path / f"network.{ending}", **files))
+    assert check.slices >= 10
+    assert check.largest_difference < 1e-3
+    assert check.psnr_between > 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+@pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
+def test_networks_are_exported_by_the_command(name, ending, tmp_path, checkpoint_file):
+    checkpoint = checkpoint_file(tmp_path / "model.safetensors", name)
+    out = tmp_path / f"network.{ending}"
+    assert main(["export", "--checkpoint", str(checkpoint), "--out", str(out)]) == 0
+    assert out.stat().st_size > 100_000
+
+
+def test_wrong_exports_are_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match=r"choose \.pt2 or \.onnx"):
+        export(ExportConfig(out=tmp_path / "network.pth"))
+    taken = tmp_path / "network.onnx"
+    taken.touch()
+    with pytest.raises(UserError, match="pass --overwrite"):
+        export(ExportConfig(out=taken))
+    out = tmp_path / "other.onnx"
+    with pytest.raises(UserError, match="--auxiliary is missing"):
+        export(ExportConfig(out=out, target=taken))
+    with pytest.raises(UserError, match="--target is missing"):
+        export(ExportConfig(out=out, auxiliary=taken))

@@ -1,0 +1,152 @@
+"""How many slices at a time, what is said about the time, and what is handed on while the rest is computed."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+
+import pytest
+import torch
+from torch import nn
+
+from fsmnet.errors import UserError
+from fsmnet.inference import slices as inference
+from fsmnet.inference.cost import predict_cost
+from fsmnet.inference.options import check_batch
+from fsmnet.inference.slices import choose_batch, reconstruct_slices
+from fsmnet.models import create_model
+from fsmnet.models.blocks import Output
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SMALL = {"features": 8, "blocks": 1}
+
+
+class Identity(nn.Module):
+    """Counts the slices of each pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.passes = []
+
+    def forward(self, target, auxiliary):
+        self.passes.append(tuple(target.shape))
+        return Output(target)
+
+
+def scan(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_processor_takes_one_slice_at_a_time_unless_told_otherwise():
+    slices = torch.empty(40, 64, 64)
+    assert choose_batch("auto", Identity(), slices, CPU) == 1
+    assert choose_batch(7, Identity(), slices, CPU) == 7
+
+
+@pytest.mark.parametrize(
+    ("fit", "there", "expected"),
+    [(0.4, 40, 1), (1.1, 40, 1), (9.5, 40, 9), (1e4, 40, 32), (1e4, 5, 5)],
+)
+def test_a_gpu_takes_what_half_its_free_memory_holds(monkeypatch, fit, there, expected):
+    model = create_model("fsmnet", **SMALL)
+    cost = predict_cost("fsmnet", SMALL, 64, 48, batch=1)
+    each = cost.inference_bytes - 4 * cost.parameters
+    monkeypatch.setattr(inference, "free_memory", lambda device: int(2 * each * fit))
+    assert choose_batch("auto", model, torch.empty(there, 64, 48), GPU) == expected
+    assert choose_batch(3, model, torch.empty(there, 64, 48), GPU) == 3
+
+
+def test_free_memory_counts_what_pytorch_keeps_for_itself(monkeypatch):
+    values = {"mem_get_info": (1000, 5000), "memory_reserved": 300, "memory_allocated": 120}
+    for name, value in values.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert inference.free_memory(GPU) == 1180
+
+
+def test_batches_below_one_are_refused():
+    check_batch("auto")
+    check_batch(1)
+    for wrong in (0, -3, "many"):
+        with pytest.raises(UserError, match=f"batch must be at least 1, not {wrong}; or auto"):
+            check_batch(wrong)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7])
+def test_every_batch_is_handed_on_when_it_is_done(batch):
+    slices, model, taken = scan(7, 20, 24), Identity(), []
+    images = reconstruct_slices(model, slices, slices, "float", batch=batch, each=taken.append)
+    assert torch.equal(torch.cat([one.image for one in taken]), images)
+    assert [len(slices[one.part]) for one in taken] == [len(one.image) for one in taken]
+    assert [shape[0] for shape in model.passes] == [len(one.image) for one in taken]
+    assert all(one.seconds > 0 for one in taken)
+    torch.testing.assert_close(images, slices, rtol=0, atol=1e-5)  # normalised and back
+
+
+class Clock:
+    """Time that passes only in a network: so much for a pass, and so much for every pixel."""
+
+    def __init__(self, of_pass, of_pixel):
+        self.now, self.of_pass, self.of_pixel = 0.0, of_pass, of_pixel
+        self.numbers = count()
+
+    def perf_counter(self):
+        return self.now
+
+    def forward(self, target, auxiliary):
+        warm = next(self.numbers) > 0
+        self.now += self.of_pass(target) + self.of_pixel * target.numel() + (0 if warm else 3)  # the first is slow
+        return Output(target)
+
+
+@pytest.fixture
+def clock(monkeypatch, caplog):
+    def make(of_pass, of_pixel):
+        made = Clock(of_pass, of_pixel)
+        monkeypatch.setattr(inference, "time", made)
+        return made
+
+    caplog.set_level(logging.INFO)
+    return make
+
+
+def messages(clock, caplog, n, shape, batch=1):
+    slices = scan(n, *shape)
+    reconstruct_slices(clock.forward, slices, slices, "float", batch=batch, progress="reading minds")
+    return caplog.messages
+
+
+def test_the_time_is_told_after_the_second_batch(clock, caplog):
+    told = []
+
+    def of_pass(target):
+        told.append(len(caplog.messages))
+        return 0.2
+
+    # 10 slices of 100 x 120: 10 (0.2 + 1.2); the slow first pass does not count.
+    assert messages(clock(of_pass, 1e-4), caplog, 10, (100, 120)) == ["reading minds: about 14 s"]
+    assert told == [0, 0, *[1] * 8]
+
+
+def test_the_time_of_a_batch_counts_its_own_share_once(clock, caplog):
+    made = clock(lambda _: 2.0, 1e-4)
+    # 5 passes of 2 slices: 5 * 2 + 10 * 1.2
+    assert messages(made, caplog, 10, (100, 120), batch=2) == ["reading minds: about 22 s"]
+
+
+def test_seconds_are_those_of_the_network_alone(clock):
+    made, taken = clock(lambda _: 1.0, 0.0), []
+    made.numbers = count(1)
+
+    def take(batch):
+        made.now += 100  # whatever is done with it
+        taken.append(batch.seconds)
+
+    reconstruct_slices(made.forward, scan(5, 20, 20), scan(5, 20, 20), "float", batch=2, each=take)
+    assert taken == [1, 1, 1]
+
+
+def test_nothing_is_told_of_what_is_done_at_once(clock, caplog):
+    made = clock(lambda _: 0.01, 0.0)
+    made.numbers = count(1)
+    assert messages(made, caplog, 10, (100, 120)) == []
+    assert messages(made, caplog, 1, (100, 120)) == []

@@ -1,0 +1,458 @@
+"""A list of exams: what is bad is told, what is done stays, and a list that was killed goes on."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import fsmnet.reconstruction.exams
+from fsmnet.cli import main
+from fsmnet.data.pairing.tables import COLUMNS
+from fsmnet.errors import UserError
+from fsmnet.files import PART, sha256
+from fsmnet.physics.masks import make_mask, save_mask
+from fsmnet.reconstruction.exams import run_list
+from fsmnet.reconstruction.options import ReconstructConfig
+from fsmnet.reconstruction.shards import device_of
+
+SHAPE = (32, 32, 3)
+
+
+class Place:
+    """A folder with exams ``case-01 ...``, their table, and commands over it."""
+
+    def __init__(self, root: Path, n_cases: int, write_nifti, smooth, checkpoint: Path, shape=SHAPE) -> None:
+        self.root, self.out, self.table, self.checkpoint = root, root / "out", root / "pairs.csv", checkpoint
+        self.write, self.smooth = write_nifti, smooth
+        self.cases = [f"case-{number:02d}" for number in range(1, n_cases + 1)]
+        for seed, case in enumerate(self.cases):
+            for offset, contrast in enumerate(("t1", "t2")):
+                write_nifti(self.file(case, contrast), smooth(2 * seed + offset, shape))
+        self.list([[case, f"data/{case}_t2.nii.gz", f"data/{case}_t1.nii.gz"] for case in self.cases])
+
+    def file(self, case: str, contrast: str) -> Path:
+        return self.root / "data" / f"{case}_{contrast}.nii.gz"
+
+    def list(self, rows: list[list[str]]) -> None:
+        with self.table.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *([*row, "accepted", ""] for row in rows)])
+
+    def command(self, *more: str) -> list[str]:
+        files = ["--pairs", str(self.table), "--out", str(self.out), "--checkpoint", str(self.checkpoint)]
+        return ["reconstruct", *files, "--device", "cpu", "--threads", "1", *more]
+
+    def rows(self, name: str = "exams.csv") -> dict[str, tuple[str, str]]:
+        """Status and reason by case."""
+        with (self.out / name).open(newline="") as file:
+            return {row["case"]: (row["status"], row["reason"]) for row in csv.DictReader(file)}
+
+    def statuses(self, name: str = "exams.csv") -> list[str]:
+        return [status for status, _ in self.rows(name).values()]
+
+    def record(self, case: str) -> Path:
+        return self.out / f"{case}.json"
+
+    def results(self) -> dict[str, tuple[int, bytes]]:
+        """When each file of a result was written, and what is in it."""
+        there = sorted(path for path in self.out.rglob("*") if path.is_file() and path.suffix != ".csv")
+        return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in there}
+
+    def break_three(self) -> list[str]:
+        """A file cut short, two grids, a file that is missing."""
+        short = self.file("case-02", "t2")
+        short.write_bytes(short.read_bytes()[:-500])
+        self.write(self.file("case-05", "t1"), self.smooth(99, (32, 30, 3)))
+        self.file("case-11", "t1").unlink()
+        return ["case-02", "case-05", "case-11"]
+
+
+@pytest.fixture
+def place(tmp_path, write_nifti, smooth, checkpoint_file):
+    """Function (number of cases, shape) -> the folder."""
+
+    def make(n_cases: int, shape=SHAPE) -> Place:
+        checkpoint = checkpoint_file(tmp_path / "best.safetensors", "mdunet", features=4, levels=2)
+        return Place(tmp_path, n_cases, write_nifti, smooth, checkpoint, shape)
+
+    return make
+
+
+def test_nine_results_and_three_reasons(place, capsys):
+    exams = place(12)
+    broken = exams.break_three()
+    good = [case for case in exams.cases if case not in broken]
+    assert main(exams.command()) == 3
+    rows = exams.rows()
+    assert list(rows) == exams.cases
+    assert [case for case, row in rows.items() if row == ("done", "")] == good
+    reasons = [rows[case][1] for case in broken]
+    assert [rows[case][0] for case in broken] == ["failed"] * 3
+    assert re.search(r"case-02_t2\.nii\.gz: cut short or damaged \(.*\); copy it again$", reasons[0])
+    assert re.search(r"case-05_t2\.nii\.gz is 32 x 32 x 3, \S+case-05_t1\.nii\.gz is 32 x 30 x 3; pass", reasons[1])
+    assert re.search(r"case-11_t1\.nii\.gz: no such file$", reasons[2])
+    files = {f"{case}{ending}" for case in good for ending in (".nii.gz", ".json", "_mask.npz")}
+    assert {path.name for path in exams.out.iterdir()} == files | {"exams.csv"}
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in told[:-1]] == [[case, row[0]] for case, row in rows.items()]
+    assert all(line.endswith(row[1]) for line, row in zip(told, rows.values(), strict=False))
+    assert told[-1] == "12 exams: 9 done, 0 skipped, 3 failed"
+
+    # Each is what the command makes of it alone.
+    alone = exams.root / "alone.nii.gz"
+    scans = [f"--{name}={exams.file('case-07', c)}" for name, c in (("target", "t2"), ("auxiliary", "t1"))]
+    options = ["--checkpoint", str(exams.checkpoint), "--device", "cpu"]
+    assert main(["reconstruct", *scans, *options, "--out", str(alone)]) == 0
+    one, listed = (json.loads(path.read_text()) for path in (exams.root / "alone.json", exams.record("case-07")))
+    assert one["Sources"] == listed["Sources"]
+    assert one["Mask"]["columns"] == listed["Mask"]["columns"]
+    assert one["Metrics"] == listed["Metrics"]
+    np.testing.assert_array_equal(nib.load(alone).get_fdata(), nib.load(exams.out / "case-07.nii.gz").get_fdata())
+
+    # Mended and started again: only these are done.
+    before = exams.results()
+    for seed, case in enumerate(broken):
+        for contrast in ("t1", "t2"):
+            exams.write(exams.file(case, contrast), exams.smooth(50 + seed, SHAPE))
+    assert main(exams.command()) == 0
+    assert exams.rows() == {case: ("done" if case in broken else "skipped", "") for case in exams.cases}
+    assert before.items() <= exams.results().items()
+
+
+def test_killed_and_started_again(place):
+    exams = place(12, (96, 96, 6))
+    exams.break_three()
+    command = [sys.executable, "-m", "fsmnet", *exams.command("--batch", "1")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while len(list(exams.out.glob("case-*.json"))) < 3 and process.poll() is None:
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    complete = [path.stem for path in exams.out.glob("case-*.json")]
+    assert 3 <= len(complete) < 9
+    before = {name: file for name, file in exams.results().items() if re.split(r"[._]", name)[0] in complete}
+    (exams.out / f"{PART}abcdefgh-case-08.nii.gz").write_bytes(b"half")
+    (exams.out / f"{PART}abcdefgh-exams.csv").write_text("half")
+
+    assert main(exams.command("--batch", "1")) == 3
+    assert before.items() <= exams.results().items()  # neither done twice nor touched
+    rows = exams.rows()
+    assert {case for case, row in rows.items() if row == ("skipped", "")} == set(complete)
+    assert [row[0] for row in rows.values()].count("failed") == 3
+    assert not list(exams.out.glob(".*"))
+    assert len(list(exams.out.glob("*.nii.gz"))) == len(list(exams.out.glob("case-*.json"))) == 9
+    for path in exams.out.glob("case-*.json"):
+        output = json.loads(path.read_text())["Output"]
+        assert sha256(exams.out / output["file"]) == output["sha256"]
+        assert np.isfinite(nib.load(exams.out / output["file"]).get_fdata()).all()
+
+
+def test_a_result_without_its_record_is_done_again(place):
+    exams = place(2)
+    assert main(exams.command()) == 0
+    exams.record("case-01").unlink()  # killed between the image and its record
+    before = exams.results()
+    assert main(exams.command()) == 0
+    assert exams.rows()["case-01"] == ("done", "done again, since it has no record")
+    assert exams.rows()["case-02"] == ("skipped", "")
+    after = exams.results()
+    assert after["case-01.nii.gz"][0] > before["case-01.nii.gz"][0]
+    assert after["case-01.nii.gz"][1] == before["case-01.nii.gz"][1]
+
+
+def test_a_record_that_is_none_is_done_again(place):
+    exams = place(1)
+    assert main(exams.command()) == 0
+    for text in ("[]", '{"Sources": [], "Model": [], "Mask": null, "Options": {}}', '{"Sources": '):
+        exams.record("case-01").write_text(text)
+        assert main(exams.command()) == 0
+        assert exams.rows()["case-01"] == ("done", "done again, since it has no record")
+
+
+def test_what_is_skipped_is_verified(place, checkpoint_file, caplog):
+    exams = place(1)
+    image = exams.out / "case-01.nii.gz"
+
+    def again(*options: str) -> tuple[str, str]:
+        assert main(exams.command(*options)) == 0
+        return exams.rows()["case-01"]
+
+    assert again() == ("done", "")
+    assert again("--batch", "1", "--workers", "3") == ("skipped", "")
+    assert again("--overwrite") == ("done", "")
+    caplog.clear()
+    image.write_bytes(image.read_bytes()[:-20])
+    assert again() == ("done", "done again, since the image is not the one that was recorded")
+    assert "case-01: a result is there, but the image is not the one that was recorded; done again" in caplog.messages
+    image.unlink()
+    assert again() == ("done", "done again, since the image is missing")
+    assert again("--acceleration", "3") == ("done", "done again, since it was made with another acceleration")
+    assert again() == ("done", "done again, since it was made with another acceleration")
+    exams.out.joinpath("case-01_mask.npz").unlink()
+    assert again() == ("done", "done again, since its mask is missing or another one")
+    exams.write(exams.file("case-01", "t1"), exams.smooth(77, SHAPE))
+    assert again() == ("done", "done again, since its inputs have changed")
+    checkpoint_file(exams.checkpoint, "mdunet", seed=1, features=4, levels=2)
+    assert again() == ("done", "done again, since it was made with other weights")
+    mask = exams.root / "mask.npz"
+    save_mask(make_mask("random", SHAPE[1], 4, 0.08, 9), mask)
+    assert again("--mask", str(mask)) == ("done", "done again, since its mask is missing or another one")
+    assert again("--mask", str(mask)) == ("skipped", "")
+    save_mask(make_mask("random", SHAPE[1], 4, 0.08, 10), mask)
+    assert again("--mask", str(mask)) == ("done", "done again, since its mask is missing or another one")
+    exams.root.joinpath("data").rename(exams.root / "moved")
+    exams.list([["case-01", "moved/case-01_t2.nii.gz", "moved/case-01_t1.nii.gz"]])
+    assert again("--mask", str(mask)) == ("skipped", "")
+
+
+def test_other_files_are_never_replaced(place):
+    exams = place(3)
+    exams.out.mkdir()
+    exams.write(exams.out / "case-01.nii.gz", exams.smooth(5, SHAPE))
+    exams.record("case-02").write_text('{"RepetitionTime": 2.0}')
+    before = exams.results()
+    assert main(exams.command()) == 3
+    assert exams.statuses() == ["failed", "failed", "done"]
+    reasons = [reason for _, reason in exams.rows().values()]
+    ending = "exists already and is no result of this program; choose another --out"
+    assert reasons[0].endswith(f"case-01.nii.gz: {ending}")
+    assert reasons[1].endswith(f"case-02.json: {ending}")
+    assert before.items() <= exams.results().items()
+    # Inputs neither, whatever is asked for.
+    exams.list([["case-01", "out/case-01.nii.gz", "data/case-01_t1.nii.gz"]])
+    assert main(exams.command("--overwrite")) == 3
+    assert exams.rows()["case-01"][1].endswith("case-01.nii.gz: is one of the inputs; choose another --out")
+    assert before["case-01.nii.gz"] == exams.results()["case-01.nii.gz"]
+
+
+def test_dicom_and_files_in_one_list(place):
+    pytest.importorskip("SimpleITK")
+    from dicom_study import Plan, write
+
+    exams = place(1)
+    study = exams.root / "study"
+    for number, name in ((2, "T1 tse"), (3, "T2 tse")):
+        write(study / name[:2], Plan(number, name, seed=number))
+    exams.list([["case-01", "data/case-01_t2.nii.gz", "data/case-01_t1.nii.gz"], ["case-02", str(study), str(study)]])
+    series = ("--target-series", "T2", "--auxiliary-series", "T1")
+    assert main(exams.command(*series)) == 0
+    folder = exams.out / "case-02"
+    assert len(list(folder.glob("*.dcm"))) == 5
+    assert json.loads(exams.record("case-02").read_text())["Output"] == {"file": "case-02", "sha256": sha256(folder)}
+    assert main(exams.command(*series)) == 0
+    assert exams.statuses() == ["skipped"] * 2
+    exams.record("case-02").unlink()
+    assert main(exams.command(*series)) == 0
+    assert exams.rows()["case-02"] == ("done", "done again, since it has no record")
+    assert sorted(path.name for path in folder.iterdir()) == [f"{k:04d}.dcm" for k in range(1, 6)]
+    assert not list(exams.out.glob(".*"))
+    # A folder with anything else in it stays.
+    folder.joinpath("notes.txt").write_text("precious")
+    exams.record("case-02").unlink()
+    assert main(exams.command(*series, "--overwrite")) == 3
+    assert exams.rows()["case-02"][1].endswith(
+        "case-02: exists already and is no result of this program; choose another --out"
+    )
+    assert folder.joinpath("notes.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("which", ["target", "auxiliary"])
+def test_one_thread_at_a_time_reads_dicom(tmp_path, which):
+    """pydicom is kept quiet by settings that all threads share, whichever of the two scans is a folder."""
+    files = {"target": tmp_path / "t2.nii", "auxiliary": tmp_path / "t1.nii", which: tmp_path}
+    with fsmnet.reconstruction.exams._dicom(ReconstructConfig(out=tmp_path / "out.nii", **files)):
+        assert fsmnet.reconstruction.exams._DICOM.locked()
+    assert not fsmnet.reconstruction.exams._DICOM.locked()
+
+
+# -- what stops the list ----------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_stops_the_list(place, monkeypatch, capsys):
+    exams = place(6)
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).name == "case-02.nii.gz":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert main(exams.command("--workers", "1")) == 2
+    assert "case-02.nii.gz: cannot be written (no space left on device); free space" in capsys.readouterr().err
+    assert exams.rows()["case-01"] == ("done", "")
+    assert not {"case-02", "case-06"} & exams.rows().keys()
+    assert not list(exams.out.glob(".*"))
+
+
+def test_too_little_memory_stops_the_list(place, monkeypatch, capsys):
+    exams = place(2)
+
+    def greedy(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(fsmnet.reconstruction.exams, "compute", greedy)
+    assert main(exams.command()) == 2
+    assert capsys.readouterr().err.startswith("fsmnet reconstruct: error: there is not enough memory; lower batch")
+
+
+def test_ctrl_c_keeps_what_is_done(place, monkeypatch, capsys):
+    exams = place(6)
+    real, seen = fsmnet.reconstruction.exams.compute, []
+
+    def interrupted(inputs, network):
+        seen.append(inputs)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(inputs, network)
+
+    monkeypatch.setattr(fsmnet.reconstruction.exams, "compute", interrupted)
+    assert main(exams.command()) == 130
+    assert capsys.readouterr().err.endswith("fsmnet reconstruct: interrupted\n")
+    assert exams.rows() == {"case-01": ("done", ""), "case-02": ("done", "")}
+    assert not list(exams.out.glob(".*"))
+    monkeypatch.undo()
+    assert main(exams.command()) == 0
+    assert exams.statuses() == ["skipped"] * 2 + ["done"] * 4
+
+
+def test_unexpected_errors_of_one_exam_are_told(place, monkeypatch):
+    exams = place(2)
+    real = fsmnet.reconstruction.exams.read_inputs
+
+    def strange(config):
+        if "case-01" in str(config.target):
+            raise ValueError("no such thing\nas a slice")
+        return real(config)
+
+    monkeypatch.setattr(fsmnet.reconstruction.exams, "read_inputs", strange)
+    assert main(exams.command()) == 3
+    assert exams.rows() == {"case-01": ("failed", "ValueError: no such thing"), "case-02": ("done", "")}
+
+
+REFUSED = {
+    "both": ({"target": Path("a.nii")}, "a list names its own scans; give --pairs, or --target or --kspace with"),
+    "k-space": ({"kspace": Path("a.h5")}, "a list names its own scans; give --pairs, or --target or --kspace with"),
+    "out": ({"out": Path("result.nii.gz")}, r"result\.nii\.gz: a list goes into a folder; give its name with --out"),
+    "workers": ({"workers": 0}, "workers must be at least 1, not 0"),
+    "table": ({"pairs": Path("no.csv")}, r"no\.csv: no such pair table; make one with 'fsmnet pair'"),
+    "weights": ({"checkpoint": Path("no.safetensors")}, r"no\.safetensors: no such checkpoint file"),
+    "mask": ({"mask": Path("no.npz")}, r"no\.npz: no such mask file"),
+    "acceleration": ({"acceleration": 1.0}, "acceleration must be more than 1, not 1"),
+    "shard": ({"shard": "0/2"}, "shard is a part and their number, such as 1/4 to 4/4, not '0/2'"),
+    "shards": ({"shard": "2"}, "shard is a part and their number, such as 1/4 to 4/4, not '2'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_concerns_the_whole_list(place, name):
+    exams = place(1)
+    options, message = REFUSED[name]
+    given = {"pairs": exams.table, "out": exams.out, "checkpoint": exams.checkpoint, "device": "cpu"} | options
+    with pytest.raises(UserError, match=message):
+        run_list(ReconstructConfig(**({"target": None, "auxiliary": None} | given)))
+    assert not exams.out.exists()
+
+
+def test_a_shard_without_a_list(place, capsys):
+    exams = place(1)
+    scans = ["--target", str(exams.file("case-01", "t2")), "--auxiliary", str(exams.file("case-01", "t1"))]
+    assert main(["reconstruct", *scans, "--out", str(exams.out / "a.nii.gz"), "--shard", "1/2"]) == 2
+    assert "--shard is a part of a list; give --pairs, or leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["../case", "a/b", ".hidden", "a:b"])
+def test_cases_that_are_no_file_names(place, case, capsys):
+    exams = place(1)
+    exams.list([[case, "data/case-01_t2.nii.gz", "data/case-01_t1.nii.gz"]])
+    assert main(exams.command()) == 2
+    assert f"pairs.csv: case {case!r} cannot be a file's name" in capsys.readouterr().err
+    assert not exams.out.exists()
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+def processes(exams: Place, **environment: str) -> list[subprocess.CompletedProcess]:
+    """Two processes at the same time, as a launcher starts them."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fsmnet", *exams.command()],
+            env={**os.environ, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    told = [process.communicate(timeout=120) for process in started]
+    return [subprocess.CompletedProcess(p.args, p.returncode, *t) for p, t in zip(started, told, strict=True)]
+
+
+def test_two_processes_share_a_list(place):
+    exams = place(5)
+    exams.file("case-04", "t1").unlink()
+    first, second = processes(exams)
+    assert (first.returncode, second.returncode) == (0, 3), first.stderr + second.stderr
+    assert list(exams.rows("exams.1-of-2.csv")) == ["case-01", "case-03", "case-05"]
+    assert list(exams.rows("exams.2-of-2.csv")) == ["case-02", "case-04"]
+    assert list(exams.rows()) == exams.cases
+    assert exams.statuses() == ["done", "done", "done", "failed", "done"]
+    assert first.stdout.splitlines()[-1] == "3 exams: 3 done, 0 skipped, 0 failed"
+    assert len(list(exams.out.glob("*.nii.gz"))) == 4
+
+
+def test_launched_processes_wait_for_each_other(place):
+    """Since a launcher ends all processes when one leaves with another exit code than 0."""
+    exams = place(3)
+    exams.file("case-02", "t1").unlink()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    first, second = processes(exams, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    assert (first.returncode, second.returncode) == (3, 0), first.stderr + second.stderr
+    assert exams.statuses() == ["done", "failed", "done"]
+    assert first.stdout.splitlines()[-1] == "3 exams: 2 done, 0 skipped, 1 failed"
+    assert second.stdout == ""
+
+
+def test_shards_by_hand(place, monkeypatch, capsys):
+    exams = place(3)
+    assert main(exams.command("--shard", "2/2")) == 0
+    assert not (exams.out / "exams.csv").exists()
+    assert exams.rows("exams.2-of-2.csv") == {"case-02": ("done", "")}
+    assert main(exams.command("--shard", "1/2")) == 0
+    assert exams.rows() == dict.fromkeys(exams.cases, ("done", ""))
+    assert main(exams.command()) == 0
+    assert exams.statuses() == ["skipped"] * 3
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(exams.command("--shard", "1/2")) == 2
+    assert "gives every process its own part of the list; leave --shard out" in capsys.readouterr().err
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [device_of(name) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
+        "cuda:3",
+        "cuda:3",
+        "cuda:1",
+        "cpu",
+    ]
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert device_of("auto") == "cpu"

@@ -1,0 +1,98 @@
+"""Every shipped configuration is accepted, and impossible values are refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fsmnet.cli.parser import build_parser
+from fsmnet.errors import UserError
+from fsmnet.evaluation.compare import checked_methods
+from fsmnet.evaluation.options import CompareConfig
+from fsmnet.models import create_model
+from fsmnet.options import field_types
+from fsmnet.physics.masks import MaskRecipe
+from fsmnet.physics.options import MaskOptions
+from fsmnet.training.options import TrainConfig
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configurations_are_accepted(path):
+    command = "compare" if path.stem.startswith("compare") else "train"
+    parsed = build_parser().parse_args([command, "--config", str(path), "--data", "D", "--out", "O"])[command]
+    if command == "train":
+        config = TrainConfig(**{name: parsed[name] for name, *_ in field_types(TrainConfig)})
+        config.check()
+        methods = {path.stem: {"model": config.model, "model_options": config.model_options}}
+    else:
+        methods = checked_methods(CompareConfig(**{name: parsed[name] for name, *_ in field_types(CompareConfig)}))
+    for options in methods.values():
+        with torch.device("meta"):
+            create_model(options["model"], **options.get("model_options", {}))
+
+
+def test_the_ablation_has_its_four_rows():
+    assert {p.stem for p in CONFIGS} >= {f"ablation_{row}" for row in ("unet", "fsfe", "fsfe_cms", "fsfe_cms_fs")}
+
+
+def test_the_knee_has_every_method_at_both_accelerations():
+    methods = ("fsmnet", "fsmnet_released", "mdunet", "minet", "mcca", "swinir", "mtrans", "dcamsr")
+    by_name = {p.stem: yaml.safe_load(p.read_text()) for p in CONFIGS if p.stem.startswith("fastmri_")}
+    assert by_name.keys() == {f"fastmri_{method}_{x}x" for method in methods for x in (4, 8)}
+    for name, content in by_name.items():
+        method, _, x = name.removeprefix("fastmri_").rpartition("_")
+        assert (content["model"], content["protocol"], content["acceleration"]) == (method, "fastmri", int(x[0]))
+        assert content | {"acceleration": 4} == by_name[f"fastmri_{method}_4x"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "acceleration", "expected"),
+    [
+        ("brats", 4, ("random", 0.10, 1337)),
+        ("brats", 8, ("equispaced_fraction", 0.04, 1337)),
+        ("float", 4, ("random", 0.08, "name")),
+        ("float", 8, ("random", 0.04, "name")),
+        ("fastmri", 4, ("random", 0.08, "name")),
+        ("fastmri", 8, ("random", 0.04, "name")),
+    ],
+)
+def test_masks_follow_the_protocol(protocol, acceleration, expected):
+    recipe = MaskOptions(acceleration=acceleration).mask_recipe(protocol)
+    assert (recipe.kind, recipe.center_fraction, recipe.seed) == expected
+
+
+def test_given_mask_options_win():
+    recipe = MaskOptions(acceleration=8, mask_kind="magic", center_fraction=0.02, mask_seed="name").mask_recipe("brats")
+    assert (recipe.kind, recipe.center_fraction, recipe.seed) == ("magic", 0.02, "name")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iterations": None}, "would never end"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be more than 0"),
+        ({"iterations": 0}, "iterations must be more than 0"),
+        ({"epochs": -1.0}, "epochs must be more than 0"),
+        ({"validation_fraction": 1.0}, "at least 0 and below 1"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "no patient to train on"),
+        ({"ema": 1.0}, "between 0 and 1"),
+        ({"betas": [0.9]}, "two numbers"),
+        ({"clip_norm": 0.0}, "clip_norm must be more than 0"),
+    ],
+)
+def test_impossible_values_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        TrainConfig(data=Path("D"), out=Path("O"), **changes).check()
+
+
+def test_a_recipe_in_words():
+    assert str(MaskRecipe("random", 4, 0.08, 1337)) == "random, 4x with centre 0.08, seed 1337"
+    mixed = MaskRecipe("magic", 4, 0.08, "name", ((4, 0.08), (8, 0.04)))
+    assert str(mixed) == "magic, 4x with centre 0.08 or 8x with centre 0.04, seed from the name"
