@@ -12,7 +12,7 @@ from torch import nn
 from fsmnet.checkpoint import load_model
 from fsmnet.errors import UserError
 from fsmnet.export import parity
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 
 
 class Shifted(nn.Module):

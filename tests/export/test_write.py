@@ -32,8 +32,9 @@ from fsmnet.export.write import (
 )
 from fsmnet.inference.simplify import STEPS
 from fsmnet.models import create_model, recipe_of
-from fsmnet.models.blocks import FrequencyBlock, Output
+from fsmnet.models.blocks import FrequencyBlock
 from fsmnet.models.kernels.fused import fuse
+from fsmnet.models.output import Output
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUMES = ROOT / "../shared/data/volumes"

@@ -10,7 +10,7 @@ from fsmnet.errors import UserError
 from fsmnet.inference import cost as profile
 from fsmnet.inference.cost import human_bytes, predict_cost
 from fsmnet.models import model_options
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 
 SMALL = {"features": 8, "blocks": 1}
 

@@ -15,7 +15,7 @@ from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.options import check_batch
 from fsmnet.inference.slices import choose_batch, reconstruct_slices
 from fsmnet.models import create_model
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SMALL = {"features": 8, "blocks": 1}

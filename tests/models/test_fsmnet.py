@@ -15,8 +15,9 @@ import golden
 from fsmnet.errors import UserError
 from fsmnet.inference.cost import predict_cost
 from fsmnet.models import create_model, list_models, model_options
-from fsmnet.models.blocks import FrequencyBlock, Output, SelectiveFusion, SumFusion
+from fsmnet.models.blocks import FrequencyBlock, SelectiveFusion, SumFusion
 from fsmnet.models.fsmnet import FSFusion
+from fsmnet.models.output import Output
 from fsmnet.models.polar import amplitude_phase
 from fsmnet.models.released import ReleasedFSFusion
 from fsmnet.training.losses import SpatialFrequencyLoss

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 from fsmnet.training.losses import SpatialFrequencyLoss
 
 H, W = 4, 8

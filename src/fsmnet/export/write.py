@@ -22,10 +22,11 @@ from fsmnet.files import atomic_path, sha256
 from fsmnet.inference.options import PrecisionChoice
 from fsmnet.inference.simplify import STEPS, simplify
 from fsmnet.models import recipe_of
-from fsmnet.models.blocks import Down, Output
+from fsmnet.models.blocks import Down
 from fsmnet.models.fast import FastFSMNet
 from fsmnet.models.fsmnet import FSMNet
 from fsmnet.models.kernels.fused import fuse
+from fsmnet.models.output import Output
 from fsmnet.models.released import ReleasedFSMNet
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The methods by name: one table, one constructor.
 
 Every model maps ``(target, auxiliary)``, both ``(B, 1, H, W)`` float32 of any H and W, to an
-:class:`~fsmnet.models.blocks.Output`. The target is the zero-filled image, the auxiliary the fully sampled other
+:class:`~fsmnet.models.output.Output`. The target is the zero-filled image, the auxiliary the fully sampled other
 contrast, each normalised (:class:`fsmnet.transforms.Normalisation`).
 """
 

@@ -1,4 +1,4 @@
-"""Blocks shared by the two FSMNet variants, and what all models return.
+"""Blocks shared by the FSMNet variants.
 
 Section, equation and figure numbers refer to Chen et al., MICCAI 2024 (arXiv 2409.14113). ``C`` is the feature width;
 every block keeps ``(B, C, H, W)`` unless it says otherwise.
@@ -6,7 +6,7 @@ every block keeps ``(B, C, H, W)`` unless it says otherwise.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,20 +18,6 @@ from fsmnet.models.kernels.fused import add, convolve
 from fsmnet.models.kernels.layout import Layout, by_pixel, is_channels_last, planes
 from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
 from fsmnet.models.precision import full_precision, without_autocast
-
-
-class Output(NamedTuple):
-    """What a model returns.
-
-    Attributes:
-        image: reconstruction ``(B, 1, H, W)``, normalised like the target that went in.
-        frequency_image: a second estimate from a frequency branch, supervised in training only; None without one.
-        auxiliary_image: the auxiliary as the model reconstructs it, which some originals supervise too; None without.
-    """
-
-    image: Tensor
-    frequency_image: Tensor | None = None
-    auxiliary_image: Tensor | None = None
 
 
 def worked_in_parts(x: Tensor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 
 
 class ZeroFilling(nn.Module):

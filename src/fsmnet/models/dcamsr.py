@@ -40,7 +40,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 from fsmnet.models.precision import full_precision, without_autocast
 from fsmnet.transforms import pad_to_multiple, unpad
 

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import ChannelAttention, ConvPReLU, Output, Pointwise, ResidualGroup, SelectionScores, Up
+from fsmnet.models.blocks import ChannelAttention, ConvPReLU, Pointwise, ResidualGroup, SelectionScores, Up
 from fsmnet.models.fsmnet import FSFE
 from fsmnet.models.kernels.fused import add
+from fsmnet.models.output import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
 LEVELS = 4

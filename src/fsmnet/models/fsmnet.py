@@ -23,7 +23,6 @@ from fsmnet.models.blocks import (
     ConvPReLU,
     Down,
     FrequencyBlock,
-    Output,
     ResidualGroup,
     SelectiveFusion,
     Up,
@@ -31,6 +30,7 @@ from fsmnet.models.blocks import (
     modality_fusion_block,
 )
 from fsmnet.models.kernels.layout import follow_weights
+from fsmnet.models.output import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
 

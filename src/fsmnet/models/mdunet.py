@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
 SLOPE = 0.2

@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import Output
+from fsmnet.models.output import Output
 from fsmnet.models.precision import full_precision
 from fsmnet.transforms import pad_to_multiple, unpad
 

@@ -44,8 +44,8 @@ from fsmnet.inference.cost import human_bytes, predict_cost
 from fsmnet.inference.slices import autocast, choose_device, reconstruct_slices
 from fsmnet.metrics import score
 from fsmnet.models import create_model, model_class, model_options, recipe_of
-from fsmnet.models.blocks import Output
 from fsmnet.models.kernels.checkpointing import checkpoint_activations
+from fsmnet.models.output import Output
 from fsmnet.options import field_types
 from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols.base import check_protocol
