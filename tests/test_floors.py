@@ -1,0 +1,134 @@
+"""The house: imports point down, rooms of one floor do not know each other, no cycle; only the command line prints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import house
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fsmnet"
+TREES = house.parse(PACKAGE)
+EDGES = house.imports(TREES)
+
+# What is still to be mended: these lists may only shrink.
+KNOWN_UPWARD = {
+    "checkpoint -> training",
+    "evaluation -> export",
+    "inference -> cli",
+    "metrics -> data",
+    "physics -> data",
+    "physics -> cli",
+    "reconstruction -> export",
+}
+KNOWN_CYCLES = (
+    {"cli/options.py", "physics/masks.py"},
+    {"data/formats/arrays.py", "data/formats/fastmri.py", "data/formats/hdf5.py", "data/volume.py"},
+    {"data/formats/ismrmrd.py", "data/formats/raw.py", "physics/lines.py"},
+    {"data/pairing/studies.py", "data/pairing/tables.py"},
+    {"export/parity.py", "export/write.py"},
+    {"reconstruction/from_kspace.py", "reconstruction/inputs.py"},
+)
+KNOWN_PRINTS = {
+    "benchmark/speed.py",
+    "data/pairing/content.py",
+    "data/pairing/tables.py",
+    "evaluation/compare.py",
+    "evaluation/evaluate.py",
+    "inference/cost.py",
+    "physics/masks.py",
+    "reconstruction/exam_table.py",
+}
+KNOWN_COMPLEX = {"evaluate", "released_names", "__init__", "check_options"}
+KNOWN_KERNELS = {"models/fast.py", "models/fsmnet.py", "models/released.py", "models/blocks.py"}
+
+
+def between_rooms(step: str) -> str:
+    return " -> ".join(house.room_of(file) for file in step.split(" -> "))
+
+
+def test_every_room_stands_on_a_floor():
+    assert {house.room_of(file) for file in TREES if file not in house.OUTSIDE} <= set(house.FLOOR_OF) | {"weights"}
+
+
+def test_no_import_points_up():
+    assert [step for step in house.upward(EDGES) if between_rooms(step) not in KNOWN_UPWARD] == []
+
+
+def test_rooms_of_one_floor_do_not_know_each_other():
+    assert house.crossing(EDGES) == []
+
+
+def test_no_cycle():
+    assert [cycle for cycle in house.cycles(EDGES) if not any(set(cycle) <= known for known in KNOWN_CYCLES)] == []
+
+
+def test_only_the_command_line_prints():
+    assert [place for place in house.prints(TREES) if place.split(":")[0] not in KNOWN_PRINTS] == []
+
+
+def test_no_model_imports_the_kernels():
+    models = {file for file in TREES if file.startswith("models/") and not file.startswith("models/kernels/")}
+    users = {file for file in models if any(target.startswith("models/kernels/") for target in EDGES[file])}
+    assert users - KNOWN_KERNELS == set()
+
+
+def test_few_files_stand_in_the_root():
+    assert len([file for file in TREES if "/" not in file]) <= 10
+
+
+def test_no_function_is_over_the_complexity():
+    found = house.complex_functions(PACKAGE)
+    assert [place for place in found if place.split(": ")[1].split(" (")[0] not in KNOWN_COMPLEX] == []
+
+
+def test_options_need_no_pytorch():
+    modules = [f"fsmnet.{file.removesuffix('.py').replace('/', '.')}" for file in TREES if file.endswith("options.py")]
+    assert len(modules) > 8
+    lines = ["import sys", *(f"import {name}" for name in modules), "assert 'torch' not in sys.modules"]
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from fsmnet.data.volume import read", {"data/volume.py"}),
+        ("from fsmnet.data import volume", {"data/volume.py"}),
+        ("from fsmnet.data import something", {"data/__init__.py"}),
+        ("import fsmnet.data.volume", {"data/volume.py"}),
+        ("from .fourier import fft", {"physics/fourier.py"}),
+        ("from ..data import volume", {"data/volume.py"}),
+        ("def f():\n    from fsmnet.data.volume import read", {"data/volume.py"}),
+        ("if TYPE_CHECKING:\n    from fsmnet.data.volume import Volume", {"data/volume.py"}),
+        ("PLACE = 'fsmnet.data.volume:read'", {"data/volume.py"}),
+        ("from fsmnet import __version__", set()),
+        ("from fsmnet import reconstruct", {"__init__.py"}),
+        ("GROUP = 'fsmnet.data'", set()),
+        ("import numpy", set()),
+    ],
+)
+def test_an_import_is_seen_wherever_it_stands(source, expected):
+    files = ("__init__.py", "data/__init__.py", "data/volume.py", "physics/__init__.py", "physics/fourier.py")
+    trees = {file: house.ast.parse("") for file in files} | {"physics/masks.py": house.ast.parse(source)}
+    edges = house.imports(trees)
+    assert edges["physics/masks.py"] == expected
+    assert len(house.upward(edges)) == len(expected - {"physics/fourier.py"})
+
+
+def test_cycles_and_crossings_are_seen():
+    assert house.cycles({"a.py": {"b.py"}, "b.py": {"c.py"}, "c.py": {"a.py"}, "d.py": {"a.py"}}) == [
+        ["a.py", "b.py", "c.py"]
+    ]
+    assert house.crossing({"models/a.py": {"data/b.py"}, "data/b.py": set()}) == ["models/a.py -> data/b.py"]
+
+
+def test_printing_is_seen():
+    source = "import sys\ndef f():\n    print(1)\nclass C:\n    def m(self):\n        sys.stdout.write('x')"
+    trees = {"data/volume.py": house.ast.parse(source), "cli/parser.py": house.ast.parse(source)}
+    assert house.prints(trees) == ["data/volume.py: C.m", "data/volume.py: f"]
