@@ -18,7 +18,6 @@ OPTIONS = {"small": SMALL, "default": {}}
 NOT_IN_SHAPES = {"scale", "attn_drop", "spatial_layout"}
 
 
-@golden.needs_golden
 def test_outputs_equal_the_golden_numbers():
     weights = golden.weights(golden.keys("dcamsr")["small"]["entries"])
     model = load_released(weights, model="dcamsr", image_size=(48, 64))
@@ -43,7 +42,6 @@ def test_outputs_equal_the_golden_numbers():
         assert golden.largest_difference(features, expected[name]) < bound, name
 
 
-@golden.needs_golden
 def test_super_resolution_equals_the_golden_numbers():
     weights = golden.weights(golden.keys("dcamsr")["small"]["entries"])
     model = load_released(weights, model="dcamsr", image_size=(48, 64), scale=2)
@@ -52,7 +50,6 @@ def test_super_resolution_equals_the_golden_numbers():
     assert golden.largest_difference(image, golden.arrays("dcamsr_small")["output_scale2"]) < 1e-5
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("configuration", list(OPTIONS))
 def test_entries_are_the_authors_in_their_order(configuration):
     entries = {name: tuple(shape) for name, shape in golden.keys("dcamsr")[configuration]["entries"].items()}
@@ -69,7 +66,6 @@ def test_entries_are_the_authors_in_their_order(configuration):
     assert set(model.recipe["options"]) - set(options) == missing
 
 
-@golden.needs_golden
 def test_small_parameter_count():
     with torch.device("meta"):
         model = create_model("dcamsr", **SMALL)

@@ -55,7 +55,6 @@ def assert_equal(expected: torch.Tensor, output: torch.Tensor) -> None:
     assert golden.largest_difference(output, expected) <= bound(expected)
 
 
-@golden.needs_golden
 def test_outputs_equal_the_golden_numbers():
     model = load_released(reference_weights("small"), model="mcca")
     expected = golden.arrays("mcca_small")
@@ -80,7 +79,6 @@ def test_outputs_equal_the_golden_numbers():
         assert_equal(expected[name], features[:, :8])
 
 
-@golden.needs_golden
 def test_complex_outputs_and_data_consistency_equal_the_golden_numbers():
     weights = reference_weights("small_2ch_dc")
     expected = golden.arrays("mcca_small_2ch_dc")
@@ -103,7 +101,6 @@ def test_complex_outputs_and_data_consistency_equal_the_golden_numbers():
     assert_equal(expected["dc_noise_image"], noisy_image)
 
 
-@golden.needs_golden
 def test_data_consistency_of_odd_sizes_equals_the_golden_numbers():
     expected = golden.arrays("mcca_small_2ch_dc")
     mask = columns((2, 15, 10, 1), [4, 5, 6])
@@ -112,7 +109,6 @@ def test_data_consistency_of_odd_sizes_equals_the_golden_numbers():
     assert_equal(expected["dc_odd_kspace"], kspace)
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("configuration", ["small", "small_2ch_dc", "default"])
 def test_names_and_shapes_equal_the_reference(configuration):
     reference = golden.keys("mcca")[configuration]

@@ -26,7 +26,6 @@ def bound(expected):
     return 1e-5 * max(1.0, float(expected.abs().max()))
 
 
-@golden.needs_golden
 @pytest.mark.parametrize(("array", "size"), [("output", (48, 64)), ("output_odd", (45, 59))])
 def test_outputs_equal_the_golden_numbers(array, size):
     model = load_released(golden.weights(golden.keys("mdunet")["small"]["entries"]), model="mdunet")
@@ -37,7 +36,6 @@ def test_outputs_equal_the_golden_numbers(array, size):
     assert out.frequency_image is None
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("configuration", list(CONFIGURATIONS))
 def test_entries_are_the_authors(configuration):
     with torch.device("meta"):

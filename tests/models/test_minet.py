@@ -20,7 +20,6 @@ def bound(expected):
     return 1e-5 * max(1.0, float(expected.abs().max()))
 
 
-@golden.needs_golden
 @pytest.mark.parametrize(("activation", "suffix"), [("none", "_linear"), ("tanh", "")])
 def test_outputs_equal_the_golden_numbers(activation, suffix):
     reference = golden.keys("minet")["small"]
@@ -33,7 +32,6 @@ def test_outputs_equal_the_golden_numbers(activation, suffix):
         assert golden.largest_difference(image, expected[name + suffix]) <= bound(expected[name + suffix])
 
 
-@golden.needs_golden
 def test_layer_attention_equals_the_golden_numbers():
     arrays = golden.arrays("minet_lam")
     attention = LayerAttention()
@@ -42,7 +40,6 @@ def test_layer_attention_equals_the_golden_numbers():
         assert golden.largest_difference(attention(arrays["x"]), arrays["out"]) <= 1e-5
 
 
-@golden.needs_golden
 @pytest.mark.parametrize(("configuration", "options"), [("small", {"groups": 2, "blocks": 1}), ("default", {})])
 def test_entries_are_the_authors(configuration, options):
     with torch.device("meta"):
@@ -141,7 +138,6 @@ def test_bad_options_are_said_in_words(options, message):
         create_model("minet", **options)
 
 
-@golden.needs_golden
 def test_the_authors_whole_file_loads_and_is_exported_again():
     reference = golden.keys("minet")["small"]["entries"]
     exported = export_released(load_released(golden.weights(reference), model="minet"))["network"]

@@ -23,7 +23,6 @@ def default():
         return create_model("mtrans").eval()
 
 
-@golden.needs_golden
 def test_outputs_equal_the_golden_numbers():
     model = load_released(golden.weights(golden.keys("mtrans")["small"]["entries"]), model="mtrans")
     tokens = {}
@@ -38,7 +37,6 @@ def test_outputs_equal_the_golden_numbers():
         assert golden.largest_difference(mine, reference) < 1e-5 * max(1.0, float(reference.abs().max())), name
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("configuration", list(OPTIONS))
 def test_entries_are_the_authors_in_their_order(configuration):
     entries = golden.keys("mtrans")[configuration]["entries"]

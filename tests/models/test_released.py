@@ -15,7 +15,6 @@ from fsmnet.models.released_weights import export_released, load_released
 SIZES = {"small": ((1, 1, 48, 64), 1, 1e-5, 1e-4), "default": ((2, 1, 64, 80), 3, 5e-4, 3e-3)}
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("configuration", list(SIZES))
 def test_outputs_equal_the_golden_numbers(configuration):
     shape, seed, image_bound, frequency_bound = SIZES[configuration]
@@ -44,7 +43,6 @@ BLOCKS = {
 }
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("name", list(BLOCKS))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_blocks_equal_the_golden_numbers(name, dtype):
@@ -58,7 +56,6 @@ def test_blocks_equal_the_golden_numbers(name, dtype):
     assert golden.largest_difference(out, golden.arrays("fsmnet_blocks")[name]) < 1e-6
 
 
-@golden.needs_golden
 def test_export_has_the_authors_entries_in_their_order():
     for configuration, count in (("small", None), ("default", 14_053_528)):
         reference = golden.keys("fsmnet")[configuration]

@@ -58,7 +58,6 @@ def gigaflops(size: int, **options: object) -> float:
     return counter.get_total_flops() / 1e9
 
 
-@golden.needs_golden
 @pytest.mark.parametrize(("suffix", "size"), [("", (48, 64)), ("_odd", (45, 59))])
 def test_both_channels_equal_the_golden_numbers(suffix, size):
     model = load_released(small_weights(), model="swinir")
@@ -70,7 +69,6 @@ def test_both_channels_equal_the_golden_numbers(suffix, size):
         assert golden.largest_difference(output, expected[name]) <= bound(expected[name])
 
 
-@golden.needs_golden
 def test_one_output_is_the_first_of_two():
     model = load_released(target_only(small_weights()), model="swinir")
     assert model.recipe["options"]["out_channels"] == 1
@@ -79,7 +77,6 @@ def test_one_output_is_the_first_of_two():
         assert golden.largest_difference(model(*pair(45, 59)).image, expected) <= bound(expected)
 
 
-@golden.needs_golden
 @pytest.mark.parametrize("configuration", ["small", "default", "light"])
 def test_names_and_shapes_equal_the_reference(configuration):
     reference = golden.keys("swinir")[configuration]
@@ -96,7 +93,6 @@ def test_names_and_shapes_equal_the_reference(configuration):
     assert sum(p.numel() for p in model.parameters()) == reference["params"]
 
 
-@golden.needs_golden
 def test_options_are_read_from_the_shapes():
     keys = golden.keys("swinir")
     for configuration, preset in (("default", "fsmnet"), ("light", "light")):
