@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from fsmnet.cli import main as fsmnet
+from fsmnet.data.formats import read_volume
 from fsmnet.data.pairing.names import find_pairs
-from fsmnet.data.volume import read_volume
 from fsmnet.files import write_text
 from fsmnet.transforms import center_fit
 

@@ -22,7 +22,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_recipe, versions
-from fsmnet.data.pairing.names import find_pairs, load_pair, resample_to
+from fsmnet.data.grid import resample_to
+from fsmnet.data.pairing.names import find_pairs, load_pair
 from fsmnet.data.register import head, register_rigid, similarity
 from fsmnet.data.volume import Volume
 from fsmnet.files import write_text

@@ -17,7 +17,8 @@ from pathlib import Path
 from registration import head_points, movement
 
 from fsmnet.checkpoint import versions
-from fsmnet.data.pairing.names import find_pairs, load_pair, resample_to
+from fsmnet.data.grid import resample_to
+from fsmnet.data.pairing.names import find_pairs, load_pair
 from fsmnet.data.register import LOW, register_rigid, similarity
 from fsmnet.files import write_text
 

@@ -13,7 +13,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from fsmnet.data.pairing.names import resample_to
+from fsmnet.data.formats import read_volume
+from fsmnet.data.grid import resample_to
 from fsmnet.data.phantom import make_subject
 from fsmnet.data.register import (
     from_simpleitk,
@@ -23,7 +24,7 @@ from fsmnet.data.register import (
     similarity_in_place,
     to_simpleitk,
 )
-from fsmnet.data.volume import Volume, read_volume
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
 sitk = pytest.importorskip("SimpleITK")

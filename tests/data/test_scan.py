@@ -12,10 +12,10 @@ pytest.importorskip("SimpleITK")
 
 from dicom_study import Plan, write  # noqa: E402
 from fsmnet import reconstruct  # noqa: E402
+from fsmnet.data.formats import read_volume  # noqa: E402
 from fsmnet.data.formats.dicom import list_series, read_series  # noqa: E402
-from fsmnet.data.pairing.names import grid_difference  # noqa: E402
+from fsmnet.data.grid import grid_difference  # noqa: E402
 from fsmnet.data.scan import check_output, read_scan, turn, warn_if_strange, write_scan  # noqa: E402
-from fsmnet.data.volume import read_volume  # noqa: E402
 from fsmnet.errors import UserError  # noqa: E402
 from fsmnet.files import sha256  # noqa: E402
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsmnet.data.formats.raw import KSpace, read_kspace
+from fsmnet.data.formats import read_kspace
+from fsmnet.data.formats.raw import KSpace
 from fsmnet.errors import UserError
 from fsmnet.physics.lines import CHANCE, acquired_columns, check_mask, check_reach, check_whole, one_sided
 from fsmnet.physics.masks import MASK_KINDS, Mask, default_center_fraction, make_mask

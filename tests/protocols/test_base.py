@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import golden
-from fsmnet.data.volume import Volume, read_volume
+from fsmnet.data.formats import read_volume
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.metrics import score
 from fsmnet.physics.masks import brats_mask, make_mask

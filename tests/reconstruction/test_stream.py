@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from fsmnet.data.formats import read_volume
 from fsmnet.data.scan import Scan, begin_nifti
-from fsmnet.data.volume import Volume, read_volume
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import volume_metrics

@@ -17,8 +17,8 @@ import torch
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
 from fsmnet.cli.options import DoctorConfig
+from fsmnet.data.formats import volume_stem
 from fsmnet.data.pairing.fastmri_tree import read_tree
-from fsmnet.data.volume import volume_stem
 from fsmnet.errors import UserError
 from fsmnet.inference.cost import human_bytes
 from fsmnet.models import create_model

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from fsmnet.errors import NOT_CLINICAL
 from fsmnet.reconstruction.inputs import check, read_inputs
 from fsmnet.reconstruction.options import ReconstructConfig
 
@@ -38,7 +39,7 @@ def command(config: ReconstructConfig) -> int:
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(read_inputs, config)
         with _for_good():
-            from fsmnet.reconstruction.reconstruct import NOT_CLINICAL, finish
+            from fsmnet.reconstruction.reconstruct import finish
         result = finish(config, reading)
     metrics = result.sidecar["Metrics"]
     if result.mask is not None:

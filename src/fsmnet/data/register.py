@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.pairing.names import grid_difference, log_repairs, require_place, resample_to
+from fsmnet.data.grid import grid_difference, log_repairs, require_place, resample_to
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 

@@ -14,19 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fsmnet.data.volume import (
-    ARRAYS,
-    HDF5,
-    NIFTI,
-    SUBMISSION,
-    Array,
-    NiftiWriter,
-    Samples,
-    Volume,
-    check_output_name,
-    read_volume,
-    write_volume,
-)
+from fsmnet.data.formats import check_result_name, format_of, read_volume, write_volume
+from fsmnet.data.formats.nifti import NIFTI, NiftiWriter
+from fsmnet.data.volume import Array, Samples, Volume
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 
@@ -131,18 +121,13 @@ def warn_if_strange(target: Scan, auxiliary: Scan, registered: bool) -> None:
 
 def check_output(out: Path, like: Path) -> None:
     """Refuse a name that does not fit the form of the result, before any work is done."""
-    if like.is_dir() and not out.name.endswith(NIFTI):
-        if out.name.endswith((*ARRAYS, *HDF5, ".dcm")):
+    if not like.is_dir():
+        check_result_name(out, like)
+    elif not out.name.endswith(NIFTI):
+        if out.name.endswith(".dcm") or format_of(out) is not None:
             raise UserError(f"{out}: a DICOM series is written as a folder, or as NIfTI; give its name, or a .nii.gz")
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out}: is there already and not an empty folder; choose another --out")
-    elif not like.name.endswith((*ARRAYS, *HDF5)):
-        check_output_name(out)
-    elif not out.name.endswith((*NIFTI, *ARRAYS)) and not (like.name.endswith(HDF5) and out.name.endswith(SUBMISSION)):
-        submission = ", or .h5 for a submission to fastMRI" if like.name.endswith(HDF5) else ""
-        raise UserError(
-            f"{out}: the result is written as NIfTI or NumPy; end the name in .nii.gz, .npz or .npy{submission}"
-        )
 
 
 def begin_nifti(like: Scan, out: Path, description: str) -> NiftiWriter | None:
@@ -171,16 +156,8 @@ def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, c
     volume = like.volume
     if like.turned:
         data, volume = data.swapaxes(-2, -1), replace(turn(volume), header=like.header)
-    if out.name.endswith(NIFTI):
+    if like.series is None or out.name.endswith(NIFTI):
         write_volume(data, volume, out, description)
-    elif out.name.endswith(SUBMISSION):
-        from fsmnet.data.formats.fastmri import write_submission
-
-        write_submission(data, out, description)
-    elif like.series is None:
-        from fsmnet.data.formats.arrays import write_array
-
-        write_array(data, volume, out, description)
     else:
         from fsmnet.data.formats.dicom import write_series
 

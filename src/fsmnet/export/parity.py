@@ -72,7 +72,7 @@ def of_scan(model: nn.Module, target: Path, auxiliary: Path) -> Inputs:
 
     Args:
         model: from a checkpoint.
-        target: fully sampled volume of the contrast to reconstruct, see :func:`fsmnet.data.volume.read_volume`.
+        target: fully sampled volume of the contrast to reconstruct, see :func:`fsmnet.read_volume`.
         auxiliary: volume of the other contrast on the same grid.
 
     Raises:

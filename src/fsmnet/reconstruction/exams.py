@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from fsmnet.data.formats import format_of
 from fsmnet.data.pairing.tables import read_table
-from fsmnet.data.volume import ARRAYS, NIFTI, first_line
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import PART, make_folder, reason, remove_parts
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, show_rows, write_rows
@@ -125,7 +125,7 @@ def _exams(config: ReconstructConfig) -> list[Exam]:
     if config.workers < 1:
         raise UserError(f"workers must be at least 1, not {config.workers}")
     assert config.pairs is not None
-    if config.out.name.endswith((*NIFTI, *ARRAYS)):
+    if format_of(config.out) is not None:
         raise UserError(f"{config.out}: a list goes into a folder; give its name with --out")
     exams = []
     for pair in read_table(config.pairs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -11,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fsmnet.data import formats
 from fsmnet.data.scan import source_sha256
-from fsmnet.data.volume import NIFTI
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.inputs import mask_path, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
-from fsmnet.reconstruction.reconstruct import NOT_CLINICAL
 
 # Not compared: where files lie, which their hashes replace, and what changes a result by rounding at most.
 IMMATERIAL = {"out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "shard"}
@@ -73,9 +71,7 @@ def is_ours(config: ReconstructConfig) -> bool:
 
     A result whose writer was killed before the record was written says it in the image itself.
     """
-    return read_record(config) is not None or (
-        _series_is_ours(config.out) if config.out.is_dir() else _nifti_is_ours(config.out)
-    )
+    return read_record(config) is not None or formats.is_ours(config.out)
 
 
 def _changed_option(config: ReconstructConfig, recorded: dict[str, Any]) -> str:
@@ -112,29 +108,3 @@ def _source(path: Path, which: str | None) -> str:
     from fsmnet.data.formats.dicom import choose_series, list_series
 
     return source_sha256(path, choose_series(list_series(path), which))
-
-
-def _nifti_is_ours(path: Path) -> bool:
-    import nibabel as nib
-
-    if not path.name.endswith(NIFTI):
-        return False
-    try:
-        header: Any = nib.load(path).header
-        note = header["descrip"].item().decode("ascii", "replace")
-    except Exception:  # no file, or any other content
-        return False
-    return bool(note.endswith(NOT_CLINICAL))
-
-
-def _series_is_ours(folder: Path) -> bool:
-    from fsmnet.data.formats.dicom import NOT_CLINICAL as ENDING
-    from fsmnet.data.formats.dicom import list_series
-
-    if not all(re.fullmatch(r"\d{4,}\.dcm", path.name) for path in folder.iterdir()):
-        return False
-    try:
-        series = list_series(folder)
-    except UserError:
-        return False
-    return len(series) == 1 and series[0].description.endswith(ENDING)

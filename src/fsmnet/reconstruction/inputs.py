@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fsmnet.data.formats.raw import KSpace, read_kspace
-from fsmnet.data.pairing.names import grid_difference, on_one_grid
+from fsmnet.data.formats import format_of, read_kspace, volume_stem
+from fsmnet.data.formats.raw import KSpace
+from fsmnet.data.grid import grid_difference, on_one_grid
 from fsmnet.data.register import register_rigid, similarity_in_place
 from fsmnet.data.scan import Scan, check_output, read_scan, turn, warn_if_strange
-from fsmnet.data.volume import SUBMISSION, Volume, volume_stem
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.inference.options import check_batch
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -99,7 +100,8 @@ def check(config: ReconstructConfig) -> None:
         raise UserError("--shard is a part of a list; give --pairs, or leave it out")
     target, auxiliary = input_files(config)
     check_output(config.out, target)
-    if config.complex and config.out.name.endswith(SUBMISSION):
+    form = format_of(config.out)
+    if config.complex and form is not None and not form.complex_values:
         raise UserError(f"{config.out}: a submission holds magnitudes; leave --complex out, or end the name in .nii.gz")
     written = [config.out, mask_path(config.out), sidecar_path(config.out)]
     if config.kspace is not None:

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint, trained_recipe, versions
+from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.scan import begin_nifti, write_scan
-from fsmnet.data.volume import NiftiWriter, Volume
-from fsmnet.errors import UserError
+from fsmnet.data.volume import Volume
+from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.export.write import Precision, chosen_precision, optimise
 from fsmnet.files import sha256, write_text
 from fsmnet.inference.slices import choose_device, reconstruct_slices
@@ -35,7 +36,6 @@ from fsmnet.reconstruction.undersampled import Undersampled, of_image
 
 logger = logging.getLogger(__name__)
 
-NOT_CLINICAL = "research use only, not for clinical use"
 DESCRIPTION = f"FSMNet reconstruction, {NOT_CLINICAL}"
 
 
@@ -73,7 +73,7 @@ def reconstruct(
         auxiliary: file or DICOM folder of the fully sampled contrast on the same grid.
         out: result, ``.nii.gz``, or a new folder for DICOM; the mask (``_mask.npz``) and a JSON record are written
             beside it.
-        kspace: measured k-space instead of a target, see :func:`fsmnet.data.formats.raw.read_kspace`.
+        kspace: measured k-space instead of a target, see :func:`fsmnet.read_kspace`.
         options: the other fields of :class:`fsmnet.reconstruction.options.ReconstructConfig`, e.g. ``checkpoint``.
 
     Raises:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.scan import Scan
-from fsmnet.data.volume import NiftiWriter
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import VolumeScores
 from fsmnet.reconstruction.from_kspace import with_phase_of

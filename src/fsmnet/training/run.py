@@ -36,8 +36,7 @@ from fsmnet.data.options import ProtocolName
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
 from fsmnet.data.pairing.names import Pair
 from fsmnet.data.split import Split, load_split, save_split
-from fsmnet.data.volume import first_line
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_write, make_folder, write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import human_bytes, predict_cost

@@ -8,9 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from fsmnet.data.formats import read_volume, volume_stem, write_volume
 from fsmnet.data.formats.arrays import write_array
 from fsmnet.data.pairing.names import load_pair
-from fsmnet.data.volume import Volume, read_volume, volume_stem, write_volume
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
 SHAPE = (4, 6, 7)  # slices, rows, columns

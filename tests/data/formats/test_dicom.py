@@ -16,7 +16,7 @@ import pytest
 
 from fsmnet.data.formats import dicom
 from fsmnet.data.formats.dicom import NOT_CLINICAL, choose_series, list_series, read_series, write_series
-from fsmnet.data.pairing.names import grid_difference
+from fsmnet.data.grid import grid_difference
 from fsmnet.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")

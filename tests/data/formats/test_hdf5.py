@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from fsmnet.data.volume import read_volume
+from fsmnet.data.formats import read_volume
 from fsmnet.errors import UserError
 
 SHAPE = (3, 10, 12)

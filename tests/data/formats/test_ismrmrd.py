@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fsmnet.data.formats.raw import read_kspace
+from fsmnet.data.formats import read_kspace
 from fsmnet.errors import UserError
 from fsmnet.physics.masks import make_mask
 

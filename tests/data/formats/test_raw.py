@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fastmri_tree import write_volume as write_fastmri
-from fsmnet.data.formats.raw import KSpace, read_kspace, read_maps, turned
+from fsmnet.data.formats import read_kspace
+from fsmnet.data.formats.raw import KSpace, read_maps, turned
 from fsmnet.errors import UserError
 
 

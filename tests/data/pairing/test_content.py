@@ -13,11 +13,11 @@ from scipy import ndimage
 
 import golden
 from fastmri_tree import SIGNALS, knee, write_volume
+from fsmnet.data.formats import read_volume
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri
 from fsmnet.data.pairing import content as match
 from fsmnet.data.pairing.content import edge_features, match_volumes, write_pairs
 from fsmnet.data.pairing.names import find_pairs
-from fsmnet.data.volume import read_volume
 from fsmnet.errors import UserError
 from fsmnet.transforms import center_fit
 

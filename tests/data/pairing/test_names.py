@@ -9,8 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fsmnet.data.pairing.names import Pair, find_pairs, grid_difference, load_pair, resample_to
-from fsmnet.data.volume import Volume, read_volume
+from fsmnet.data.formats import read_volume
+from fsmnet.data.grid import grid_difference, resample_to
+from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
 

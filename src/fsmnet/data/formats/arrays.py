@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fsmnet.data.volume import Array, Samples, Volume, first_line, repaired
-from fsmnet.errors import UserError
+from fsmnet.data.volume import Array, Samples, Volume, repaired
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_path
 
 IMAGE, AFFINE, DESCRIPTION = "image", "affine", "description"

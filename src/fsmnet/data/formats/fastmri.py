@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.volume import SUBMISSION, first_line
-from fsmnet.errors import UserError
+from fsmnet.data.volume import Volume
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_path
 
 RECONSTRUCTIONS = ("reconstruction_esc", "reconstruction_rss")
@@ -171,7 +171,7 @@ def write_submission(images: npt.ArrayLike, path: Path, description: str = "") -
         UserError: not a stack of finite slices, or a name of another format.
     """
     array = np.asarray(images, dtype=np.float32)
-    if path.suffix not in SUBMISSION:
+    if path.suffix not in (".h5", ".hdf5"):
         raise UserError(f"{path}: a submission is an HDF5 file; end the name in .h5")
     if array.ndim != 3 or not array.size:
         raise UserError(f"{path}: a submission is a stack of slices (S, H, W), not {array.shape}")
@@ -181,6 +181,11 @@ def write_submission(images: npt.ArrayLike, path: Path, description: str = "") -
         file.create_dataset("reconstruction", data=array)
         if description:
             file.attrs["description"] = description
+
+
+def write_result(images: npt.ArrayLike, like: Volume, path: Path, description: str = "") -> None:
+    """:func:`write_submission` as the table of formats calls it: the form has no room for a place in space."""
+    write_submission(images, path, description)
 
 
 @lru_cache(maxsize=OPEN_FILES)

@@ -1,4 +1,4 @@
-"""The reference images of a fastMRI HDF5 file as a volume: slices, rows, columns; columns are phase-encoded.
+"""A fastMRI HDF5 file as a whole: its reference images as a volume, its k-space; columns are phase-encoded.
 
 The file's ISMRMRD header tells the size of a voxel, nothing tells where the patient lay: such a volume has no place in
 space.
@@ -13,8 +13,10 @@ import numpy as np
 
 from fsmnet.data.formats.arrays import volume_of
 from fsmnet.data.formats.fastmri import RECONSTRUCTIONS, read_fastmri
-from fsmnet.data.volume import Volume, first_line
-from fsmnet.errors import UserError
+from fsmnet.data.formats.raw import KSpace
+from fsmnet.data.volume import Volume
+from fsmnet.errors import UserError, first_line
+from fsmnet.physics.lines import check_reach
 
 
 def read_hdf5(path: Path) -> Volume:
@@ -42,3 +44,31 @@ def read_hdf5(path: Path) -> Volume:
     if voxel is not None:
         volume.affine = np.diag([*voxel, 1.0])
     return volume
+
+
+def read_kspace(path: Path) -> KSpace:
+    """Read the dataset ``kspace``, with the mask of a test file.
+
+    Raises:
+        UserError: damaged, of another layout, or partial Fourier.
+    """
+    try:
+        with h5py.File(path, "r") as content:
+            is_fastmri, names = isinstance(content.get("kspace"), h5py.Dataset), ", ".join(content) or "nothing"
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: damaged or not an HDF5 file ({first_line(error)}); copy it again") from None
+    if not is_fastmri:
+        raise UserError(
+            f"{path}: holds {names}; k-space is fastMRI's dataset 'kspace' or an ISMRMRD group with 'xml' and 'data'"
+        )
+    file = read_fastmri(path)
+    first, end = file.lines
+    check_reach(file.columns // 2 - first, end - 1 - file.columns // 2, path)
+    data = np.stack([file.kspace(number) for number in range(file.slices)])
+    if not file.multicoil:
+        data = data[:, None]
+    mask = file.mask
+    if mask is not None:  # drawn over the whole matrix, whose borders the scanner pads
+        place = np.arange(file.columns)
+        mask = mask & (place >= first) & (place < end)
+    return KSpace(data, path, file.image_size, mask, knows_axis=True)

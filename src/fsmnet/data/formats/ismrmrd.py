@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.data.formats.raw import KSpace
-from fsmnet.data.volume import first_line
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 from fsmnet.physics.lines import check_reach, check_whole
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,20 @@ POSITION_TOLERANCE_MM = 0.05
 Complex = npt.NDArray[np.complex64]
 
 
-def read_ismrmrd(path: Path, group: str = "dataset") -> KSpace:
+def is_ismrmrd(path: Path) -> bool:
+    """Whether an HDF5 file holds ISMRMRD scans and not fastMRI's k-space."""
+    try:
+        with h5py.File(path, "r") as file:
+            return not isinstance(file.get("kspace"), h5py.Dataset) and bool(_groups(file))
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _groups(file: h5py.File) -> list[str]:
+    return [name for name, item in file.items() if isinstance(item, h5py.Group) and {"xml", "data"} <= set(item)]
+
+
+def read_ismrmrd(path: Path) -> KSpace:
     """Read a Cartesian 2-D scan of one or several slices and coils.
 
     Lines are placed by ``kspace_encode_step_1`` and the header's encoding limits, so that the limits' ``center`` lies
@@ -59,8 +71,11 @@ def read_ismrmrd(path: Path, group: str = "dataset") -> KSpace:
         ) from None
     try:
         with h5py.File(path, "r") as file:  # the package's own reader wants to write, and takes readouts one by one
-            header = ismrmrd.xsd.CreateFromDocument(file[group]["xml"][0])
-            readouts = [_readout(ismrmrd, entry) for entry in file[group]["data"][:]]
+            group = _only_group(file, path)
+            header = ismrmrd.xsd.CreateFromDocument(group["xml"][0])
+            readouts = [_readout(ismrmrd, entry) for entry in group["data"][:]]
+    except UserError:
+        raise
     except Exception as error:  # h5py's, NumPy's and the XML parser's errors for a damaged file are of many kinds
         raise UserError(f"{path}: damaged or not an ISMRMRD file ({first_line(error)}); copy it again") from None
     encoding = _encoding(header, path)
@@ -83,6 +98,13 @@ def read_ismrmrd(path: Path, group: str = "dataset") -> KSpace:
     if cut < data.shape[-2]:
         data = _cut_readout(data, cut)
     return KSpace(data, path, size, affine=_affine(readouts, slices, encoding, size), knows_axis=True)
+
+
+def _only_group(file: h5py.File, path: Path) -> h5py.Group:
+    groups = _groups(file)
+    if len(groups) > 1:
+        raise UserError(f"{path}: holds {len(groups)} ISMRMRD scans, {', '.join(groups)}; save the one wanted alone")
+    return file[groups[0]]
 
 
 def _readout(ismrmrd: Any, entry: Any) -> Any:

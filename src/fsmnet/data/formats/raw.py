@@ -1,6 +1,6 @@
-"""k-space as a scanner or a simulation left it: NumPy, fastMRI's HDF5 and ISMRMRD files in one form.
+"""k-space as a scanner or a simulation left it: the one form of all readers, and NumPy files.
 
-Every reader gives complex64 ``(S, C, H, W)``, centred, with the phase-encode axis last. A single coil is C = 1.
+Every reader of k-space gives complex64 ``(S, C, H, W)``, centred, the phase-encode axis last; one coil is C = 1.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.data.formats.arrays import read_entries
-from fsmnet.data.volume import ARRAYS, HDF5, Samples, first_line
+from fsmnet.data.volume import Samples
 from fsmnet.errors import UserError
-from fsmnet.physics.lines import check_reach
 
 AXES = "(H, W), (S, H, W) or, with coils, (S, C, H, W)"
 
@@ -48,36 +47,6 @@ class KSpace:
         return int(self.data.shape[1])
 
 
-def read_kspace(path: Path, rows: bool = False) -> KSpace:
-    """Read k-space.
-
-    ``.npy`` and ``.npz`` (entry ``kspace`` or the only array; ``mask`` and ``maps`` if there) hold ``(H, W)``,
-    ``(S, H, W)`` or ``(S, C, H, W)``: three axes are slices, so coils always need four. ``.h5`` and ``.mrd`` are told
-    apart by their content: fastMRI's dataset ``kspace``, or ISMRMRD's group with ``xml`` and ``data``.
-
-    Args:
-        path: the file.
-        rows: the rows H are phase-encoded, not the columns; both axes then change places. For NumPy files only.
-
-    Raises:
-        UserError: what cannot be read or is no k-space, in words.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
-    if path.name.endswith(ARRAYS):
-        kspace = _read_arrays(path)
-    elif path.name.endswith(HDF5):
-        kspace = _read_hdf5(path)
-    else:
-        raise UserError(f"{path}: k-space is read from .npy, .npz, .h5 or .mrd files; an image goes with --target")
-    _check_values(kspace.data, path)
-    if not rows:
-        return kspace
-    if kspace.knows_axis:
-        raise UserError(f"{path}: the format says that columns are phase-encoded; leave --phase-encode out")
-    return turned(kspace)
-
-
 def turned(kspace: KSpace) -> KSpace:
     """The same k-space with rows and columns changed over."""
     return replace(
@@ -103,7 +72,12 @@ def read_maps(path: Path) -> Samples:
     return _maps(_named(read_entries(path), "maps", path), path)
 
 
-def _read_arrays(path: Path) -> KSpace:
+def read_arrays(path: Path) -> KSpace:
+    """k-space of a NumPy file, with the mask and the coil sensitivities that stand beside it.
+
+    Raises:
+        UserError: damaged, or other values or axes.
+    """
     entries = read_entries(path)
     array = _named(entries, "kspace", path)
     if array.dtype.kind != "c":
@@ -142,48 +116,12 @@ def _maps(array: Any, path: Path) -> Samples:
     return np.ascontiguousarray(array if array.ndim == 4 else array[None], dtype=np.complex64)
 
 
-def _read_hdf5(path: Path) -> KSpace:
-    import h5py
+def check_values(data: Samples, path: Path) -> None:
+    """Refuse values that are not finite, all zero, or not centred.
 
-    try:
-        with h5py.File(path, "r") as file:
-            is_fastmri = isinstance(file.get("kspace"), h5py.Dataset)
-            groups = [
-                name for name, item in file.items() if isinstance(item, h5py.Group) and {"xml", "data"} <= set(item)
-            ]
-            content = ", ".join(file) or "nothing"
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: damaged or not an HDF5 file ({first_line(error)}); copy it again") from None
-    if is_fastmri:
-        return _read_fastmri(path)
-    if len(groups) == 1:
-        from fsmnet.data.formats.ismrmrd import read_ismrmrd
-
-        return read_ismrmrd(path, groups[0])
-    if groups:
-        raise UserError(f"{path}: holds {len(groups)} ISMRMRD scans, {', '.join(groups)}; save the one wanted alone")
-    raise UserError(
-        f"{path}: holds {content}; k-space is fastMRI's dataset 'kspace' or an ISMRMRD group with 'xml' and 'data'"
-    )
-
-
-def _read_fastmri(path: Path) -> KSpace:
-    from fsmnet.data.formats.fastmri import read_fastmri
-
-    file = read_fastmri(path)
-    first, end = file.lines
-    check_reach(file.columns // 2 - first, end - 1 - file.columns // 2, path)
-    data = np.stack([file.kspace(number) for number in range(file.slices)])
-    if not file.multicoil:
-        data = data[:, None]
-    mask = file.mask
-    if mask is not None:  # drawn over the whole matrix, whose borders the scanner pads
-        place = np.arange(file.columns)
-        mask = mask & (place >= first) & (place < end)
-    return KSpace(data, path, file.image_size, mask, knows_axis=True)
-
-
-def _check_values(data: Samples, path: Path) -> None:
+    Raises:
+        UserError: ``path`` names the file.
+    """
     n_broken = int(data.size - np.count_nonzero(np.isfinite(data)))
     if n_broken:
         raise UserError(f"{path}: {n_broken} of {data.size} k-space values are NaN or infinite; export it again")

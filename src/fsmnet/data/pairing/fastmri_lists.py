@@ -15,8 +15,7 @@ from pathlib import Path
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.split import Split, make_split
-from fsmnet.data.volume import first_line
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import reason
 
 logger = logging.getLogger(__name__)

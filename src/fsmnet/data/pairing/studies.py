@@ -16,9 +16,8 @@ import numpy as np
 from fsmnet.data.formats.dicom.checks import checked
 from fsmnet.data.formats.dicom.contrast import CONTRASTS
 from fsmnet.data.formats.dicom.geometry import affine
-from fsmnet.data.formats.dicom.series import Series, list_series
-from fsmnet.data.formats.dicom.write import NOT_CLINICAL
-from fsmnet.data.pairing.names import grid_difference
+from fsmnet.data.formats.dicom.series import NOT_CLINICAL, Series, list_series
+from fsmnet.data.grid import grid_difference
 from fsmnet.data.pairing.tables import REMEDY, Row
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError

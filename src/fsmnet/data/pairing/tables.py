@@ -11,18 +11,18 @@ from __future__ import annotations
 import csv
 import io
 import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from fsmnet.data.formats import format_of, read_volume, volume_stem
+from fsmnet.data.formats.nifti import read_header
+from fsmnet.data.grid import grid_difference
 from fsmnet.data.options import PairConfig
-from fsmnet.data.pairing.names import Pair, candidates, grid_difference
-from fsmnet.data.volume import ARRAYS, HDF5, Volume, first_line, read_volume, volume_stem
-from fsmnet.errors import UserError
+from fsmnet.data.pairing.names import Pair, candidates
+from fsmnet.data.volume import Volume
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import keep_edited, reason, write_text
 
 COLUMNS = ("case", "target", "auxiliary", "status", "reason")
@@ -222,40 +222,13 @@ def _choice(root: Path, case: str, name: str, cases: dict[str, list[Path]]) -> s
 
 
 def _header(path: Path, root: Path) -> Volume:
-    """A volume without voxels, for its shape and affine; its source is relative to ``root``.
-
-    Raises:
-        UserError: a file that :func:`fsmnet.data.volume.read_volume` would refuse, as far as the header tells.
-    """
-    import nibabel as nib
-
+    """A volume for its shape and affine, of NIfTI without voxels; its source is relative to ``root``."""
     name = _inside(path, root)
     if part := _misplaced(path.relative_to(root)):
         raise UserError(f"{name}: lies in the folder of {part}, which its name does not say; move or rename it")
-    if path.name.endswith((*ARRAYS, *HDF5)):
+    if (form := format_of(path)) is not None and form.name != "nifti":
         return replace(read_volume(path), source=Path(name))
-    try:
-        image: Any = nib.load(path)
-        shape = tuple(map(int, image.shape))
-        kind = image.get_data_dtype()
-        affine = np.asarray(image.affine, dtype=np.float64)
-    except nib.filebasedimages.ImageFileError:
-        raise UserError(f"{name}: unreadable, not a NIfTI image; copy it again") from None
-    except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
-        words = reason(error) if isinstance(error, OSError) else first_line(error)
-        raise UserError(f"{name}: unreadable ({words}); copy it again") from None
-    if not isinstance(image, nib.Nifti1Pair):
-        raise UserError(f"{name}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
-    if len(shape) > 3 and all(n == 1 for n in shape[3:]):
-        shape = shape[:3]
-    if len(shape) != 3 or min(shape) < 1:
-        size = " x ".join(map(str, shape))
-        raise UserError(f"{name}: has {len(shape)} axes, {size}; save one 3-D volume (a time point or echo) on its own")
-    if kind.kind not in "iuf":
-        raise UserError(f"{name}: holds {kind} values; give a real magnitude image")
-    height, width, slices = shape
-    empty = np.broadcast_to(np.float32(0), (slices, height, width))  # takes no memory
-    return Volume(empty, affine, Path(name))
+    return read_header(path, name)
 
 
 def _misplaced(path: Path) -> str:

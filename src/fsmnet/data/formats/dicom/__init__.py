@@ -18,7 +18,7 @@ Needs pydicom (headers, writing) and SimpleITK (pixels and geometry): ``pip inst
 from __future__ import annotations
 
 from fsmnet.data.formats.dicom.pixels import read_series
-from fsmnet.data.formats.dicom.series import Series, choose_series, list_series
-from fsmnet.data.formats.dicom.write import NOT_CLINICAL, write_series
+from fsmnet.data.formats.dicom.series import NOT_CLINICAL, Series, choose_series, is_ours, list_series
+from fsmnet.data.formats.dicom.write import write_series
 
-__all__ = ["NOT_CLINICAL", "Series", "choose_series", "list_series", "read_series", "write_series"]
+__all__ = ["NOT_CLINICAL", "Series", "choose_series", "is_ours", "list_series", "read_series", "write_series"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from fsmnet.data.formats.dicom.packages import require
 from fsmnet.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+NOT_CLINICAL = "research reconstruction, not for clinical use"  # ends the description of a derived series
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,17 @@ def choose_series(series: Sequence[Series], which: str | int | None = None) -> S
         several = "; ".join(map(str, found))
         raise UserError(f"{len(found)} series fit '{which}': {several}; choose one by its UID or number")
     raise UserError(f"no series fits '{which}'; there are {there}")
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds one series, which says that this package made it."""
+    if not all(re.fullmatch(r"\d{4,}\.dcm", path.name) for path in folder.iterdir()):
+        return False
+    try:
+        series = list_series(folder)
+    except UserError:
+        return False
+    return len(series) == 1 and series[0].description.endswith(NOT_CLINICAL)
 
 
 def _scan(folder: Path) -> list[list[Header]]:

@@ -16,14 +16,13 @@ from fsmnet._version import __version__
 from fsmnet.data.formats.dicom.checks import checked
 from fsmnet.data.formats.dicom.headers import Header, as_list
 from fsmnet.data.formats.dicom.packages import malformed, quiet_pydicom
-from fsmnet.data.formats.dicom.series import Series, choose_series, list_series
+from fsmnet.data.formats.dicom.series import NOT_CLINICAL, Series, choose_series, list_series
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
 from fsmnet.files import PART, make_folder, reason
 
 logger = logging.getLogger(__name__)
 
-NOT_CLINICAL = "research reconstruction, not for clinical use"
 SERIES_NUMBER_STEP = 1000
 LONG_STRING = 64  # characters in a value of type LO
 

@@ -9,7 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fsmnet.data.volume import NiftiWriter, Volume, check_output_name, read_volume, volume_stem, write_volume
+from fsmnet.data.formats import read_volume, volume_stem, write_volume
+from fsmnet.data.formats.nifti import NiftiWriter, check_output_name
+from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
 # Voxels of 0.9 x 1.1 x 3 mm, the first axis flipped, turned about the third axis and tilted.

@@ -1,0 +1,187 @@
+"""NIfTI in and out, slice by slice if wished; slope and intercept are applied on reading.
+
+A file's axes are (i, j, k) = row, column, slice; a :class:`~fsmnet.data.volume.Volume` has the slices first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.data.volume import Array, Samples, Volume, repaired
+from fsmnet.errors import NOT_CLINICAL, UserError, first_line
+from fsmnet.files import atomic_path, reason
+
+logger = logging.getLogger(__name__)
+
+NIFTI = (".nii", ".nii.gz")
+
+
+def read_nifti(path: Path) -> Volume:
+    """Read a 3-D NIfTI file; NaN, infinite and negative voxels become 0 and are counted.
+
+    Raises:
+        UserError: no NIfTI, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
+    """
+    import nibabel as nib
+
+    try:
+        image: Any = nib.load(path)  # its declared type lacks what every image has
+    except nib.filebasedimages.ImageFileError:
+        raise UserError(f"{path}: not a NIfTI image; give a .nii or .nii.gz file") from None
+    except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
+        raise UserError(f"{path}: damaged or not a NIfTI image ({first_line(error)}); copy it again") from None
+    if not isinstance(image, nib.Nifti1Pair):
+        raise UserError(f"{path}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
+    shape = tuple(image.shape)
+    if len(shape) > 3 and all(n == 1 for n in shape[3:]):
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(
+            f"{path}: has {len(shape)} axes {shape}; give one 3-D volume (a time point or echo saved on its own)"
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise UserError(f"{path}: holds {image.get_data_dtype()} values; give a real magnitude image")
+    try:
+        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        if path.suffix == ".gz":
+            _check_gzip(path)
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: cut short or damaged ({first_line(error)}); copy it again") from None
+    array, n_nan, n_negative = repaired(array, path)
+    data = np.ascontiguousarray(np.moveaxis(array, 2, 0))
+    return Volume(data, np.asarray(image.affine, dtype=np.float64), path, n_nan, n_negative, image.header)
+
+
+def read_header(path: Path, name: str) -> Volume:
+    """A volume without voxels, for its shape and affine.
+
+    Args:
+        path: the file.
+        name: what messages and the volume's source call it.
+
+    Raises:
+        UserError: a file that :func:`read_nifti` would refuse, as far as the header tells.
+    """
+    import nibabel as nib
+
+    try:
+        image: Any = nib.load(path)
+        shape = tuple(map(int, image.shape))
+        kind = image.get_data_dtype()
+        affine = np.asarray(image.affine, dtype=np.float64)
+    except nib.filebasedimages.ImageFileError:
+        raise UserError(f"{name}: unreadable, not a NIfTI image; copy it again") from None
+    except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
+        words = reason(error) if isinstance(error, OSError) else first_line(error)
+        raise UserError(f"{name}: unreadable ({words}); copy it again") from None
+    if not isinstance(image, nib.Nifti1Pair):
+        raise UserError(f"{name}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
+    if len(shape) > 3 and all(n == 1 for n in shape[3:]):
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 1:
+        size = " x ".join(map(str, shape))
+        raise UserError(f"{name}: has {len(shape)} axes, {size}; save one 3-D volume (a time point or echo) on its own")
+    if kind.kind not in "iuf":
+        raise UserError(f"{name}: holds {kind} values; give a real magnitude image")
+    height, width, slices = shape
+    empty = np.broadcast_to(np.float32(0), (slices, height, width))  # takes no memory
+    return Volume(empty, affine, Path(name))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file says that this package made it."""
+    import nibabel as nib
+
+    try:
+        header: Any = nib.load(path).header
+        note = header["descrip"].item().decode("ascii", "replace")
+    except Exception:  # no file, or any other content
+        return False
+    return bool(note.endswith(NOT_CLINICAL))
+
+
+class NiftiWriter:
+    """A NIfTI file to which slices are added in their order, compressed as they come; :meth:`save` puts it on disk."""
+
+    def __init__(
+        self, like: Volume, path: Path, kind: type[np.generic] = np.float32, description: str = "", turned: bool = False
+    ) -> None:
+        """Begin with the header.
+
+        Args:
+            like: the volume whose affine, size and header geometry the result takes.
+            path: ``.nii`` or ``.nii.gz``.
+            kind: float32 or complex64.
+            description: at most 79 characters, stored in the header's ``descrip``.
+            turned: slices come with their in-plane axes swapped against ``like``.
+        """
+        import nibabel as nib
+
+        check_output_name(path)
+        if not like.placed:
+            logger.warning("%s: has no place in space, so %s lies at the origin", like.name, path)
+        header = None if like.header is None else like.header.copy()
+        image = nib.Nifti1Image(np.broadcast_to(kind(0), like.shape), like.affine, header)
+        image.set_data_dtype(kind)
+        image.update_header()
+        image.header.set_slope_inter(1, 0)
+        image.header["cal_min"] = image.header["cal_max"] = 0  # window of the source, wrong for another range
+        image.header["descrip"] = description.encode("ascii", "replace")[:79]
+        self._path, self._turned = path, turned
+        self._type = image.header.get_data_dtype()  # in the byte order of the header
+        # Noise has no words that come again, only runs of zeros: half the time, and no larger.
+        self._packer = zlib.compressobj(1, wbits=31, strategy=zlib.Z_RLE) if path.suffix == ".gz" else None
+        begin = io.BytesIO()
+        image.header.write_to(begin)
+        self._parts: list[bytes] = []
+        self._put(begin.getvalue().ljust(image.header.get_data_offset(), b"\0"))
+
+    def add(self, slices: npt.NDArray[Any]) -> None:
+        """The next ``(n, H, W)``."""
+        for plane in slices if self._turned else slices.swapaxes(-2, -1):  # the first index runs fastest
+            self._put(plane.astype(self._type).tobytes())
+
+    def save(self) -> None:
+        """Write the file in one step; every slice must have come."""
+        if self._packer is not None:
+            self._parts.append(self._packer.flush())
+        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
+            file.writelines(self._parts)
+
+    def _put(self, data: bytes) -> None:
+        self._parts.append(data if self._packer is None else self._packer.compress(data))
+
+
+def write_nifti(data: Array | Samples, like: Volume, path: Path, description: str = "") -> None:
+    """Write ``(S, H, W)`` as float32 or complex64 NIfTI with the affine and header geometry of ``like``, in one step.
+
+    Args:
+        data: the slices, of the size of ``like``; real or complex.
+        like: the volume whose place in space the result takes.
+        path: ``.nii`` or ``.nii.gz``.
+        description: at most 79 characters, stored in the header's ``descrip``.
+    """
+    writer = NiftiWriter(like, path, np.complex64 if np.iscomplexobj(data) else np.float32, description)
+    writer.add(data)
+    writer.save()
+
+
+def check_output_name(path: Path) -> None:
+    """Refuse a name that is not NIfTI before any work is done."""
+    if not path.name.endswith(NIFTI):
+        raise UserError(f"{path}: the result is written as NIfTI; end the name in .nii.gz")
+
+
+def _check_gzip(path: Path) -> None:
+    """Read to the end, where the check sum is: nibabel stops before it and would hand back damaged voxels."""
+    with gzip.open(path) as file:
+        while file.read(1 << 20):
+            pass

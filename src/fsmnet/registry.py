@@ -1,0 +1,93 @@
+"""Names and what they stand for: built in, registered from Python, or brought by an installed package.
+
+A package from outside names what it brings under an entry-point group in its ``pyproject.toml``::
+
+    [project.entry-points."fsmnet.models"]
+    own_network = "own_package.network:OwnNetwork"
+
+Nothing is imported before it is asked for by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from fsmnet.errors import UserError, first_line
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """What a kind of thing is called, and where it is found."""
+
+    def __init__(self, kind: str, group: str, builtin: Mapping[str, T | str]) -> None:
+        """Begin with what this package brings.
+
+        Args:
+            kind: what messages call a thing, e.g. ``model``.
+            group: entry-point group, e.g. ``fsmnet.models``.
+            builtin: by name: the thing, or ``"package.module:Name"``, where it is found.
+        """
+        self.kind, self.group = kind, group
+        self._known: dict[str, T | str] = dict(builtin)
+        self._searched = False
+
+    def register(self, name: str, thing: T | str) -> None:
+        """Add a thing, or ``"package.module:Name"``, under a name of its own; the same again is no error.
+
+        Raises:
+            UserError: the name belongs to something else.
+        """
+        if not name or ":" in name:
+            raise UserError(f"{name!r} cannot be the name of a {self.kind}; choose one without a colon")
+        if self._entries().get(name, thing) != thing:
+            raise UserError(f"the {self.kind} {name!r} is registered already; choose another name")
+        self._known[name] = thing
+
+    def names(self) -> list[str]:
+        """Every name, this package's first."""
+        return list(self._entries())
+
+    def get(self, name: str) -> T:
+        """The thing of a name; ``"package.module:Name"`` needs no registration.
+
+        Raises:
+            UserError: an unknown name, or one that cannot be imported.
+        """
+        found = name if ":" in name else self._entries().get(name)
+        if found is None:
+            raise UserError(
+                f"unknown {self.kind} {name!r}; choose one of {', '.join(self.names())}, or give package.module:Name"
+            )
+        return imported(found, f"{self.kind} {name!r}") if isinstance(found, str) else found
+
+    def _entries(self) -> dict[str, T | str]:
+        """With those of installed packages, which are looked for once; they replace nothing that is there."""
+        if not self._searched:
+            self._searched = True
+            for entry in entry_points(group=self.group):
+                self._known.setdefault(entry.name, entry.value)
+        return self._known
+
+
+def imported(place: str, what: str) -> Any:
+    """What ``"package.module:Name"`` names.
+
+    Raises:
+        UserError: it cannot be imported, or is not there; the message begins with ``what``.
+    """
+    module_name, _, name = place.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the code of somebody else raises when it is imported
+        raise UserError(
+            f"{what}: {module_name} cannot be imported ({type(error).__name__}: {first_line(error)}); install its "
+            "package, or put its folder on PYTHONPATH"
+        ) from error
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise UserError(f"{what}: {module_name} has no {name!r}; see how it is written there") from None
