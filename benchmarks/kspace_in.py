@@ -48,11 +48,11 @@ from fsmnet.metrics import volume_metrics
 from fsmnet.physics.coils import (
     adjoint,
     cg_sense,
-    estimate_maps,
     multi_coil_data_consistency,
     replace_measured,
     root_sum_of_squares,
 )
+from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import data_consistency, fft2c, ifft2c
 from fsmnet.protocols.base import prepare
 from fsmnet.reconstruction.from_kspace import consistent, with_phase_of

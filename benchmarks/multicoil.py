@@ -39,11 +39,11 @@ from fsmnet.physics.coils import (
     adjoint,
     cg_sense,
     combine,
-    estimate_maps,
     forward,
     replace_measured,
     root_sum_of_squares,
 )
+from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import ifft2c, residual
 from fsmnet.physics.masks import make_mask
 

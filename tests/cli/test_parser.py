@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import fsmnet
-import fsmnet.physics.masks
+import fsmnet.cli.mask
 import fsmnet.training.run
 from fsmnet.cli.parser import COMMANDS, EXAMPLES, main
 from fsmnet.options import field_types
@@ -151,7 +151,7 @@ def test_ctrl_c(monkeypatch, capsys):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fsmnet.physics.masks, "command", interrupted)
+    monkeypatch.setattr(fsmnet.cli.mask, "command", interrupted)
     assert main(["mask", "--out", "mask.npy"]) == 130
     assert capsys.readouterr().err == "fsmnet mask: interrupted\n"
 
@@ -170,7 +170,7 @@ def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
     def greedy(config):
         raise error
 
-    monkeypatch.setattr(fsmnet.physics.masks, "command", greedy)
+    monkeypatch.setattr(fsmnet.cli.mask, "command", greedy)
     assert main(["mask", "--out", "mask.npy"]) == 2
     assert capsys.readouterr().err.startswith("fsmnet mask: error: there is not enough memory; lower batch")
 
@@ -179,7 +179,7 @@ def test_a_defect_of_ours_is_not_hidden(monkeypatch):
     def broken(config):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(fsmnet.physics.masks, "command", broken)
+    monkeypatch.setattr(fsmnet.cli.mask, "command", broken)
     with pytest.raises(RuntimeError):
         main(["mask", "--out", "mask.npy"])
 
@@ -188,7 +188,7 @@ def test_the_operating_system_s_errors_are_one_line(monkeypatch, capsys):
     def forbidden(config):
         raise PermissionError(errno.EACCES, "Permission denied", "split.json")
 
-    monkeypatch.setattr(fsmnet.physics.masks, "command", forbidden)
+    monkeypatch.setattr(fsmnet.cli.mask, "command", forbidden)
     assert main(["mask", "--out", "mask.npy"]) == 2
     line = "fsmnet mask: error: split.json: permission denied; see to the file or the disk\n"
     assert capsys.readouterr().err == line

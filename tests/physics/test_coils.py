@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -16,66 +14,21 @@ from fsmnet.physics.coils import (
     adjoint,
     cg_sense,
     combine,
-    eigen_maps,
-    estimate_maps,
     forward,
     multi_coil_data_consistency,
-    patch_subspace,
     replace_measured,
     root_sum_of_squares,
 )
+from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import data_consistency, fft2c, ifft2c, residual
-from fsmnet.physics.masks import make_mask
 from golden import SHARED
+from synthetic_coils import columns_of, error, inner, random_complex, some_columns, synthetic
 
 SLICE = SHARED / "data" / "multicoil" / "brain_8coil_kspace.npy"
 needs_slice = pytest.mark.skipif(not SLICE.exists(), reason="the 8-coil slice (../shared/data/multicoil) is not here")
 
 sizes = st.integers(1, 16)
 seeds = st.integers(0, 2**32 - 1)
-
-
-def random_complex(seed: int, *shape: int) -> torch.Tensor:
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
-
-
-def some_columns(seed: int, width: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).random(width) < 0.5)
-
-
-def columns_of(seed: int, width: int) -> torch.Tensor:
-    """The mask of all the under-sampling here: random, 4x, centre 0.08."""
-    return torch.from_numpy(make_mask("random", width, 4, 0.08, seed).columns)
-
-
-def inner(a: torch.Tensor, b: torch.Tensor) -> complex:
-    return complex((a.conj() * b).sum())
-
-
-def error(image: torch.Tensor, reference: torch.Tensor) -> float:
-    """NMSE."""
-    return float((image - reference).abs().square().sum() / reference.abs().square().sum())
-
-
-def synthetic(height: int, width: int, count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
-    """A head of ellipses with a smooth phase, ``(H, W)``, and smooth maps of unit energy, ``(C, H, W)``; complex64."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-
-    def ellipse(cy: float, cx: float, ry: float, rx: float) -> torch.Tensor:
-        return (((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1).float()
-
-    magnitude = ellipse(0, 0, 0.8, 0.7) - 0.4 * ellipse(0, 0, 0.7, 0.6) + 0.3 * ellipse(0.2, -0.2, 0.2, 0.15)
-    magnitude = (
-        magnitude - 0.4 * ellipse(-0.2, 0.2, 0.25, 0.1) + 0.1 * magnitude * torch.cos(25 * x) * torch.cos(21 * y)
-    )
-    maps = []
-    for number in range(count):
-        angle = 2 * math.pi * number / count
-        distance = (y - 1.1 * math.sin(angle)) ** 2 + (x - 1.1 * math.cos(angle)) ** 2
-        maps.append(torch.polar(torch.exp(-distance / 1.5), angle + 0.6 * (y * math.cos(angle) - x * math.sin(angle))))
-    sensitivities = torch.stack(maps)
-    return torch.polar(magnitude, 0.8 * x * y + 0.5 * y), sensitivities / root_sum_of_squares(sensitivities)
 
 
 @given(sizes, sizes, st.integers(1, 4), seeds)
@@ -164,68 +117,6 @@ def test_under_sampled_noiseless_coils_give_the_image_back():
     assert error(cg_sense(kspace, mask, maps, 60), image) < 1e-4
 
 
-@pytest.mark.parametrize("shape", [(96, 80), (95, 81), (80, 97), (64, 160)])  # 6, 6, 8 and 13 centre lines
-def test_maps_of_smooth_coils_are_found_from_the_centre_lines(shape):
-    image, truth = synthetic(*shape)
-    mask = columns_of(0, shape[1])
-    noise = 1e-3 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.complex64)
-    maps = estimate_maps((fft2c(truth * image) + noise) * mask, mask)
-    assert maps.dtype == torch.complex64
-    assert maps.shape == truth.shape
-    head = image.abs() > 0.2
-    defined = maps.abs().sum(0) > 0
-    assert (defined & head).sum() > 0.97 * head.sum()
-    energy = maps.abs().square().sum(0)
-    torch.testing.assert_close(energy[defined], torch.ones_like(energy[defined]))
-    # The same up to a phase for each pixel.
-    agreement = (maps.conj() * truth).sum(0).abs()[defined & head]
-    assert agreement.min() > 0.98
-    assert agreement.mean() > 0.999
-
-
-def test_phase_of_the_maps_is_smooth():
-    image, truth = synthetic(64, 64)
-    maps = estimate_maps(fft2c(truth * image))
-    head = (maps.abs().sum(0) > 0) & (image.abs() > 0.2)
-    both = head[:, 1:] & head[:, :-1]
-    step = (maps[..., 1:] * maps[..., :-1].conj()).sum(0)[both]
-    assert step.angle().abs().max() < 0.3
-
-
-def test_maps_do_not_depend_on_the_scale_nor_on_other_slices():
-    image, truth = synthetic(48, 40)
-    kspace = fft2c(truth * image)
-    maps = estimate_maps(kspace, kernel=4)
-    together = estimate_maps(torch.stack([kspace, 1e-6 * kspace])[:, None], torch.ones(40, dtype=torch.bool), kernel=4)
-    assert together.shape == (2, 1, 6, 48, 40)
-    torch.testing.assert_close(together[0, 0], maps, atol=1e-3, rtol=0)
-    torch.testing.assert_close(together[1, 0], maps, atol=1e-3, rtol=0)
-
-
-def test_empty_background_has_no_maps():
-    image, truth = synthetic(96, 80)
-    noise = 1e-2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.complex64)
-    maps = estimate_maps(fft2c(truth * image) + noise, threshold=0.05)
-    assert not maps[:, :3, :3].any()
-    assert maps[:, 48, 40].any()
-
-
-def test_eigen_maps_are_the_kernels_transformed_to_full_size():
-    kernels = patch_subspace(random_complex(0, 3, 8, 9), 3, 0.5)
-    torch.testing.assert_close((kernels.flatten(1) @ kernels.flatten(1).mH), torch.eye(len(kernels)).to(kernels.dtype))
-    height, width = 7, 10
-    y, x = torch.arange(height) - height // 2, torch.arange(width) - width // 2
-    j = torch.arange(3, dtype=torch.float64)
-    rows, columns = (torch.exp(2j * math.pi * torch.outer(p, j) / len(p)) for p in (y, x))
-    g = torch.einsum("ncij,yi,xj->yxcn", kernels, rows, columns) / 3
-    expected = torch.linalg.eigvalsh(g @ g.mH)[..., -1]
-    vectors, values = eigen_maps(kernels, (height, width))
-    torch.testing.assert_close(values, expected)
-    assert (values <= 1 + 1e-9).all()
-    moved = torch.einsum("yxcn,yxdn,dyx->cyx", g, g.conj(), vectors)
-    torch.testing.assert_close(moved, values * vectors)
-
-
 def test_multi_coil_consistency_of_one_coil_is_the_single_coil_form():
     image, truth, mask = random_complex(0, 6, 9), random_complex(1, 6, 9), some_columns(2, 9)
     one = torch.ones(1, 6, 9, dtype=torch.complex128)
@@ -296,14 +187,6 @@ ALL = torch.ones(30, dtype=torch.bool)
         (lambda: cg_sense(COILS, ALL, COILS, start=IMAGE[:5]), "the start has shape"),
         (lambda: multi_coil_data_consistency(IMAGE, COILS, ALL, COILS, -2), "0 or more, not -2"),
         (lambda: replace_measured(IMAGE, COILS[:1], ALL, COILS), "the measured one is"),
-        (lambda: estimate_maps(COILS), "is too small"),
-        (lambda: estimate_maps(COILS, ALL), "is empty"),
-        (lambda: estimate_maps(COILS * math.nan, ALL), "not finite"),
-        (lambda: estimate_maps(COILS, torch.arange(30) % 2 == 0), "is too small"),
-        (lambda: estimate_maps(COILS, ALL, kernel=0), "cannot hold"),
-        (lambda: estimate_maps(COILS, ALL, calibration=3), "cannot hold"),
-        (lambda: estimate_maps(COILS, ALL, crop=1.5), "crop 1.5"),
-        (lambda: estimate_maps(COILS, ALL, threshold=-1), "threshold -1"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(call, message):

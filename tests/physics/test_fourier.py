@@ -12,7 +12,9 @@ from fsmnet.errors import UserError
 from fsmnet.physics.fourier import (
     brats_undersample,
     data_consistency,
+    fft1c,
     fft2c,
+    ifft1c,
     ifft2c,
     residual,
     undersample,
@@ -235,3 +237,13 @@ def test_what_does_not_fit_is_refused_in_words(image, measured, mask, weight, me
 def test_complex_image_is_refused_where_a_magnitude_is_asked_for():
     with pytest.raises(UserError, match="has a phase already"):
         with_phase(complex_image(0, 4, 4), complex_image(1, 4, 4))
+
+
+@given(sizes, sizes, seeds)
+def test_transform_along_one_axis_is_its_matrix_and_comes_back(height, width, seed):
+    image = complex_image(seed, 2, height, width)
+    np.testing.assert_allclose(fft1c(image).numpy(), image.numpy() @ centred_dft(width).T, atol=1e-10)
+    torch.testing.assert_close(fft1c(fft1c(image), -2), fft2c(image))
+    torch.testing.assert_close(ifft1c(ifft1c(fft2c(image), -2)), image)
+    other = complex_image(seed + 1, 2, height, width)
+    assert inner(fft1c(image), other) == pytest.approx(inner(image, ifft1c(other)), abs=1e-9)

@@ -16,7 +16,7 @@ from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.metrics import volume_metrics
-from fsmnet.physics.coils import estimate_maps
+from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.masks import load_mask, make_mask, save_mask
 from fsmnet.reconstruction.reconstruct import reconstruct
 

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
         PairConfig,
         "find pairs of contrasts in a folder, with a reason for each refusal",
     ),
-    "mask": ("fsmnet.physics.masks", MaskConfig, "draw a sampling mask and save it"),
+    "mask": ("fsmnet.cli.mask", MaskConfig, "draw a sampling mask and save it"),
     "models": ("fsmnet.inference.cost", ModelsConfig, "list the models with their size and cost"),
     "export": ("fsmnet.export.write", ExportConfig, "write a network for use without this package (.pt2, .onnx)"),
     "benchmark": ("fsmnet.benchmark.speed", BenchmarkConfig, "measure a network's speed and memory"),

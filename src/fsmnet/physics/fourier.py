@@ -29,6 +29,18 @@ def ifft2c(kspace: Tensor) -> Tensor:
     return image
 
 
+def fft1c(image: Tensor, dim: int = -1) -> Tensor:
+    """Centred orthonormal 1D Fourier transform along one axis, by default the phase-encode axis W; complex."""
+    spectrum: Tensor = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(image, dim), dim=dim, norm="ortho"), dim)
+    return spectrum
+
+
+def ifft1c(lines: Tensor, dim: int = -1) -> Tensor:
+    """Inverse (and adjoint) of :func:`fft1c`; the result is complex."""
+    image: Tensor = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(lines, dim), dim=dim, norm="ortho"), dim)
+    return image
+
+
 def undersample(image: Tensor, mask: Tensor) -> Tensor:
     """Measured k-space ``M F x`` of an image: what an accelerated scan would have acquired.
 

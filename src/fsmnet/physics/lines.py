@@ -11,16 +11,12 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from fsmnet.errors import UserError, listed
 from fsmnet.physics.masks import Mask
-
-if TYPE_CHECKING:
-    from fsmnet.data.formats.raw import KSpace
 
 logger = logging.getLogger(__name__)
 
@@ -31,34 +27,38 @@ ASYMMETRY = 0.05  # share of the extent that the two sides may differ by: roundi
 CHANCE = 1e-6  # a gap less likely than this was planned
 
 
-def acquired_columns(kspace: KSpace) -> Columns:
+def acquired_columns(kspace: npt.NDArray[np.complex64], source: Path) -> Columns:
     """Columns with anything in them, bool ``(W,)``; the same in every slice that is not empty.
+
+    Args:
+        kspace: ``(S, C, H, W)``.
+        source: the file, for the message.
 
     Raises:
         UserError: points or rows instead of columns, slices that differ, or a partial-Fourier or asymmetric-echo scan.
     """
-    points = [one for one in (np.asarray(coils.any(axis=0)) for coils in kspace.data) if one.any()]  # (H, W) each
+    points = [one for one in (np.asarray(coils.any(axis=0)) for coils in kspace) if one.any()]  # (H, W) each
     everywhere = np.logical_or.reduce(points)
     columns, rows = np.asarray(everywhere.any(axis=0)), np.asarray(everywhere.any(axis=1))
     share = everywhere[rows].mean(axis=0)
     if contiguous(columns) and not contiguous(rows):
         raise UserError(
-            f"{kspace.source}: {np.count_nonzero(~rows)} of {rows.size} rows are empty and no column is; pass "
+            f"{source}: {np.count_nonzero(~rows)} of {rows.size} rows are empty and no column is; pass "
             "--phase-encode rows if the rows are phase-encoded"
         )
     if share[columns].min() < FULL_LINE:
         raise UserError(
-            f"{kspace.source}: {everywhere.mean():.1%} of the points are measured, and not in whole lines (as in "
+            f"{source}: {everywhere.mean():.1%} of the points are measured, and not in whole lines (as in "
             "Poisson-disc, radial or spiral sampling); only Cartesian k-space with whole columns is reconstructed"
         )
     for number, one in enumerate(np.asarray(slice_points.any(axis=0)) for slice_points in points):
         if not np.array_equal(one, columns):
             raise UserError(
-                f"{kspace.source}: {one.sum()} columns are measured in slice {number} (from 0, empty ones not "
+                f"{source}: {one.sum()} columns are measured in slice {number} (from 0, empty ones not "
                 f"counted), {columns.sum()} in all together; every slice must have the same lines, so leave it out"
             )
-    check_whole(columns, kspace.source, "lines")
-    check_whole(rows, kspace.source, "samples of the readout")
+    check_whole(columns, source, "lines")
+    check_whole(rows, source, "samples of the readout")
     return columns
 
 

@@ -11,15 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from fsmnet.errors import UserError
-
-if TYPE_CHECKING:
-    from fsmnet.cli.options import MaskConfig
+from fsmnet.files import atomic_write
 
 MaskKind = Literal["random", "equispaced", "equispaced_fraction", "magic", "magic_fraction"]
 MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
@@ -149,8 +147,6 @@ def default_center_fraction(acceleration: float) -> float:
 
 def save_mask(mask: Mask, path: Path) -> None:
     """Write the columns as ``.npy``, or columns and recipe as ``.npz``; replaces the file in one step."""
-    from fsmnet.files import atomic_write
-
     if path.suffix not in (".npy", ".npz"):
         raise UserError(f"{path}: a mask is saved as .npy or .npz, not {path.suffix or 'without a suffix'}")
     with atomic_write(path) as file:
@@ -299,17 +295,3 @@ class MaskRecipe:
     def draw_sample(self, columns: int, seed: Seed) -> Mask:
         """The mask of a training sample: one of the mixed kinds, if there are several."""
         return mixed_mask(self.kind, columns, self.mixed, seed) if self.mixed else self.draw_with(columns, seed)
-
-
-def command(config: MaskConfig) -> int:
-    """``fsmnet mask``."""
-    if config.seed is not None and config.name is not None:
-        raise UserError("give --seed or --name, not both")
-    if config.name is not None and not Path(config.name).name:
-        raise UserError(f"--name {config.name!r} has no file name to take the seed from")
-    center = default_center_fraction(config.acceleration) if config.center_fraction is None else config.center_fraction
-    seed = config.seed if config.name is None else seed_from_name(config.name)
-    mask = make_mask(config.kind, config.columns, config.acceleration, center, seed)
-    save_mask(mask, config.out)
-    print(f"{config.out}: {mask.describe()}")
-    return 0

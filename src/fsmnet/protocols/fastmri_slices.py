@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
-from fsmnet.physics.coils import adjoint, estimate_maps, replace_measured, root_sum_of_squares
+from fsmnet.physics.coils import adjoint, replace_measured, root_sum_of_squares
+from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import data_consistency, ifft2c
 from fsmnet.physics.masks import Mask, MaskRecipe
 from fsmnet.protocols.base import Slices, network_inputs, network_target

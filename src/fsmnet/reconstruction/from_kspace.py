@@ -20,7 +20,8 @@ from fsmnet.data.scan import Scan, turn
 from fsmnet.data.volume import Samples, Volume
 from fsmnet.errors import UserError
 from fsmnet.physics import coils
-from fsmnet.physics.coils import adjoint, combine, estimate_maps, multi_coil_data_consistency, replace_measured
+from fsmnet.physics.coils import adjoint, combine, multi_coil_data_consistency, replace_measured
+from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import TINY, fft2c, ifft2c
 from fsmnet.physics.lines import acquired_columns, check_mask, contiguous
 from fsmnet.physics.masks import Mask, load_mask
@@ -99,7 +100,7 @@ def choose_mask(kspace: KSpace, config: ReconstructConfig, draw: Callable[[], Ma
     Raises:
         UserError: a mask that contradicts the data, nothing to infer, or k-space that is no Cartesian whole.
     """
-    acquired = acquired_columns(kspace)
+    acquired = acquired_columns(kspace.data, kspace.source)
     full, source = contiguous(acquired), kspace.source
     if config.mask is not None and config.mask != AUTO:
         mask = check_mask(load_mask(config.mask, acquired.size), acquired, source)
