@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, type[Any], str]] = {
     "compare": ("fsmnet.evaluation.compare", CompareConfig, "train and score several methods under equal conditions"),
     "reconstruct": ("fsmnet.cli.reconstruct", ReconstructConfig, "reconstruct one scan, or a whole list"),
     "pair": (
-        "fsmnet.data.pairing.tables",
+        "fsmnet.cli.pair",
         PairConfig,
         "find pairs of contrasts in a folder, with a reason for each refusal",
     ),

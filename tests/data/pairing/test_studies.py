@@ -17,7 +17,8 @@ from fsmnet.data.formats.dicom.checks import checked
 from fsmnet.data.formats.dicom.contrast import guess_contrast
 from fsmnet.data.formats.dicom.geometry import affine
 from fsmnet.data.pairing.names import Pair
-from fsmnet.data.pairing.tables import Row, propose_pairs, read_table, write_table
+from fsmnet.data.pairing.propose import propose_pairs
+from fsmnet.data.pairing.tables import Row, read_table, write_table
 from fsmnet.errors import UserError
 
 T2, T1 = Plan(3, "T2 tse tra"), Plan(4, "T1 fl3d")

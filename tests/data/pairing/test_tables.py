@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fsmnet.data.pairing.names import Pair, find_pairs
-from fsmnet.data.pairing.tables import Row, propose_pairs, read_table, write_table
+from fsmnet.data.pairing.propose import propose_pairs
+from fsmnet.data.pairing.tables import Row, read_table, write_table
 from fsmnet.errors import UserError
 
 SHAPE = (6, 7, 4)

@@ -28,10 +28,9 @@ from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 from fsmnet.data.formats.fastmri import FastMRIFile
-from fsmnet.data.options import PairConfig
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.errors import UserError
-from fsmnet.files import keep_edited, write_text
+from fsmnet.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +100,11 @@ def write_pairs(matches: Sequence[Match], path: Path) -> None:
 
     Three more columns follow: margin, folder, note.
     """
-    write_text(path, _text(matches))
+    write_text(path, pairs_text(matches))
 
 
-def _text(matches: Sequence[Match]) -> str:
+def pairs_text(matches: Sequence[Match]) -> str:
+    """What :func:`write_pairs` writes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for match in matches:
@@ -113,31 +113,33 @@ def _text(matches: Sequence[Match]) -> str:
     return text.getvalue()
 
 
-def command(config: PairConfig) -> int:
-    """``fsmnet pair --layout fastmri``."""
-    tree = read_tree(config.data, config.index or config.out.parent / "fastmri_index.json")
-    files = [f for f in tree.files if f.multicoil == (config.coils == "multi") and f.reconstruction is not None]
+def match_tree(root: Path, target: str, auxiliary: str, multicoil: bool, index: Path) -> tuple[list[Match], int]:
+    """Pairs among the volumes below a folder.
+
+    Args:
+        root: fastMRI's folders.
+        target: acquisition of the volumes to be accelerated; ``t2`` stands for ``CORPDFS_FBK``.
+        auxiliary: acquisition of the fully sampled ones; ``t1`` stands for ``CORPD_FBK``.
+        multicoil: multi-coil volumes instead of emulated single-coil ones.
+        index: where the files' headers are kept.
+
+    Returns:
+        The pairs, and how many volumes of the two contrasts are left without a partner.
+
+    Raises:
+        UserError: no volume of a contrast.
+    """
+    files = [f for f in read_tree(root, index).files if f.multicoil == multicoil and f.reconstruction is not None]
     sides = []
-    for name, brats, knee in ((config.auxiliary, "t1", "CORPD_FBK"), (config.target, "t2", "CORPDFS_FBK")):
+    for name, brats, knee in ((auxiliary, "t1", "CORPD_FBK"), (target, "t2", "CORPDFS_FBK")):
         wanted = knee if name == brats else name
         sides.append([file for file in files if file.acquisition == wanted])
         if not sides[-1]:
             known = ", ".join(sorted({file.acquisition for file in files})) or "none with a reference; see --coils"
-            raise UserError(f"{config.data}: holds no {wanted} volume of a {config.coils} coil; there are {known}")
+            coil = "multi" if multicoil else "single"
+            raise UserError(f"{root}: holds no {wanted} volume of a {coil} coil; there are {known}")
     matches = match_volumes(sides[0], sides[1])
-    if not config.overwrite:
-        keep_edited(config.out, _text(matches))
-    write_pairs(matches, config.out)
-    for match in matches:
-        if note := match.note():
-            print(f"{match.auxiliary.path.stem}, {match.target.path.stem}: {note}, score {match.score:.2f}")
-    doubtful = sum(match.doubtful for match in matches)
-    left = sum(map(len, sides)) - 2 * len(matches)
-    print(
-        f"{config.out}: {len(matches)} pairs, {doubtful} of them to be looked at (margin below {LOW_MARGIN:g}); "
-        f"{left} volumes without a partner"
-    )
-    return 0
+    return matches, sum(map(len, sides)) - 2 * len(matches)
 
 
 def edge_features(image: npt.NDArray[np.floating]) -> Array:
