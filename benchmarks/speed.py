@@ -101,7 +101,7 @@ def training(request: Request) -> Callable[[int], float]:
     from fsmnet.models import create_model
     from fsmnet.training.losses import SpatialFrequencyLoss
     from fsmnet.training.options import TrainConfig
-    from fsmnet.training.run import _optimizer
+    from fsmnet.training.setup import make_optimizer
 
     model = create_model(RELEASED, features=request["features"])
     if request["channels_last"]:
@@ -117,7 +117,7 @@ def training(request: Request) -> Callable[[int], float]:
 
         for block in blocks_to_checkpoint(model):
             block.compile(dynamic=False)
-    optimizer = _optimizer(TrainConfig(data=Path(), out=Path()), model)
+    optimizer = make_optimizer(TrainConfig(data=Path(), out=Path()), model)
     loss = SpatialFrequencyLoss()
     half = request["precision"] == "bfloat16"
     batches = [

@@ -21,10 +21,10 @@ from fsmnet.evaluation.evaluate import METRICS_COLUMNS, Row, evaluate, open_mode
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import Metrics, score
+from fsmnet.options import plain_config
 from fsmnet.physics.masks import MaskRecipe, brats_mask, load_mask, make_mask, seed_from_name
 from fsmnet.protocols.base import prepare, zero_fill
 from fsmnet.training.options import TrainConfig
-from fsmnet.training.run import plain_config
 
 SUMMARY_KEYS = [
     *("model", "data", "acceleration", "protocol", "n"),

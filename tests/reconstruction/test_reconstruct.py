@@ -17,11 +17,11 @@ from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import volume_metrics
+from fsmnet.options import plain_config
 from fsmnet.physics.masks import load_mask, make_mask, save_mask, seed_from_name
 from fsmnet.protocols.base import zero_fill
 from fsmnet.reconstruction.reconstruct import reconstruct
 from fsmnet.training.options import TrainConfig
-from fsmnet.training.run import plain_config
 
 SHAPE = (44, 37, 6)  # odd columns
 EMPTY = (0, 4)

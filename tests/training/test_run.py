@@ -20,16 +20,22 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+import fsmnet.training.log
 import fsmnet.training.run
+import fsmnet.training.setup
 from fsmnet.checkpoint import load_model, read_checkpoint
 from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.inference.cost import Cost, predict_cost
 from fsmnet.metrics import Metrics
+from fsmnet.options import dump_config, plain_config
 from fsmnet.physics.masks import load_mask
+from fsmnet.training.log import LOG_COLUMNS
 from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.training.options import TrainConfig
-from fsmnet.training.run import LOG_COLUMNS, TrainResult, learning_rate_factor, plain_config, train
+from fsmnet.training.run import TrainResult, train
+from fsmnet.training.schedule import learning_rate_factor
+from fsmnet.training.step import take_step
 
 UNET = {"model": "mdunet", "model_options": {"features": 4, "levels": 2}}
 FSMNET = {"model": "fsmnet", "model_options": {"features": 8, "blocks": 1}}
@@ -38,7 +44,7 @@ FSMNET = {"model": "fsmnet", "model_options": {"features": 8, "blocks": 1}}
 @pytest.fixture(autouse=True)
 def no_forecast(monkeypatch):
     """The forecast of time and memory takes longer than these runs; one test has it back."""
-    monkeypatch.setattr(fsmnet.training.run, "predict_cost", lambda *_: Cost(1, 1.0, 1, 1))
+    monkeypatch.setattr(fsmnet.training.log, "predict_cost", lambda *_: Cost(1, 1.0, 1, 1))
 
 
 @pytest.fixture
@@ -145,7 +151,7 @@ def test_a_model_that_cannot_be_compiled(configure, monkeypatch):
         def forward(self, *inputs):
             raise InductorError(TypeError("too hard"), None)
 
-    monkeypatch.setattr(fsmnet.training.run, "_compiled", Uncompilable)
+    monkeypatch.setattr(fsmnet.training.setup, "_compiled", Uncompilable)
     with pytest.raises(UserError, match=r"torch.compile cannot compile this model \(TypeError: too hard\); leave"):
         train(configure(compile=True, **UNET))
 
@@ -179,7 +185,7 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on(configure, tmp_path):
     """As from a terminal: the signal reaches the workers too."""
     config = configure("stopped", iterations=10_000, workers=2, save_every=1, threads=1, **FSMNET)
     file = tmp_path / "run.yaml"
-    file.write_text(fsmnet.training.run.dump_config(config))
+    file.write_text(dump_config(config))
     process = subprocess.Popen(
         [sys.executable, "-m", "fsmnet", "train", "--config", str(file)],
         stderr=subprocess.PIPE,
@@ -208,14 +214,13 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on(configure, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number, caplog):
     handler = signal.getsignal(number)
-    step = fsmnet.training.run._Run._step
 
-    def interrupted(self, batch):
-        if self.progress.step == 1:
+    def interrupted(setup, batch, rate, figures, step):
+        if step == 2:
             os.kill(os.getpid(), number)
-        return step(self, batch)
+        take_step(setup, batch, rate, figures, step)
 
-    monkeypatch.setattr(fsmnet.training.run._Run, "_step", interrupted)
+    monkeypatch.setattr(fsmnet.training.run, "take_step", interrupted)
     config = configure(iterations=5)
     with caplog.at_level(logging.INFO, "fsmnet"):
         assert fsmnet.training.run.command(config) == 130
@@ -225,11 +230,11 @@ def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number, ca
 
 
 def test_a_second_signal_stops_at_once(configure, monkeypatch):
-    def impatient(self, batch):
+    def impatient(*_):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(fsmnet.training.run._Run, "_step", impatient)
+    monkeypatch.setattr(fsmnet.training.run, "take_step", impatient)
     with pytest.raises(KeyboardInterrupt):
         train(configure())
 
@@ -412,7 +417,7 @@ def test_what_a_run_leaves(configure, heads):
 
 
 def test_forecast_and_mask_are_announced(configure, monkeypatch, caplog):
-    monkeypatch.setattr(fsmnet.training.run, "predict_cost", predict_cost)
+    monkeypatch.setattr(fsmnet.training.log, "predict_cost", predict_cost)
     with caplog.at_level(logging.INFO, "fsmnet"):
         train(configure(iterations=1, validation_fraction=0.25, **FSMNET))
     first, second, third = caplog.messages[:3]

@@ -21,10 +21,10 @@ from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
 from fsmnet.files import make_folder, write_text
-from fsmnet.options import field_types
+from fsmnet.options import changed_options, dump_config, field_types, plain_config
 from fsmnet.protocols.cases import find_cases, split_cases
 from fsmnet.training.options import TrainConfig
-from fsmnet.training.run import changed_options, dump_config, plain_config, train
+from fsmnet.training.run import train
 
 logger = logging.getLogger(__name__)
 

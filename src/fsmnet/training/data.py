@@ -1,0 +1,118 @@
+"""What a run learns from and is judged by: the split, training slices, validation slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fsmnet.data.pairing.fastmri_lists import FastMRIPair
+from fsmnet.data.pairing.names import Pair
+from fsmnet.data.split import Split, load_split
+from fsmnet.errors import UserError
+from fsmnet.files import make_folder
+from fsmnet.protocols.base import check_protocol
+from fsmnet.protocols.cases import Case, accelerate_case, find_cases, split_cases
+from fsmnet.protocols.fastmri_slices import FastMRISlices
+from fsmnet.protocols.slices import Accelerated, RunSampler, SlicePairs
+from fsmnet.training.options import TrainConfig
+from fsmnet.training.signals import leave_interrupts_to_the_main_process
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Cases on each side, and their slices.
+
+    Attributes:
+        split: names of the cases.
+        slices: samples to train on.
+        validation: the validation cases, under-sampled.
+    """
+
+    split: Split
+    slices: SlicePairs | FastMRISlices
+    validation: list[Accelerated]
+
+
+def read_data(config: TrainConfig, split: Split | None) -> TrainingData:
+    """Find the cases and prepare their slices; makes the output folder once the cases are known to be there.
+
+    Args:
+        config: options of the run.
+        split: that of the run which is continued; else the configured one, or a new one.
+
+    Raises:
+        UserError: data that cannot be used.
+    """
+    recipe, protocol = config.training_recipe(config.protocol), check_protocol(config.protocol)
+    cases = {case.case: case for case in find_cases(config, config.out, config.cases)}
+    split = split or (load_split(config.split) if config.split is not None else split_cases([*cases.values()], config))
+    _check_split(config, split, cases)
+    make_folder(config.out)
+    cache = (config.cache_folder or config.out / "cache") if config.cache == "disk" else None
+    chosen = [cases[name] for name in split.train]
+    slices: SlicePairs | FastMRISlices
+    if protocol == "fastmri":
+        slices = FastMRISlices([case for case in chosen if isinstance(case, FastMRIPair)], recipe, seed=config.seed)
+    else:
+        slices = SlicePairs(
+            [case for case in chosen if isinstance(case, Pair)],
+            protocol,
+            recipe,
+            seed=config.seed,
+            augment=config.augment,
+            resample=config.resample,
+            cache=cache,
+        )
+    if len(slices.sizes) > 1 and config.batch > 1:
+        sizes = ", ".join(f"{h} x {w}" for h, w in sorted(slices.sizes))
+        remedy = "" if protocol == "fastmri" else " or protocol to brats"
+        raise UserError(f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1{remedy}")
+    most = max(1, config.validate_slices // max(1, len(split.validation))) if config.validate_slices else None
+    validation = [
+        accelerate_case(cases[name], recipe, protocol, resample=config.resample, cache=cache, most=most)
+        for name in split.validation
+    ]
+    return TrainingData(split, slices, validation)
+
+
+def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -> None:
+    if missing := sorted({*split.train, *split.validation} - set(cases)):
+        raise UserError(f"{config.data}: the split names cases that are not there: {', '.join(missing)}")
+    if not split.train:
+        raise UserError("the split has no case to train on")
+
+
+def batches(
+    config: TrainConfig, slices: SlicePairs | FastMRISlices, start: int, rank: int, world: int, pin: bool
+) -> Iterator[Sequence[Tensor]]:
+    """Batches of a run without end: normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
+
+    Args:
+        config: options of the run.
+        slices: the samples.
+        start: steps that are taken already.
+        rank: number of this process.
+        world: number of processes; each gets its share of every batch.
+        pin: keep batches where a GPU can fetch them from.
+
+    Raises:
+        UserError: a file that cannot be used; from a worker, without the traceback PyTorch puts around the sentence.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        slices,
+        batch_sampler=RunSampler(len(slices), config.batch, config.seed, start=start, rank=rank, world=world),
+        num_workers=config.workers,
+        worker_init_fn=leave_interrupts_to_the_main_process,
+        generator=torch.Generator(),  # else every start of the loader would draw from the weights' generator
+        persistent_workers=config.workers > 0,
+        pin_memory=pin,
+    )
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from None

@@ -1,0 +1,112 @@
+"""One optimiser step, and what it gave, without waiting for a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.errors import UserError, first_line
+from fsmnet.inference.slices import autocast
+from fsmnet.models.output import Output, as_output
+from fsmnet.training.setup import Setup
+
+
+class Figures:
+    """Loss and gradient norm of the steps; they stay on the device until somebody looks at them.
+
+    Reading a number off a GPU waits for all that it has been given to do. So the figures of several steps are fetched
+    together, always before weights are validated or saved: what was spoilt since is never kept.
+
+    Args:
+        out: output folder of the run.
+
+    Attributes:
+        loss: of the last step that was looked at.
+        norm: of its gradient, before it was clipped.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.loss = self.norm = math.nan
+        self._out = out
+        self._steps: list[int] = []
+        self._figures: list[Tensor] = []
+
+    def add(self, step: int, losses: Sequence[Tensor], norm: Tensor) -> None:
+        """Note a step's shares of the loss and its gradient norm, scalars on the device."""
+        self._steps.append(step)
+        self._figures.append(torch.stack([*losses, norm]))
+
+    def look(self) -> None:
+        """Fetch what was noted.
+
+        Raises:
+            UserError: a loss or a norm is no longer finite.
+        """
+        if not self._steps:
+            return
+        for step, figures in zip(self._steps, torch.stack(self._figures).tolist(), strict=True):
+            self.loss, self.norm = sum(figures[:-1]), figures[-1]
+            if not (math.isfinite(self.loss) and math.isfinite(self.norm)):
+                last = self._out / "last.safetensors"
+                left = f"{last} is from before and may be good" if last.exists() else "no checkpoint was written yet"
+                raise UserError(
+                    f"the loss is {self.loss:g} and the gradient's norm {self.norm:g} at step {step}; {left}; lower "
+                    "learning_rate or set clip_norm in a new run"
+                )
+        self._steps.clear()
+        self._figures.clear()
+
+
+def take_step(setup: Setup, batch: Sequence[Tensor], rate: float, figures: Figures, step: int) -> None:
+    """Move the weights, and their average, by one step.
+
+    Args:
+        setup: the run's parts.
+        batch: zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
+        rate: learning rate.
+        figures: take loss and norm; on a CPU, where nothing need be waited for, they are looked at before the step.
+        step: its number, from 1.
+
+    Raises:
+        UserError: see :meth:`Figures.look`; or the network cannot be compiled.
+    """
+    config, accelerator, network = setup.config, setup.accelerator, setup.network
+    for group in setup.optimizer.param_groups:
+        group["lr"] = rate
+    network.train()
+    setup.optimizer.zero_grad()
+    losses = []
+    parts = list(zip(*(t.chunk(config.accumulate) for t in batch), strict=True))
+    for number, part in enumerate(parts, 1):
+        # Processes exchange their gradients once, after the last part.
+        with nullcontext() if number == len(parts) else accelerator.no_sync(network):
+            zero_filled, auxiliary, target = (t.to(accelerator.device, non_blocking=True) for t in part)
+            with autocast(accelerator.device, config.precision):
+                output = _forward(network, zero_filled, auxiliary)
+            loss = len(part[0]) / len(batch[0]) * setup.loss(output, target, auxiliary)
+            accelerator.backward(loss)
+            losses.append(loss.detach())
+    norm = accelerator.clip_grad_norm_(network.parameters(), config.clip_norm or math.inf)
+    figures.add(step, losses, norm)
+    if accelerator.device.type == "cpu":
+        figures.look()
+    setup.optimizer.step()
+    if setup.average is not None:
+        setup.average.update_parameters(setup.model)
+
+
+def _forward(network: nn.Module, zero_filled: Tensor, auxiliary: Tensor) -> Output:
+    """The network's output; of a network that cannot be compiled the reason in a sentence."""
+    try:
+        return as_output(network(zero_filled, auxiliary))
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(
+                f"compile: torch.compile cannot compile this model ({first_line(error)}); leave --compile out"
+            ) from None
+        raise
