@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fsmnet._version import __version__
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
-from fsmnet.models import create_model, recipe_of
+from fsmnet.models import from_recipe, recipe_of
 from fsmnet.options import field_types
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.physics.options import MaskOptions
@@ -105,7 +105,7 @@ def load_model(path: str | Path) -> nn.Module:
         model.header = Header(recipe_of(model))  # type: ignore[assignment]
         return model
     state, header = read_checkpoint(path)
-    model = create_model(header.model["name"], **header.model["options"])
+    model = from_recipe(header.model)
     load_weights(model, state, path)
     model.header = header  # type: ignore[assignment]
     return model.eval()

@@ -11,7 +11,7 @@ Nothing is imported before it is asked for by name.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -23,33 +23,43 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """What a kind of thing is called, and where it is found."""
 
-    def __init__(self, kind: str, group: str, builtin: Mapping[str, T | str]) -> None:
+    def __init__(
+        self, kind: str, group: str, builtin: Mapping[str, T | str], made: Callable[[str], T] | None = None
+    ) -> None:
         """Begin with what this package brings.
 
         Args:
             kind: what messages call a thing, e.g. ``model``.
             group: entry-point group, e.g. ``fsmnet.models``.
             builtin: by name: the thing, or ``"package.module:Name"``, where it is found.
+            made: makes a thing of ``"package.module:Name"``; None: what stands there is the thing.
         """
-        self.kind, self.group = kind, group
-        self._known: dict[str, T | str] = dict(builtin)
-        self._searched = False
+        self.kind, self.group, self._made = kind, group, made
+        self._builtin: dict[str, T | str] = dict(builtin)
+        self._registered: dict[str, T | str] = {}
+        self._installed: dict[str, T | str] | None = None  # not looked for yet
 
     def register(self, name: str, thing: T | str) -> None:
-        """Add a thing, or ``"package.module:Name"``, under a name of its own; the same again is no error.
+        """Add a thing, or ``"package.module:Name"``; it replaces what was registered under the name before.
 
         Raises:
-            UserError: the name belongs to something else.
+            UserError: the name belongs to a thing of this package.
         """
         if not name or ":" in name:
             raise UserError(f"{name!r} cannot be the name of a {self.kind}; choose one without a colon")
-        if self._entries().get(name, thing) != thing:
-            raise UserError(f"the {self.kind} {name!r} is registered already; choose another name")
-        self._known[name] = thing
+        if name in self._builtin:
+            raise UserError(f"the {self.kind} {name!r} is one of fsmnet's own; choose another name")
+        self._registered[name] = thing
 
     def names(self) -> list[str]:
         """Every name, this package's first."""
         return list(self._entries())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries()
 
     def get(self, name: str) -> T:
         """The thing of a name; ``"package.module:Name"`` needs no registration.
@@ -60,17 +70,19 @@ class Registry(Generic[T]):
         found = name if ":" in name else self._entries().get(name)
         if found is None:
             raise UserError(
-                f"unknown {self.kind} {name!r}; choose one of {', '.join(self.names())}, or give package.module:Name"
+                f"unknown {self.kind} {name!r}; choose one of {', '.join(self)}, or give package.module:Name"
             )
-        return imported(found, f"{self.kind} {name!r}") if isinstance(found, str) else found
+        if not isinstance(found, str):
+            return found
+        thing: T = self._made(found) if self._made is not None else imported(found, f"{self.kind} {name!r}")
+        return thing
 
     def _entries(self) -> dict[str, T | str]:
-        """With those of installed packages, which are looked for once; they replace nothing that is there."""
-        if not self._searched:
-            self._searched = True
-            for entry in entry_points(group=self.group):
-                self._known.setdefault(entry.name, entry.value)
-        return self._known
+        """All, where the earlier kind wins; installed packages are looked through once."""
+        if self._installed is None:
+            self._installed = {entry.name: entry.value for entry in entry_points(group=self.group)}
+        # The names' order is that of the first, the things those of the last that has the name.
+        return self._builtin | self._installed | self._registered | self._builtin
 
 
 def imported(place: str, what: str) -> Any:

@@ -134,10 +134,10 @@ def command(config: ModelsConfig) -> int:
     if config.size < 8 or config.batch < 1:
         raise UserError(f"size must be at least 8 and batch at least 1, not {config.size} and {config.batch}")
     rows: list[dict[str, Any]] = []
-    for name, entry in MODELS.items():
+    for name in MODELS:
         options = {"image_size": config.size} if "image_size" in model_options(name) else {}
         cost = predict_cost(name, options, config.size, config.size, config.batch)
-        rows.append({"model": name, **asdict(cost), "citation": entry.citation})
+        rows.append({"model": name, **asdict(cost), "citation": MODELS.get(name).citation})
     if config.json:
         print(json.dumps(rows, indent=2))
         return 0

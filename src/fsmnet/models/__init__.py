@@ -1,72 +1,125 @@
 """The methods by name: one table, one constructor.
 
 Every model maps ``(target, auxiliary)``, both ``(B, 1, H, W)`` float32 of any H and W, to an
-:class:`~fsmnet.models.output.Output`. The target is the zero-filled image, the auxiliary the fully sampled other
-contrast, each normalised (:class:`fsmnet.transforms.Normalisation`).
+:class:`~fsmnet.models.output.Output` or to the image alone, a tensor ``(B, 1, H, W)``. The target is the zero-filled
+image, the auxiliary the fully sampled other contrast, each normalised (:class:`fsmnet.transforms.Normalisation`).
+
+A network from outside this package is registered (:func:`register_model`), or named by an entry point of the group
+``fsmnet.models``, or given as ``package.module:Class`` wherever a name is.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import nn
 
 from fsmnet.errors import UserError
+from fsmnet.registry import Registry, imported
+
+REQUIRED = inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives and who published it."""
+    """Where a method lives and who published it.
 
-    module: str
-    cls: str
-    citation: str
+    Attributes:
+        place: the class, or ``"package.module:Class"``.
+        citation: who published it.
+    """
+
+    place: type[nn.Module] | str
+    citation: str = ""
+
+    def load(self, name: str) -> type[nn.Module]:
+        """The class; messages call it ``name``.
+
+        Raises:
+            UserError: it cannot be imported, is no network, or does not take two images.
+        """
+        found = imported(self.place, f"model {name!r}") if isinstance(self.place, str) else self.place
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise UserError(f"model {name!r}: {self.place} is no class of networks; derive it from torch.nn.Module")
+        try:
+            inspect.signature(found.forward).bind(None, None, None)
+        except TypeError:
+            raise UserError(
+                f"model {name!r}: {found.__name__}.forward{inspect.signature(found.forward)} cannot be called with "
+                "(target, auxiliary); write forward(self, target, auxiliary)"
+            ) from None
+        return found
 
 
-MODELS: dict[str, Entry] = {
-    "zero_filling": Entry("classical", "ZeroFilling", "no network: missing k-space lines stay zero"),
-    "mdunet": Entry("mdunet", "MDUNet", "Xiang et al., IEEE TBME 2019, as a multi-modal U-Net with concatenation"),
-    "minet": Entry("minet", "MINet", "Feng et al., MICCAI 2021, at the resolution of its inputs"),
-    "mcca": Entry("mcca", "MCCA", "Li et al., IEEE J. Biomed. Health Inform. 28(3), 2024"),
-    "swinir": Entry("swinir", "SwinIR", "Liang et al., ICCV Workshops 2021, both contrasts as channels"),
-    "mtrans": Entry("mtrans", "MTrans", "Feng et al., IEEE TMI 2022, the reconstruction network with cross attention"),
-    "dcamsr": Entry("dcamsr", "DCAMSR", "Huang et al., MICCAI 2023, at scale 1"),
-    "fsmnet": Entry("fsmnet", "FSMNet", "Chen et al., MICCAI 2024, as the paper describes it"),
-    "fsmnet_released": Entry(
-        "released", "ReleasedFSMNet", "Chen et al., MICCAI 2024, as the authors' code computes it"
-    ),
-    "fsmnet_fast": Entry("fast", "FastFSMNet", "this project, after Chen et al. 2024: less work for the same task"),
-}
+MODELS: Registry[Entry] = Registry(
+    "model",
+    "fsmnet.models",
+    {
+        "zero_filling": Entry("fsmnet.models.classical:ZeroFilling", "no network: missing k-space lines stay zero"),
+        "mdunet": Entry(
+            "fsmnet.models.mdunet:MDUNet", "Xiang et al., IEEE TBME 2019, as a multi-modal U-Net with concatenation"
+        ),
+        "minet": Entry("fsmnet.models.minet:MINet", "Feng et al., MICCAI 2021, at the resolution of its inputs"),
+        "mcca": Entry("fsmnet.models.mcca:MCCA", "Li et al., IEEE J. Biomed. Health Inform. 28(3), 2024"),
+        "swinir": Entry("fsmnet.models.swinir:SwinIR", "Liang et al., ICCV Workshops 2021, both contrasts as channels"),
+        "mtrans": Entry(
+            "fsmnet.models.mtrans:MTrans",
+            "Feng et al., IEEE TMI 2022, the reconstruction network with cross attention",
+        ),
+        "dcamsr": Entry("fsmnet.models.dcamsr:DCAMSR", "Huang et al., MICCAI 2023, at scale 1"),
+        "fsmnet": Entry("fsmnet.models.fsmnet:FSMNet", "Chen et al., MICCAI 2024, as the paper describes it"),
+        "fsmnet_released": Entry(
+            "fsmnet.models.released:ReleasedFSMNet", "Chen et al., MICCAI 2024, as the authors' code computes it"
+        ),
+        "fsmnet_fast": Entry(
+            "fsmnet.models.fast:FastFSMNet", "this project, after Chen et al. 2024: less work for the same task"
+        ),
+    },
+    Entry,
+)
+
+
+def register_model(name: str, model: type[nn.Module] | str, citation: str = "") -> None:
+    """Add a network under a name that every command and function takes from then on, in this process.
+
+    Args:
+        name: short, without a colon.
+        model: the class, or ``"package.module:Class"``, which is imported when it is used. It is a
+            :class:`torch.nn.Module` whose ``forward(target, auxiliary)`` takes two ``(B, 1, H, W)`` float32 and returns
+            one, or an :class:`~fsmnet.models.output.Output`; its constructor's keywords are the model's options.
+        citation: who published it; ``fsmnet models`` shows it.
+
+    Raises:
+        UserError: the name belongs to another model.
+    """
+    MODELS.register(name, Entry(model, citation))
 
 
 def list_models() -> list[str]:
-    """Names that :func:`create_model` takes, in the order of the paper's Table 1."""
+    """Names that :func:`create_model` takes: in the order of the paper's Table 1, then those from outside."""
     return list(MODELS)
 
 
 def model_class(name: str) -> type[nn.Module]:
-    """The class behind a name.
+    """The class behind a name or ``package.module:Class``.
 
     Raises:
-        UserError: an unknown name; the message lists the known ones.
+        UserError: an unknown name, where the message lists the known ones; what cannot be imported; no network.
     """
-    if name not in MODELS:
-        raise UserError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-    entry = MODELS[name]
-    return cast("type[nn.Module]", getattr(importlib.import_module(f"fsmnet.models.{entry.module}"), entry.cls))
+    return MODELS.get(name).load(name)
 
 
 def model_options(name: str) -> dict[str, Any]:
-    """Constructor options of a model with their defaults."""
+    """Constructor options of a model with their defaults; :data:`REQUIRED` where one must be given."""
     parameters = inspect.signature(model_class(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def recipe_of(model: nn.Module) -> dict[str, Any]:
-    """``{"name": ..., "options": ...}`` that :func:`create_model` built a model from.
+    """``{"name": ..., "options": ...}`` that :func:`create_model` built a model from, and ``"class"`` of outside ones.
 
     Raises:
         UserError: a model made otherwise.
@@ -82,10 +135,14 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
     The name and all options in force are kept on the module as ``model.recipe``, which checkpoints store.
 
+    Args:
+        name: one of :func:`list_models`, or ``package.module:Class``.
+        options: constructor options.
+
     Raises:
         UserError: an unknown name or option, or a value the model refuses.
     """
-    known = model_options(name)
+    cls, known = model_class(name), model_options(name)
     for option in options:
         if option not in known:
             raise UserError(
@@ -93,9 +150,24 @@ def create_model(name: str, **options: Any) -> nn.Module:
                 + (f"it takes {', '.join(known)}" if known else "it takes none")
             )
     options = {**known, **options}
+    if missing := [option for option, value in options.items() if value is REQUIRED]:
+        raise UserError(f"model {name} needs the option {missing[0]}, which has no default; give it a value")
     try:
-        model = model_class(name)(**options)
+        model = cls(**options)
     except TypeError as error:
         raise UserError(f"model {name} cannot be built with {options}: {error}") from None
-    model.recipe = {"name": name, "options": options}  # type: ignore[assignment]
+    recipe: dict[str, Any] = {"name": name, "options": options}
+    if not cls.__module__.startswith("fsmnet."):
+        recipe["class"] = f"{cls.__module__}:{cls.__qualname__}"
+    model.recipe = recipe  # type: ignore[assignment]
     return model
+
+
+def from_recipe(recipe: Mapping[str, Any]) -> nn.Module:
+    """The model of a :func:`recipe_of`; a network from outside is found by its class where its name is not registered.
+
+    Raises:
+        UserError: see :func:`create_model`.
+    """
+    name = str(recipe["name"])
+    return create_model(name if name in MODELS or "class" not in recipe else recipe["class"], **recipe["options"])

@@ -95,10 +95,9 @@ def export_released(network: nn.Module, path: str | Path | None = None) -> dict[
 
 
 def _names_module(model: str) -> Any:
-    model_class(model)  # an unknown name is said there
-    module = importlib.import_module(f"fsmnet.models.{MODELS[model].module}")
+    module = importlib.import_module(model_class(model).__module__)
     if not hasattr(module, "released_names"):
-        known = ", ".join(n for n, e in MODELS.items() if n not in ("zero_filling", "fsmnet", "fsmnet_fast"))
+        known = ", ".join(name for name in MODELS if name not in ("zero_filling", "fsmnet", "fsmnet_fast"))
         raise UserError(f"{model} has no weights trained by others; load_released knows {known}")
     return module
 

@@ -129,7 +129,7 @@ def format_of(path: str | Path, what: str = "") -> Format | None:
     """
     path = Path(path)
     # The last to come is asked first: what was registered from outside, then ISMRMRD before fastMRI.
-    known = [FORMATS.get(name) for name in reversed(FORMATS.names())]
+    known = [FORMATS.get(name) for name in reversed(list(FORMATS))]
     fitting = [form for form in known if form.fits(path) and (not what or getattr(form, what) is not None)]
     for form in fitting:
         recognise = form.function("recognise")
@@ -140,7 +140,7 @@ def format_of(path: str | Path, what: str = "") -> Format | None:
 
 def volume_stem(path: Path) -> str:
     """File name without the ending of its format, such as ``.nii.gz``, ``.npz`` or ``.h5``."""
-    endings = (ending for name in FORMATS.names() for ending in FORMATS.get(name).endings)
+    endings = (ending for name in FORMATS for ending in FORMATS.get(name).endings)
     fitting = [ending for ending in endings if path.name.endswith(ending)]
     return path.name.removesuffix(max(fitting, key=len, default=""))
 
