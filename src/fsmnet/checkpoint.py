@@ -20,10 +20,9 @@ from fsmnet._version import __version__
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import from_recipe, recipe_of
-from fsmnet.options import field_types
+from fsmnet.options import options_of
 from fsmnet.physics.masks import MaskRecipe
-from fsmnet.physics.options import MaskOptions
-from fsmnet.training.options import TrainConfig
+from fsmnet.physics.options import TrainingMaskOptions
 
 FORMAT = "fsmnet-1"
 SHIPPED = "fsmnet_quick_4x.safetensors"
@@ -121,9 +120,8 @@ def trained_recipe(model: nn.Module) -> MaskRecipe | None:
     training = header_of(model).training
     if "acceleration" not in training:
         return None
-    names = [name for name, *_ in field_types(MaskOptions)] + ["mixed_accelerations", "mixed_center_fractions"]
-    options = {name: training[name] for name in names if name in training}
-    return TrainConfig(data=Path(), out=Path(), **options).training_recipe(training["protocol"])
+    options = {one.name: training[one.name] for one in options_of(TrainingMaskOptions) if one.name in training}
+    return TrainingMaskOptions(**options).training_recipe(training["protocol"])
 
 
 def shipped_checkpoint() -> Path | None:

@@ -1,27 +1,123 @@
-"""What options are made of: dataclass fields with a help text, which become YAML keys and flags of the same names."""
+"""What options are made of: dataclass fields that know their help, their section, and whether they change a result.
+
+A field is a YAML key and a flag of the same name. A value that its type does not allow is refused wherever the
+dataclass is built: in Python, from YAML, from flags.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import MISSING, asdict, field, fields
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from difflib import get_close_matches
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from fsmnet.errors import UserError
 
+# Sections of the help, in this order.
+Group = Literal[
+    "input", "list", "data", "split", "preparation", "mask", "comparison", "model", "loss", "optimiser", "budget",
+    "validation and log", "measurement", "output", "device",
+]  # fmt: skip
 
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with the help text of its flag."""
+# What another value changes. True: the result. "rounding": its last digits. "content": nothing, if the files there are
+# the same ones. "extent": how much is done, so that what was begun may go on with it. False: nothing of the result.
+Material = bool | Literal["rounding", "content", "extent"]
+
+T = TypeVar("T", bound="Options")
+
+
+def option(default: Any, help: str, *, material: Material = True, group: Group | None = None) -> Any:
+    """A field with the help text of its flag.
+
+    Args:
+        default: its default; a list or mapping is copied for every configuration.
+        help: what it does, in the words of ``--help``.
+        material: whether another value changes the result.
+        group: section of the help; by default that of the class.
+    """
+    metadata = _metadata(help, material, group)
     if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def required(help: str) -> Any:
-    """A dataclass field without a default."""
-    return field(metadata={"help": help})
+def required(help: str, *, material: Material = True, group: Group | None = None) -> Any:
+    """A field without a default; see :func:`option`."""
+    return field(metadata=_metadata(help, material, group))
+
+
+def _metadata(help: str, material: Material, group: Group | None) -> dict[str, Any]:
+    return {"help": help, "material": material} | ({} if group is None else {"group": group})
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Base of all configurations; ``class MaskOptions(Options, group="mask")`` names the section of its fields.
+
+    Raises:
+        UserError: a value of the wrong type or none of the choices.
+    """
+
+    def __init_subclass__(cls, group: Group = "input") -> None:
+        super().__init_subclass__()
+        for own in vars(cls).values():
+            if isinstance(own, Field):
+                own.metadata = MappingProxyType({"group": group, **own.metadata})
+
+    def __post_init__(self) -> None:
+        for one in options_of(type(self)):
+            setattr(self, one.name, checked(one.kind, getattr(self, one.name), one.name))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a configuration; ``default`` is :data:`dataclasses.MISSING` where a value must be given."""
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    group: Group
+    material: Material
+
+
+def options_of(config: type[Any]) -> tuple[Option, ...]:
+    """The options of a configuration, section by section."""
+    hints = get_type_hints(config)
+    found = []
+    for f in fields(config):
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        found.append(Option(f.name, hints[f.name], default, **f.metadata))
+    order = get_args(Group)
+    return tuple(sorted(found, key=lambda one: order.index(one.group)))
+
+
+def build(config: type[T], values: Mapping[str, Any]) -> T:
+    """A configuration from names and values.
+
+    Raises:
+        UserError: a name that nobody reads, one that is missing, or an impossible value.
+    """
+    known = {one.name: one for one in options_of(config)}
+    for name in values:
+        if name not in known:
+            raise UserError(f"unknown option {name!r}{similar(str(name), known)}")
+    missing = [name for name, one in known.items() if one.default is MISSING and name not in values]
+    if missing:
+        raise UserError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    return config(**values)
+
+
+def values_of(config: Options, *shared: type[Options]) -> dict[str, Any]:
+    """The values of a configuration for the options that it shares with others, by name."""
+    return {one.name: getattr(config, one.name) for kind in shared for one in options_of(kind)}
 
 
 def at_least(config: Any, name: str, least: float) -> None:
@@ -30,29 +126,148 @@ def at_least(config: Any, name: str, least: float) -> None:
         raise UserError(f"{name} must be at least {least}, not {getattr(config, name)}")
 
 
-def field_types(config: type[Any]) -> list[tuple[str, Any, Any, str]]:
-    """(name, type, default or MISSING, help) of each field."""
-    hints = get_type_hints(config)
-    rows = []
-    for f in fields(config):
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        rows.append((f.name, hints[f.name], default, f.metadata.get("help", "")))
-    last = ("device", "threads")  # of every command that computes
-    return sorted(rows, key=lambda row: row[0] in last)
+# -- as YAML and JSON -------------------------------------------------------------------------------------------------
 
 
-def plain_config(config: Any) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, as everywhere but in YAML 1.1; off and 2026-01-31 are texts."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_NUMBER = r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_NUMBER), list("-+.0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def load_yaml(text: str) -> Any:
+    """The content of a YAML document; nothing in it is executed."""
+    return yaml.load(text, _Loader)  # a SafeLoader
+
+
+def plain_config(config: Options) -> dict[str, Any]:
     """A configuration as JSON and YAML can hold it."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
 
 
-def changed_options(earlier: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str]) -> str:
-    """Options that differ between two plain configurations, in words; those in ``free`` may. Empty if none does."""
-    changed = [name for name in now if name not in free and now[name] != earlier.get(name)]
-    return ", ".join(f"{name} was {earlier.get(name)!r}, is {now[name]!r}" for name in changed)
-
-
-def dump_config(config: Any) -> str:
+def dump_config(config: Options) -> str:
     """A configuration as YAML that ``--config`` reads back."""
     text: str = yaml.safe_dump(plain_config(config), sort_keys=False)
     return text
+
+
+def changes(earlier: Mapping[str, Any], now: Options) -> dict[str, tuple[Any, Any]]:
+    """Values before and now of the options that differ and change the result.
+
+    Args:
+        earlier: an earlier :func:`plain_config`; an option that it does not know yet had its default then.
+        now: the configuration.
+    """
+    plain = plain_config(now)
+    pairs = {one.name: (earlier.get(one.name, one.default), plain[one.name]) for one in options_of(type(now))
+             if one.material is True}  # fmt: skip
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def changed_options(earlier: Mapping[str, Any], now: Options) -> str:
+    """:func:`changes` in words; empty if there are none."""
+    return ", ".join(f"{name} was {before!r}, is {value!r}" for name, (before, value) in changes(earlier, now).items())
+
+
+# -- types in words ---------------------------------------------------------------------------------------------------
+
+
+def refusal(kind: Any, value: Any) -> str:
+    """Why a value is none of a type: "takes constant, step or cosine, not 'cosin' (did you mean cosine?)"."""
+    items = item_type(kind)
+    if items is not None and isinstance(value, list):
+        value = next(item for item in value if not fits(items, item))
+    choices = [word for member in type_members(kind) if get_origin(member) is Literal for word in get_args(member)]
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"takes {described(kind)}, not {shown!r}{similar(shown, choices)}"
+
+
+def described(kind: Any) -> str:
+    """A type in words: ``int | None`` is "a whole number or null"."""
+    *others, last = _alternatives(kind)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
+    """A hint at what a misspelt name may have meant; empty if nothing comes near."""
+    close = get_close_matches(name.lstrip("-").replace("-", "_"), list(known), n=1, cutoff=0.75)
+    return f" (did you mean {show(close[0])}?)" if close else ""
+
+
+def item_type(kind: Any) -> Any:
+    """Type of the items of a list, or of a list that may be left out; None if it is no list."""
+    return next((get_args(member)[0] for member in type_members(kind) if get_origin(member) is list), None)
+
+
+def type_members(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; of any other type, itself."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+_WORDS = {
+    NoneType: "null", bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path",
+    dict: "a mapping such as {features: 16}",
+}  # fmt: skip
+
+
+def _alternatives(kind: Any) -> list[str]:
+    words: list[str] = []
+    for member in type_members(kind):
+        if get_origin(member) is Literal:
+            words += map(str, get_args(member))
+        elif get_origin(member) is list:
+            words.append("a list of texts" if get_args(member)[0] is str else "a list of numbers")
+        else:
+            words.append(_WORDS[get_origin(member) or member])
+    return words
+
+
+# -- values against types ---------------------------------------------------------------------------------------------
+
+_CLASSES = {NoneType: NoneType, bool: bool, int: Integral, float: Real, str: str, Path: Path, dict: dict}
+
+
+def checked(kind: Any, value: Any, name: str) -> Any:
+    """A value in the form that is kept, e.g. a path for a text where a path is meant.
+
+    Raises:
+        UserError: it is none of the type; the sentence begins with the name.
+    """
+    value = _converted(kind, value)
+    if not fits(kind, value):
+        raise UserError(f"{name} {refusal(kind, value)}")
+    return value
+
+
+def fits(kind: Any, value: object) -> bool:
+    """Whether a value is of a type that an option may have."""
+    members = type_members(kind)
+    if len(members) > 1:
+        return any(fits(member, value) for member in members)
+    if get_origin(kind) is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(fits(get_args(kind)[0], item) for item in value)
+    wanted = get_origin(kind) or kind
+    return isinstance(value, _CLASSES[wanted]) and (wanted is bool or not isinstance(value, bool))
+
+
+def _converted(kind: Any, value: Any) -> Any:
+    """A value in the form that is kept: paths given as texts and the other way round, whole numbers, tuples."""
+    members, items = type_members(kind), item_type(kind)
+    if items is not None and isinstance(value, (list, tuple)):
+        return [_converted(items, item) for item in value]
+    if isinstance(value, Real) and not isinstance(value, bool):
+        if isinstance(value, Integral) and int in members:
+            return int(value)
+        return float(value) if float in members else value
+    if isinstance(value, str) and Path in members:
+        return Path(value)
+    return os.fspath(value) if isinstance(value, Path) and str in members else value

@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 
 import fsmnet
 import fsmnet.cli.mask
-import fsmnet.training.run
-from fsmnet.cli.parser import COMMANDS, EXAMPLES, main
-from fsmnet.options import field_types
+import fsmnet.cli.train
+from fsmnet.cli.commands import COMMANDS
+from fsmnet.cli.parser import main
+from fsmnet.options import options_of
 
 TINY = ["--device", "cpu", "--protocol", "float"]
 UNET = ["--model", "mdunet", "--model-options", "{features: 4, levels: 2}", "--iterations", "1", "--batch", "1"]
@@ -52,9 +53,10 @@ def test_help_mentions_every_option(command, capsys):
     assert "[options]" not in text
     words = " ".join(text.split())
     assert "--config" in words
-    for name, _, _, help in field_types(COMMANDS[command][1]):
-        assert f"--{name.replace('_', '-')}" in words
-        assert " ".join(help.split())[:40] in words.replace("- ", "-")
+    for one in options_of(COMMANDS[command].options):
+        assert f"--{one.name.replace('_', '-')}" in words
+        assert " ".join(one.help.split())[:40] in words.replace("- ", "-")
+        assert f"\n{one.group}:\n" in text
 
 
 def test_help_lists_the_commands(capsys):
@@ -62,8 +64,8 @@ def test_help_lists_the_commands(capsys):
         main(["--help"])
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for command, (_, _, line) in COMMANDS.items():
-        assert f"{command} {line}" in text
+    for name, command in COMMANDS.items():
+        assert f"{name} {command.help}" in text
     assert "not for clinical use" in text
 
 
@@ -72,13 +74,13 @@ def test_help_ends_with_examples_that_the_parser_takes(command, capsys, monkeypa
     seen = []
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     monkeypatch.setattr("fsmnet.cli.parser.importlib.import_module", lambda _: SimpleNamespace(command=seen.append))
-    for example in EXAMPLES[command]:
+    for example in COMMANDS[command].examples:
         if "runs/quick/config.yaml" not in example:  # written by the line before it
             assert main(shlex.split(example)[1:]) == 0, example
-            assert type(seen.pop()) is COMMANDS[command][1]
+            assert type(seen.pop()) is COMMANDS[command].options
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    assert capsys.readouterr().out.endswith("\n".join(f"  {example}" for example in EXAMPLES[command]) + "\n")
+    assert capsys.readouterr().out.endswith("\n".join(f"  {example}" for example in COMMANDS[command].examples) + "\n")
 
 
 def test_version(capsys):
@@ -100,7 +102,7 @@ def test_python_dash_m():
 def parsed(monkeypatch):
     """Function (arguments) -> the configuration that the train command is given."""
     seen = []
-    monkeypatch.setattr(fsmnet.training.run, "command", seen.append)
+    monkeypatch.setattr(fsmnet.cli.train, "command", seen.append)
 
     def parse(*arguments: str):
         assert main(["train", *arguments]) == 0
@@ -157,10 +159,10 @@ def test_ctrl_c(monkeypatch, capsys):
 
 
 def test_ctrl_c_while_it_starts(monkeypatch, capsys):
-    def interrupted():
+    def interrupted(words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fsmnet.cli.parser.build_parser", interrupted)
+    monkeypatch.setattr("fsmnet.cli.parser.parse", interrupted)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "fsmnet: interrupted\n"
 

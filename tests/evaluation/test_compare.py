@@ -9,8 +9,9 @@ import pytest
 
 from fsmnet.cli import main
 from fsmnet.errors import UserError
-from fsmnet.evaluation.compare import PAPER, PRESETS, compare
+from fsmnet.evaluation.compare import compare
 from fsmnet.evaluation.options import CompareConfig
+from fsmnet.evaluation.paper import PAPER, PRESETS
 
 SMALL = {
     "MDUNet": {"model": "mdunet", "model_options": {"features": 4, "levels": 2}},

@@ -8,12 +8,10 @@ import pytest
 import torch
 import yaml
 
-from fsmnet.cli.parser import build_parser
+from fsmnet.cli.parser import parse
 from fsmnet.errors import UserError
 from fsmnet.evaluation.compare import checked_methods
-from fsmnet.evaluation.options import CompareConfig
 from fsmnet.models import create_model
-from fsmnet.options import field_types
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.physics.options import MaskOptions
 from fsmnet.training.options import TrainConfig
@@ -24,13 +22,12 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configurations_are_accepted(path):
     command = "compare" if path.stem.startswith("compare") else "train"
-    parsed = build_parser().parse_args([command, "--config", str(path), "--data", "D", "--out", "O"])[command]
+    _, config = parse([command, "--config", str(path), "--data", "D", "--out", "O"])
     if command == "train":
-        config = TrainConfig(**{name: parsed[name] for name, *_ in field_types(TrainConfig)})
         config.check()
         methods = {path.stem: {"model": config.model, "model_options": config.model_options}}
     else:
-        methods = checked_methods(CompareConfig(**{name: parsed[name] for name, *_ in field_types(CompareConfig)}))
+        methods = checked_methods(config)
     for options in methods.values():
         with torch.device("meta"):
             create_model(options["model"], **options.get("model_options", {}))

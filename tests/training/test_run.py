@@ -20,6 +20,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+import fsmnet.cli.train
 import fsmnet.training.log
 import fsmnet.training.run
 import fsmnet.training.setup
@@ -223,7 +224,7 @@ def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number, ca
     monkeypatch.setattr(fsmnet.training.run, "take_step", interrupted)
     config = configure(iterations=5)
     with caplog.at_level(logging.INFO, "fsmnet"):
-        assert fsmnet.training.run.command(config) == 130
+        assert fsmnet.cli.train.command(config) == 130
     assert "stopped at step 2; to go on" in caplog.text
     assert [row["step"] for row in log_rows(config.out)] == ["1", "2"]
     assert signal.getsignal(number) == handler

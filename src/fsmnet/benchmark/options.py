@@ -10,7 +10,7 @@ from fsmnet.options import option
 
 
 @dataclass(kw_only=True)
-class BenchmarkConfig(RunOptions):
+class BenchmarkConfig(RunOptions, group="measurement"):
     """Measure a network's speed and memory, optimised against plain (eager, float32), in interleaved runs.
 
     speedup is over the same network plain, speedup_over_released over the plain fsmnet_released of --features; for
@@ -18,8 +18,8 @@ class BenchmarkConfig(RunOptions):
     images are made up; --models takes trained networks and a real case. The last line of the output is a JSON object.
     """
 
-    model: str = option("fsmnet_released", "name, see 'fsmnet models'")
-    features: int = option(64, "width of the network, for models that have one")
+    model: str = option("fsmnet_released", "name, see 'fsmnet models'", group="model")
+    features: int = option(64, "width of the network, for models that have one", group="model")
     size: int = option(240, "rows and columns of a slice")
     runs: int = option(5, "runs of each, in turn")
     steps: bool = option(
@@ -33,10 +33,16 @@ class BenchmarkConfig(RunOptions):
     training: bool = option(False, "also time training steps, and their memory with --memory")
     training_batch: int = option(4, "slices of a training step")
     memory: bool = option(True, "measure the peak memory, each in a process of its own")
-    json: bool = option(False, "print nothing but one JSON object")
-    out: Path | None = option(None, "folder for benchmark.json and, with --models, the picture of quality against time")
-    models: list[str] = option(
-        [], "checkpoints to draw, or 'shipped': PSNR on --case against seconds per slice, plain and optimised"
+    json: bool = option(False, "print nothing but one JSON object", group="output")
+    out: Path | None = option(
+        None, "folder for benchmark.json and, with --models, the picture of quality against time", group="output"
     )
-    data: Path | None = option(None, "folder of cases in BraTS's layout, for --models")
-    case: str | None = option(None, "case to score, for --models; every tenth slice, 4x, protocol brats")
+    models: list[str] = option(
+        [],
+        "checkpoints to draw, or 'shipped': PSNR on --case against seconds per slice, plain and optimised",
+        group="comparison",
+    )
+    data: Path | None = option(None, "folder of cases in BraTS's layout, for --models", group="comparison")
+    case: str | None = option(
+        None, "case to score, for --models; every tenth slice, 4x, protocol brats", group="comparison"
+    )

@@ -22,7 +22,7 @@ from fsmnet.export.parity import psnr_between
 from fsmnet.export.write import Precision, after, channels_last, chosen_precision, optimise, steps
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.allocator import keep_freed_blocks
-from fsmnet.inference.cost import human_bytes, predict_cost
+from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.slices import autocast, choose_device
 from fsmnet.models import create_model, model_options
 from fsmnet.training.losses import SpatialFrequencyLoss
@@ -289,38 +289,5 @@ def peak_memory() -> int:
     return largest if sys.platform == "darwin" else 1024 * largest
 
 
-def _steps_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line after each step: all before it are done too."""
-    if not rows:
-        return []
-    width = max(len(row["step"]) for row in rows)
-    lines = [f"{'step':{width}}  {'s a slice':>9}  {'least':>7}  {'speedup':>7}  {'PSNR to plain (dB)':>18}"]
-    for row in rows:
-        median, least = row["seconds_per_slice"], row["seconds_per_slice_least"]
-        psnr = "identical" if row["psnr_between"] is None else f"{row['psnr_between']:.1f}"
-        lines.append(f"{row['step']:{width}}  {median:>9.3f}  {least:>7.3f}  {row['speedup']:>7.2f}  {psnr:>18}")
-    return lines
-
-
-def command(config: BenchmarkConfig) -> int:
-    """``fsmnet benchmark``."""
-    result = benchmark(config)
-    if not config.json:
-        print(f"{config.model}, {result['parameters']:,} parameters, {result['gflops']:.1f} GFLOP a slice")
-        rows = [("a slice", "", "seconds_per_slice"), ("a training step", "training_", "seconds_per_step")]
-        for label, prefix, unit in rows[: 2 if config.training else 1]:
-            plain, fast = result[f"{prefix}baseline_{unit}"], result[f"{prefix}{unit}"]
-            ratio = result[f"{prefix}speedup"]
-            print(f"{label}: plain float32 {plain:.3f} s, optimised {result['precision']} {fast:.3f} s, {ratio:.2f}x")
-        if config.model != RELEASED:
-            plain, ratio = result["released_seconds_per_slice"], result["speedup_over_released"]
-            print(f"plain float32 {RELEASED} of {config.features} features: {plain:.3f} s, {ratio:.2f}x")
-        print("\n".join(_steps_table(result.get("steps", []))))
-        for name in [name for name in result if name.endswith("peak_memory")]:
-            print(f"{name.replace('_', ' ')}: {human_bytes(result[name])}")
-    print(json.dumps(result))
-    return 0
-
-
 if __name__ == "__main__":
-    print(json.dumps(_measure_memory(json.loads(sys.argv[1]))))
+    sys.stdout.write(json.dumps(_measure_memory(json.loads(sys.argv[1]))))  # to the process that started this one

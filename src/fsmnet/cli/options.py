@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsmnet.inference.options import RunOptions
-from fsmnet.options import option, required
+from fsmnet.options import Options, option, required
 from fsmnet.physics.masks import MaskKind
 
 
 @dataclass(kw_only=True)
-class MaskConfig:
+class MaskConfig(Options, group="mask"):
     """Draw a sampling mask and save it."""
 
-    out: Path = required("file to write, .npy (columns) or .npz (columns and recipe)")
+    out: Path = required("file to write, .npy (columns) or .npz (columns and recipe)", group="output")
     kind: MaskKind = option("random", "fastMRI's name of the kind")
     columns: int = option(240, "number of phase-encode columns")
     acceleration: float = option(4, "requested acceleration")
@@ -26,27 +26,27 @@ class MaskConfig:
 
 
 @dataclass(kw_only=True)
-class ModelsConfig:
+class ModelsConfig(Options, group="measurement"):
     """List the models with their size and cost."""
 
     size: int = option(240, "rows and columns for which GFLOPs and memory are given")
     batch: int = option(4, "batch for which training memory is given")
-    json: bool = option(False, "machine-readable output")
+    json: bool = option(False, "machine-readable output", group="output")
 
 
 @dataclass(kw_only=True)
-class DoctorConfig:
+class DoctorConfig(Options):
     """Check this installation, and a data folder if one is given."""
 
     data: Path | None = option(None, "folder of cases to look through")
-    json: bool = option(False, "machine-readable output")
+    json: bool = option(False, "machine-readable output", group="output")
 
 
 @dataclass(kw_only=True)
 class DemoConfig(RunOptions):
     """Make a head, accelerate it, reconstruct it, and show the picture; needs no data."""
 
-    out: Path = option(Path("demo"), "folder for images, scores and the picture")
+    out: Path = option(Path("demo"), "folder for images, scores and the picture", group="output")
     minutes: float = option(4.0, "training time if no weights are shipped or --train is given")
     train: bool = option(False, "train the quick network here instead of using the shipped one")
     acceleration: float = option(4, "requested acceleration")

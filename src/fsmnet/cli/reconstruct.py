@@ -30,11 +30,22 @@ def _for_good() -> Iterator[None]:
 
 
 def command(config: ReconstructConfig) -> int:
-    """``fsmnet reconstruct``; the exit code: 0, or for a list 3 if an exam failed."""
-    if config.pairs is not None:
-        from fsmnet.reconstruction.exams import run_list
+    """Reconstruct one scan, or a whole list; the exit code: 0, or for a list 3 if an exam failed."""
+    return _one(config) if config.pairs is None else _list(config)
 
-        return run_list(config)
+
+def _list(config: ReconstructConfig) -> int:
+    from fsmnet.reconstruction.exam_table import FAILED, table_lines
+    from fsmnet.reconstruction.exams import run_list
+
+    rows = run_list(config)
+    if rows is None:
+        return 0
+    print("\n".join(table_lines(rows)))
+    return 3 if any(row.status == FAILED for row in rows) else 0
+
+
+def _one(config: ReconstructConfig) -> int:
     check(config)
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(read_inputs, config)

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fsmnet.options import option, required
+from fsmnet.options import Options, option, required
 
 ProtocolName = Literal["brats", "float", "fastmri"]
 
 
 @dataclass(kw_only=True)
-class PairOptions:
+class PairOptions(Options, group="data"):
     """Which exams, and which contrast of each is accelerated."""
 
     data: Path = required(
         "folder of cases: BraTS (either naming convention), any folder if the contrasts are patterns, or fastMRI's "
-        "volumes"
+        "volumes",
+        material="content",
     )
     target: str = option(
         "t2",
@@ -34,7 +35,9 @@ class PairOptions:
         None, "fastmri: list of pairs (.csv), auxiliary first, as 'fsmnet pair' writes it or MINet published"
     )
     coils: Literal["single", "multi"] = option("single", "fastmri: emulated single-coil or multi-coil volumes")
-    index: Path | None = option(None, "fastmri: where the files' headers are kept; default: OUT/fastmri_index.json")
+    index: Path | None = option(
+        None, "fastmri: where the files' headers are kept; default: OUT/fastmri_index.json", material=False
+    )
 
     def contrasts(self) -> tuple[str | None, str | None]:
         """The acquisitions of target and auxiliary; None where the list of pairs decides."""
@@ -44,7 +47,7 @@ class PairOptions:
 
 
 @dataclass(kw_only=True)
-class SplitOptions:
+class SplitOptions(Options, group="split"):
     """Which patients are trained on, which choose the checkpoint, which are scored."""
 
     split: Path | None = option(None, "JSON file with train, validation and test cases; made from split_seed if absent")
@@ -54,14 +57,17 @@ class SplitOptions:
 
 
 @dataclass(kw_only=True)
-class PairConfig:
+class PairConfig(Options, group="data"):
     """Find pairs of contrasts in a folder and say of each candidate whether it can be used, and why not."""
 
     data: Path = required(
         "folder of cases: BraTS, BIDS, DICOM studies, or any folder if the contrasts are patterns with {case}; "
-        "may stand right behind the command without --data"
+        "may stand right behind the command without --data",
+        material="content",
     )
-    out: Path = option(Path("pairs.csv"), "table to write: case, target, auxiliary, status, reason")
+    out: Path = option(
+        Path("pairs.csv"), "table to write: case, target, auxiliary, status, reason", material=False, group="output"
+    )
     target: str = option(
         "t2",
         "contrast to be accelerated, a pattern such as '{case}/{case}_T2w.nii.gz', or for DICOM a part of the series' "
@@ -69,11 +75,11 @@ class PairConfig:
     )
     auxiliary: str = option("t1", "fully sampled contrast, likewise")
     resample: bool = option(False, "accept pairs on different grids, to be resampled or registered later")
-    overwrite: bool = option(False, "replace an existing table with other rows")
+    overwrite: bool = option(False, "replace an existing table with other rows", material=False, group="output")
     layout: Literal["cases", "fastmri"] = option(
         "cases", "cases: the files' names or headers tell the pairs; fastmri: nothing does, they are found by content"
     )
     coils: Literal["single", "multi"] = option("single", "fastmri: emulated single-coil or multi-coil volumes")
     index: Path | None = option(
-        None, "fastmri: where the files' headers are kept; default: fastmri_index.json beside --out"
+        None, "fastmri: where the files' headers are kept; default: fastmri_index.json beside --out", material=False
     )

@@ -13,65 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from fsmnet.data.options import PairOptions
 from fsmnet.data.split import Split, load_split, save_split
 from fsmnet.errors import UserError
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
+from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
 from fsmnet.files import make_folder, write_text
-from fsmnet.options import changed_options, dump_config, field_types, plain_config
+from fsmnet.inference.options import RunOptions
+from fsmnet.options import changed_options, dump_config, load_yaml, options_of, similar, values_of
+from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.cases import find_cases, split_cases
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 
 logger = logging.getLogger(__name__)
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "table1": {
-        "Zero-filling": {"model": "zero_filling"},
-        "MDUNet": {"model": "mdunet"},
-        "MINet": {"model": "minet"},
-        "MCCA": {"model": "mcca"},
-        "SwinIR": {"model": "swinir"},
-        "MTrans": {"model": "mtrans"},
-        "DCAMSR": {"model": "dcamsr"},
-        "FSMNet": {"model": "fsmnet"},
-    },
-    "table2": {
-        "U-Net": {"model": "mdunet"},
-        "FSFE": {"model": "fsmnet", "model_options": {"modality_fusion": "sum", "branch_fusion": "sum"}},
-        "FSFE + CMS": {"model": "fsmnet", "model_options": {"branch_fusion": "sum"}},
-        "FSMNet": {"model": "fsmnet"},
-    },
-}
-
-# Chen et al. 2024, Tables 1 and 2: PSNR / SSIM at 4x and 8x. Other patients, full training.
-PAPER_BRATS: dict[str, dict[float, str]] = {
-    "Zero-filling": {4: "30.04 +- 1.51 / 0.748 +- 0.034", 8: "26.58 +- 1.49 / 0.673 +- 0.036"},
-    "MDUNet": {4: "37.94 +- 1.66 / 0.975 +- 0.006", 8: "35.19 +- 1.64 / 0.960 +- 0.009"},
-    "MINet": {4: "38.26 +- 1.74 / 0.976 +- 0.006", 8: "35.23 +- 1.72 / 0.961 +- 0.009"},
-    "MCCA": {4: "38.03 +- 1.68 / 0.975 +- 0.006", 8: "35.37 +- 1.66 / 0.962 +- 0.009"},
-    "SwinIR": {4: "37.87 +- 1.73 / 0.974 +- 0.006", 8: "34.95 +- 1.72 / 0.960 +- 0.009"},
-    "MTrans": {4: "36.02 +- 1.67 / 0.962 +- 0.007", 8: "34.81 +- 1.57 / 0.957 +- 0.009"},
-    "DCAMSR": {4: "38.60 +- 1.75 / 0.978 +- 0.006", 8: "35.99 +- 1.74 / 0.965 +- 0.009"},
-    "FSMNet": {4: "41.76 +- 1.88 / 0.986 +- 0.004", 8: "38.60 +- 1.85 / 0.977 +- 0.006"},
-    "U-Net": {4: "37.94 +- 1.66 / 0.975 +- 0.006", 8: "35.19 +- 1.64 / 0.960 +- 0.009"},
-    "FSFE": {4: "41.05 +- 1.80 / 0.985 +- 0.004", 8: "37.97 +- 1.78 / 0.974 +- 0.007"},
-    "FSFE + CMS": {4: "41.39 +- 1.83 / 0.986 +- 0.004", 8: "38.27 +- 1.78 / 0.975 +- 0.007"},
-}
-PAPER_KNEE: dict[str, dict[float, str]] = {
-    "Zero-filling": {4: "24.5 +- 1.37 / 0.442 +- 0.10", 8: "22.9 +- 1.25 / 0.369 +- 0.12"},
-    "MDUNet": {4: "28.6 +- 1.00 / 0.600 +- 0.05", 8: "27.9 +- 0.86 / 0.544 +- 0.05"},
-    "MINet": {4: "29.4 +- 1.88 / 0.639 +- 0.06", 8: "28.1 +- 1.74 / 0.563 +- 0.08"},
-    "MCCA": {4: "29.4 +- 1.87 / 0.637 +- 0.06", 8: "28.2 +- 1.75 / 0.562 +- 0.08"},
-    "SwinIR": {4: "29.4 +- 1.87 / 0.636 +- 0.06", 8: "28.1 +- 1.74 / 0.560 +- 0.08"},
-    "MTrans": {4: "29.0 +- 1.79 / 0.619 +- 0.06", 8: "27.3 +- 1.68 / 0.526 +- 0.08"},
-    "DCAMSR": {4: "29.4 +- 1.87 / 0.637 +- 0.06", 8: "28.4 +- 1.79 / 0.569 +- 0.08"},
-    "FSMNet": {4: "29.7 +- 1.93 / 0.646 +- 0.07", 8: "28.5 +- 1.80 / 0.572 +- 0.08"},
-}
-PAPER = {"brats": PAPER_BRATS, "fastmri": PAPER_KNEE}
 
 
 @dataclass
@@ -106,41 +64,25 @@ def compare(config: CompareConfig) -> list[Line]:
         folder = out / _slug(name)
         if not (folder / "done.json").exists():
             logger.info("%s: %s", name, options["model"])
-            _run(config, name, options, folder, split)
+            _run(config, options, folder, split)
         lines = [_line(out, method) for method in methods]
         _tests(lines, out, config.reference)
         _write(lines, config, out, split)
     return lines
 
 
-def command(config: CompareConfig) -> int:
-    """``fsmnet compare``."""
-    compare(config)
-    print((config.out / "table.md").read_text(encoding="utf-8"))
-    print(f"written to {config.out}: table.md, table.csv, table.tex, and a folder per method")
-    return 0
-
-
 def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
     """Rows by name with their training options, checked."""
+    if (config.minutes is None) == (config.iterations is None):
+        raise UserError("give every method the same budget: either --minutes or --iterations")
     methods = dict(PRESETS[config.preset]) if config.preset else {}
-    known = {name for name, *_ in field_types(TrainConfig)} - {
-        "data",
-        "out",
-        "resume",
-        "split",
-        "iterations",
-        "minutes",
-    }
     for name, options in config.methods.items():
-        if not isinstance(options, dict) or "model" not in {**methods.get(name, {}), **options}:
+        merged = {**methods.get(name, {}), **options} if isinstance(options, dict) else {}
+        if "model" not in merged:
             raise UserError(
                 f"method {name!r} needs a mapping with at least 'model', e.g. {{{name}: {{model: fsmnet}}}}"
             )
-        methods[name] = {**methods.get(name, {}), **options}
-    for name, options in [("training", config.training), *methods.items()]:
-        if unknown := sorted(set(options) - known):
-            raise UserError(f"{name}: unknown training option {', '.join(unknown)}; see 'fsmnet train --help'")
+        methods[name] = merged
     if not methods:
         raise UserError("name the methods with --preset table1, --preset table2 or --methods")
     slugs = [_slug(name) for name in methods]
@@ -148,18 +90,32 @@ def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
         raise UserError(f"two methods would share a folder; rename one of {', '.join(methods)}")
     if config.reference not in methods:
         raise UserError(f"the reference {config.reference!r} is not among the methods {', '.join(methods)}")
-    if (config.minutes is None) == (config.iterations is None):
-        raise UserError("give every method the same budget: either --minutes or --iterations")
+    _check_training("training", config.training, config, {})
+    for name, options in methods.items():
+        _check_training(name, options, config, config.training)
     return methods
+
+
+def _check_training(name: str, options: dict[str, Any], config: CompareConfig, common: dict[str, Any]) -> None:
+    """Refuse training options that nobody reads, that the comparison decides itself, or that have impossible values."""
+    known = {one.name for one in options_of(TrainConfig)} - set(_decided(config, Path()))
+    if unknown := [option for option in options if option not in known]:
+        hint = similar(str(unknown[0]), known)
+        raise UserError(
+            f"{name}: unknown training option {', '.join(map(str, unknown))}{hint}; see 'fsmnet train --help'"
+        )
+    try:
+        _training(config, {**common, **options}, Path()).check()
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
 def _same_comparison(config: CompareConfig, out: Path) -> None:
     """A folder holds one comparison; methods may be added to it."""
     definition = out / "compare.yaml"
-    free = {"out", "methods", "preset", "reference", "paper", "data", "index", "device", "threads"}
     if definition.exists():
-        earlier = yaml.safe_load(definition.read_text(encoding="utf-8"))
-        if differences := changed_options(earlier, plain_config(config), free):
+        earlier = load_yaml(definition.read_text(encoding="utf-8"))
+        if differences := changed_options(earlier, config):
             raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
     write_text(definition, dump_config(config))
 
@@ -178,35 +134,42 @@ def _split(config: CompareConfig, out: Path) -> Split:
     return split
 
 
-def _run(config: CompareConfig, name: str, options: dict[str, Any], folder: Path, split: Split) -> None:
+def _shared(config: CompareConfig) -> dict[str, Any]:
+    """What training and scoring of every method have in common."""
+    index = config.index or config.out / "fastmri_index.json"  # where the split was made: read once for all
+    return values_of(config, RunOptions, MaskOptions, PairOptions) | {"cases": None, "index": index}
+
+
+def _decided(config: CompareConfig, folder: Path) -> dict[str, Any]:
+    """Training options that no method can set for itself."""
+    return {
+        "data": config.data,
+        "split": config.out / "split.json",
+        "out": folder,
+        "resume": (folder / "resume.pt").exists(),
+        "iterations": config.iterations,
+        "minutes": config.minutes,
+    }
+
+
+def _training(config: CompareConfig, options: dict[str, Any], folder: Path) -> TrainConfig:
+    """The training of one method."""
+    return TrainConfig(**_shared(config) | options | _decided(config, folder))
+
+
+def _run(config: CompareConfig, options: dict[str, Any], folder: Path, split: Split) -> None:
     """Train (or go on training) and score one method."""
-    shared = {
-        key: getattr(config, key)
-        for key in (
-            "data", "target", "auxiliary", "protocol", "resample", "pairs", "coils", "acceleration",
-            "mask_kind", "center_fraction", "mask_seed", "device", "threads",
-        )
-    }  # fmt: skip
-    shared["index"] = config.index or config.out / "fastmri_index.json"  # where the split was made: read once for all
     done: dict[str, Any] = {"steps": 0, "minutes": 0.0}
     model = options["model"]
     if model != "zero_filling":
-        merged = {**config.training, **options, "split": config.out / "split.json"}
+        merged = {**config.training, **options}
         merged["model_options"] = {**config.training.get("model_options", {}), **options.get("model_options", {})}
-        result = train(
-            TrainConfig(
-                **{**shared, **merged},
-                out=folder,
-                resume=(folder / "resume.pt").exists(),
-                iterations=config.iterations,
-                minutes=config.minutes,
-            )
-        )
+        result = train(_training(config, merged, folder))
         if not result.finished:
             raise KeyboardInterrupt
         model = str(result.best)
         done = {"steps": result.progress.step, "minutes": round(result.progress.seconds / 60, 2)}
-    evaluate(EvaluateConfig(**shared, cases=split.test, models=[model], out=folder / "scores"))
+    evaluate(EvaluateConfig(**_shared(config) | {"cases": split.test, "models": [model], "out": folder / "scores"}))
     write_text(folder / "done.json", json.dumps(done) + "\n")
 
 

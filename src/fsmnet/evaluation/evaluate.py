@@ -220,16 +220,6 @@ def summary_lines(summary: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def command(config: EvaluateConfig) -> int:
-    """``fsmnet evaluate``."""
-    summary = evaluate(config)
-    unit = "slices" if config.protocol == "brats" else "volumes"
-    print(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}")
-    print("\n".join(summary_lines(summary)))
-    print(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")
-    return 0
-
-
 def _cases(config: EvaluateConfig) -> list[str] | None:
     if config.split is None:
         return config.cases

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsmnet.data.options import PairOptions, SplitOptions
-from fsmnet.inference.options import PRECISION, BatchSize, PrecisionChoice, RunOptions
+from fsmnet.inference.options import BATCH, OPTIMISE, PRECISION, BatchSize, PrecisionChoice, RunOptions
 from fsmnet.options import option, required
 from fsmnet.physics.options import MaskOptions
 
@@ -16,37 +16,61 @@ from fsmnet.physics.options import MaskOptions
 class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
     """Score models on the same slices with the same masks."""
 
-    models: list[str] = required("checkpoints and model names, e.g. zero_filling runs/quick/best.safetensors")
-    out: Path = required("folder for metrics.csv, summary.json, the masks and the picture")
-    split: Path | None = option(None, "split file of a training run; its test cases are scored")
-    batch: BatchSize = option("auto", "slices per step; auto: 1 on a processor, on a GPU what its memory holds")
-    precision: PrecisionChoice = option("float32", PRECISION)
-    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
-    picture_slice: int | None = option(None, "slice shown in the picture; default: the one with most content")
+    models: list[str] = required(
+        "checkpoints and model names, e.g. zero_filling runs/quick/best.safetensors", group="model"
+    )
+    out: Path = required(
+        "folder for metrics.csv, summary.json, the masks and the picture", material=False, group="output"
+    )
+    split: Path | None = option(None, "split file of a training run; its test cases are scored", group="split")
+    batch: BatchSize = option("auto", BATCH, material="rounding", group="device")
+    precision: PrecisionChoice = option("float32", PRECISION, group="device")
+    optimise: bool = option(True, OPTIMISE, group="device")
+    picture_slice: int | None = option(
+        None, "slice shown in the picture; default: the one with most content", material=False, group="output"
+    )
     data_consistency: Literal["off", "hard"] = option(
-        "off", "fastmri; hard: put the measured k-space lines back into the networks' images before they are scored"
+        "off",
+        "fastmri; hard: put the measured k-space lines back into the networks' images before they are scored",
+        group="model",
     )
     submission: Path | None = option(
-        None, "fastmri: folder for the reconstructed volumes in the form of a submission, one folder per model"
+        None,
+        "fastmri: folder for the reconstructed volumes in the form of a submission, one folder per model",
+        material=False,
+        group="output",
     )
 
 
 @dataclass(kw_only=True)
-class CompareConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
+class CompareConfig(RunOptions, SplitOptions, MaskOptions, PairOptions, group="comparison"):
     """Train and score several methods on one data set, with one split, one set of masks and one budget."""
 
-    out: Path = required("folder for runs, scores and tables; started again, finished methods are skipped")
-    preset: Literal["table1", "table2"] | None = option(None, "the rows of the paper's Table 1, or of its ablation")
+    out: Path = required(
+        "folder for runs, scores and tables; started again, finished methods are skipped",
+        material=False,
+        group="output",
+    )
+    preset: Literal["table1", "table2"] | None = option(
+        None, "the rows of the paper's Table 1, or of its ablation", material="extent"
+    )
     methods: dict[str, Any] = option(
-        {}, "rows by name, each a mapping of training options, e.g. '{U-Net: {model: mdunet}}'; added to a preset's"
+        {},
+        "rows by name, each a mapping of training options, e.g. '{U-Net: {model: mdunet}}'; added to a preset's",
+        material="extent",
     )
     training: dict[str, Any] = option(
         {}, "training options common to all methods, e.g. '{batch: 2, learning_rate: 1e-3}'"
     )
-    minutes: float | None = option(None, "training time of each method")
-    iterations: int | None = option(None, "optimiser steps of each method")
-    reference: str = option("FSMNet", "row that the others are tested against (Wilcoxon, paired over patients)")
-    test_fraction: float = option(0.25, "share of the patients that are scored")
+    minutes: float | None = option(None, "training time of each method", group="budget")
+    iterations: int | None = option(None, "optimiser steps of each method", group="budget")
+    reference: str = option(
+        "FSMNet", "row that the others are tested against (Wilcoxon, paired over patients)", material=False
+    )
+    test_fraction: float = option(0.25, "share of the patients that are scored", group="split")
     paper: bool = option(
-        False, "print the paper's own figures in a column of their own (other patients, full training)"
+        False,
+        "print the paper's own figures in a column of their own (other patients, full training)",
+        material=False,
+        group="output",
     )

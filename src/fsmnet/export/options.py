@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsmnet.options import option, required
+from fsmnet.options import Options, option, required
 
 
 @dataclass(kw_only=True)
-class ExportConfig:
+class ExportConfig(Options):
     """Write a network with its weights for use without this package, and check that it gives the same image."""
 
-    out: Path = required("file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8")
-    checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
+    out: Path = required(
+        "file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8", group="output"
+    )
+    checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network", group="model")
     target: Path | None = option(
         None,
         "also compare on every tenth slice of this fully sampled scan, which is under-sampled as the network was "
@@ -21,4 +23,4 @@ class ExportConfig:
     )
     auxiliary: Path | None = option(None, "the other contrast of that scan")
     tolerance: float = option(1e-3, "largest difference from the model's image, in deviations of the target")
-    overwrite: bool = option(False, "replace an existing file")
+    overwrite: bool = option(False, "replace an existing file", material=False, group="output")

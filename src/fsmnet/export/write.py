@@ -294,10 +294,3 @@ def _plain(model: nn.Module) -> nn.Module:
     if isinstance(copied, Variant):
         simplify(copied)
     return copied.requires_grad_(False)
-
-
-def command(config: ExportConfig) -> int:
-    """``fsmnet export``."""
-    export(config)
-    logger.info("written: %s", config.out)
-    return 0

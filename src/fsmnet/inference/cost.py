@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fsmnet.cli.options import ModelsConfig
-from fsmnet.errors import UserError
-from fsmnet.models import MODELS, create_model, model_options
+from fsmnet.models import create_model
 from fsmnet.models.kernels.checkpointing import blocks_to_checkpoint
 
 
@@ -127,26 +123,3 @@ def human_bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
-
-
-def command(config: ModelsConfig) -> int:
-    """``fsmnet models``."""
-    if config.size < 8 or config.batch < 1:
-        raise UserError(f"size must be at least 8 and batch at least 1, not {config.size} and {config.batch}")
-    rows: list[dict[str, Any]] = []
-    for name in MODELS:
-        options = {"image_size": config.size} if "image_size" in model_options(name) else {}
-        cost = predict_cost(name, options, config.size, config.size, config.batch)
-        rows.append({"model": name, **asdict(cost), "citation": MODELS.get(name).citation})
-    if config.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    print(
-        f"Default sizes; GFLOP and memory for {config.size} x {config.size}, training with batches of {config.batch}\n"
-    )
-    print(f"{'model':16} {'parameters':>12} {'GFLOP/slice':>12} {'inference':>10} {'training':>10}  source")
-    for row in rows:
-        inference, training = human_bytes(row["inference_bytes"]), human_bytes(row["training_bytes"])
-        sizes = f"{row['parameters']:>12,} {row['gflops']:>12.1f} {inference:>10} {training:>10}"
-        print(f"{row['model']:16} {sizes}  {row['citation']}")
-    return 0

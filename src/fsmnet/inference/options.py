@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fsmnet.errors import UserError
-from fsmnet.options import option
+from fsmnet.options import Options, option
 
 BatchSize = int | Literal["auto"]
 
@@ -14,6 +14,8 @@ BatchSize = int | Literal["auto"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 
 
+BATCH = "slices per step; auto: 1 on a processor, on a GPU what its memory holds"
+OPTIMISE = "compute the same image with less work: exact algebra, memory layout"
 PRECISION = (
     "of convolutions and maps between them, FFTs stay float32; auto: bfloat16 where the processor has it in hardware"
 )
@@ -26,8 +28,8 @@ def check_batch(batch: BatchSize) -> None:
 
 
 @dataclass(kw_only=True)
-class RunOptions:
+class RunOptions(Options, group="device"):
     """Where and how to compute."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    threads: int | None = option(None, "CPU threads; default: all cores")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps", material="rounding")
+    threads: int | None = option(None, "CPU threads; default: all cores", material="rounding")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from fsmnet.options import option
+from fsmnet.errors import UserError
+from fsmnet.options import Options, option
 from fsmnet.physics.masks import BRATS_SEED, MaskKind, MaskRecipe, default_center_fraction
 
 
 @dataclass(kw_only=True)
-class MaskOptions:
+class MaskOptions(Options, group="mask"):
     """How k-space is under-sampled."""
 
     acceleration: float = option(4, "requested acceleration")
@@ -32,3 +33,34 @@ class MaskOptions:
             center = 0.10 if brats_4x else default_center_fraction(self.acceleration)
         seed = self.mask_seed if self.mask_seed is not None else (BRATS_SEED if protocol == "brats" else "name")
         return MaskRecipe(kind, float(self.acceleration), center, seed)
+
+
+@dataclass(kw_only=True)
+class TrainingMaskOptions(MaskOptions, group="mask"):
+    """How the slices that a network is trained on are under-sampled: by one acceleration, or by several in turn."""
+
+    mixed_accelerations: list[float] | None = option(
+        None, "accelerations of which every training sample gets one, e.g. 4 8; null: always --acceleration"
+    )
+    mixed_center_fractions: list[float] | None = option(
+        None, "center fraction of each of the mixed accelerations; default: fastMRI's, 0.32/acceleration"
+    )
+
+    def training_recipe(self, protocol: str) -> MaskRecipe:
+        """The recipe in force, with the mixed accelerations of training.
+
+        Raises:
+            UserError: lists that do not fit each other, or a mask seed that gives every sample the same mask.
+        """
+        recipe = self.mask_recipe(protocol)
+        accelerations, centers = self.mixed_accelerations or [], self.mixed_center_fractions
+        if centers is None:
+            centers = [default_center_fraction(acceleration) for acceleration in accelerations]
+        if len(centers) != len(accelerations):
+            raise UserError(
+                f"mixed_center_fractions has {len(centers)} values, mixed_accelerations {len(accelerations)}; give as "
+                "many"
+            )
+        if accelerations and recipe.seed != "name":
+            raise UserError("mixed_accelerations need a new mask for every sample; set mask_seed to name")
+        return replace(recipe, mixed=tuple(zip(map(float, accelerations), map(float, centers), strict=True)))

@@ -1,4 +1,4 @@
-"""The table of a list of exams: what became of each, in ``exams.csv`` and on the terminal."""
+"""The table of a list of exams: what became of each, in ``exams.csv`` and in words."""
 
 from __future__ import annotations
 
@@ -49,10 +49,9 @@ def read_rows(path: Path) -> list[Row]:
         return []
 
 
-def show_rows(rows: Sequence[Row]) -> None:
-    """Print the table and how many of each there are."""
+def table_lines(rows: Sequence[Row]) -> list[str]:
+    """The table for people, and how many of each there are."""
     width = max([len(row.case) for row in rows], default=0)
-    for row in rows:
-        print(f"{row.case:{width}}  {row.status:7}  {row.seconds:8.1f} s  {row.reason}".rstrip())
+    lines = [f"{row.case:{width}}  {row.status:7}  {row.seconds:8.1f} s  {row.reason}".rstrip() for row in rows]
     counts = (f"{sum(row.status == status for row in rows)} {status}" for status in (DONE, SKIPPED, FAILED))
-    print(f"{len(rows)} exams: {', '.join(counts)}")
+    return [*lines, f"{len(rows)} exams: {', '.join(counts)}"]

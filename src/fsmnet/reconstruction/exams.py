@@ -32,7 +32,7 @@ from fsmnet.data.pairing.tables import read_table
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import PART, make_folder, reason, remove_parts
 from fsmnet.physics.masks import load_mask
-from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, show_rows, write_rows
+from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, write_rows
 from fsmnet.reconstruction.finished import doubt, is_ours
 from fsmnet.reconstruction.inputs import Inputs, check, check_options, mask_path, read_inputs, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -75,8 +75,8 @@ class Exam:
         self.row = replace(self.row, status=status, reason=why)
 
 
-def run_list(config: ReconstructConfig) -> int:
-    """``fsmnet reconstruct --pairs``; the exit code: 0, or 3 if an exam failed.
+def run_list(config: ReconstructConfig) -> list[Row] | None:
+    """Reconstruct a list; what became of each exam. None in all but the first of several processes, which tells it.
 
     Raises:
         UserError: what concerns the list as a whole.
@@ -111,11 +111,10 @@ def run_list(config: ReconstructConfig) -> int:
     rows = [exam.row for exam in exams]
     if shard.count > 1:
         rows = merge(rows, [exam.row.case for exam in everyone], folder, shard)
-        if shard.together and shard.index > 0:  # the first one speaks for all
-            return 0
-    show_rows(rows)
+        if shard.together and shard.index > 0:
+            return None
     logger.info("written: %s", folder / (TABLE if shard.together else shard.table))
-    return 3 if any(row.status == FAILED for row in rows) else 0
+    return rows
 
 
 def _exams(config: ReconstructConfig) -> list[Exam]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -14,12 +13,12 @@ from fsmnet.data import formats
 from fsmnet.data.scan import source_sha256
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
+from fsmnet.options import changes
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.inputs import mask_path, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
 
-# Not compared: where files lie, which their hashes replace, and what changes a result by rounding at most.
-IMMATERIAL = {"out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "shard"}
+# Of these the name counts: a mask may be drawn from it. Their content is compared, and a folder may have been moved.
 FILES = ("target", "auxiliary")
 
 
@@ -75,17 +74,10 @@ def is_ours(config: ReconstructConfig) -> bool:
 
 
 def _changed_option(config: ReconstructConfig, recorded: dict[str, Any]) -> str:
-    """The first option that differs; one that the record does not know yet had its default then."""
-    for option in fields(config):
-        value, default = getattr(config, option.name), option.default
-        before = recorded.get(option.name, default)
-        if option.name in FILES:
-            # The name counts: a mask may be drawn from it. A folder may have been moved.
-            same = Path(str(value)).name == Path(str(before)).name
-        else:
-            same = option.name in IMMATERIAL or (str(value) if isinstance(value, Path) else value) == before
-        if not same:
-            return option.name
+    """The first option that differs; empty if none does."""
+    for name, (before, now) in changes(recorded, config).items():
+        if name not in FILES or Path(str(before)).name != Path(str(now)).name:
+            return name
     return ""
 
 

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fsmnet.inference.options import PRECISION, BatchSize, PrecisionChoice, RunOptions
+from fsmnet.inference.options import BATCH, OPTIMISE, PRECISION, BatchSize, PrecisionChoice, RunOptions
 from fsmnet.options import option, required
 from fsmnet.physics.masks import MaskKind
 
 
 @dataclass(kw_only=True)
-class ReconstructConfig(RunOptions):
+class ReconstructConfig(RunOptions, group="input"):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
     target: Path | None = option(None, "contrast to reconstruct: a NIfTI, NumPy or fastMRI file or a DICOM folder")
     auxiliary: Path | None = option(None, "fully sampled contrast: always an image, of the same kinds of file")
     out: Path = required(
         "result: .nii.gz; .npy or .npz for arrays and k-space; .h5 for fastMRI's form of a submission; for a DICOM "
-        "target a new folder; mask and JSON record come beside it"
+        "target a new folder; mask and JSON record come beside it",
+        material=False,
+        group="output",
     )
     kspace: Path | None = option(
         None,
@@ -29,51 +31,75 @@ class ReconstructConfig(RunOptions):
     maps: Path | None = option(
         None, "with --kspace: coil sensitivities (.npy, .npz); default: estimated from the centre lines by ESPIRiT"
     )
-    complex: bool = option(False, "with --kspace: also write the complex image, beside the result as OUT_complex")
+    complex: bool = option(
+        False, "with --kspace: also write the complex image, beside the result as OUT_complex", group="output"
+    )
     target_series: str | None = option(None, "DICOM: number, UID or a part of the description of the target's series")
     auxiliary_series: str | None = option(None, "DICOM: the same for the auxiliary")
-    checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network")
+    checkpoint: Path | None = option(
+        None, "weights from 'fsmnet train'; default: the shipped network", material="content", group="model"
+    )
     target_is: Literal["full", "zero-filled"] = option(
         "full", "full: under-sample it first, as a retrospective experiment; zero-filled: it is degraded already"
     )
-    acceleration: float | None = option(None, "requested acceleration; default: the one the network was trained for")
-    mask_kind: MaskKind | None = option(None, "kind of mask; default: the network's")
-    center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the network's")
-    mask_seed: int | Literal["name"] | None = option(None, "seed of the mask, or 'name'; default: the network's")
+    acceleration: float | None = option(
+        None, "requested acceleration; default: the one the network was trained for", group="mask"
+    )
+    mask_kind: MaskKind | None = option(None, "kind of mask; default: the network's", group="mask")
+    center_fraction: float | None = option(
+        None, "share of columns always kept in the middle; default: the network's", group="mask"
+    )
+    mask_seed: int | Literal["name"] | None = option(
+        None, "seed of the mask, or 'name'; default: the network's", group="mask"
+    )
     mask: Path | None = option(
         None,
         "mask from a file (.npy, .npz) instead of drawing one; with --kspace by default 'auto': the mask that the file "
         "states, else the columns that are not empty",
+        material="content",
+        group="mask",
     )
     phase_encode: Literal["rows", "columns"] | None = option(
         None,
         "phase-encode axis, of which lines are left out: rows, the first in-plane axis of the file, or columns, the "
         "second; default: what the format says, else columns",
+        group="mask",
     )
     data_consistency: Literal["auto", "hard", "soft", "off"] = option(
         "auto",
         "hard: put the measured k-space lines back into the network's image; soft: weigh them; auto: hard wherever "
         "they are known",
+        group="model",
     )
     noise_weight: float | None = option(
         None,
         "soft: weight w of the measured lines, (network + w measured) / (1 + w): variance of the network's error in "
         "k-space over that of the noise",
+        group="model",
     )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     register: Literal["none", "rigid"] = option(
         "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"
     )
-    batch: BatchSize = option("auto", "slices per step; auto: 1 on a processor, on a GPU what its memory holds")
-    precision: PrecisionChoice = option("auto", PRECISION)
-    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
-    overwrite: bool = option(False, "replace an existing result; with --pairs also what is done and verified")
-    pairs: Path | None = option(
-        None, "a whole list instead of --target and --auxiliary: table from 'fsmnet pair'; --out is then a folder"
+    batch: BatchSize = option("auto", BATCH, material="rounding", group="device")
+    precision: PrecisionChoice = option("auto", PRECISION, group="device")
+    optimise: bool = option(True, OPTIMISE, group="device")
+    overwrite: bool = option(
+        False, "replace an existing result; with --pairs also what is done and verified", material=False, group="output"
     )
-    workers: int = option(2, "with --pairs: threads that read the next exams and write finished ones")
+    pairs: Path | None = option(
+        None,
+        "a whole list instead of --target and --auxiliary: table from 'fsmnet pair'; --out is then a folder",
+        material=False,
+        group="list",
+    )
+    workers: int = option(
+        2, "with --pairs: threads that read the next exams and write finished ones", material=False, group="list"
+    )
     shard: str | None = option(
         None,
         "with --pairs: only this part of the list, such as 1/4 to 4/4; default: all, or under 'accelerate launch' the "
         "process's own part",
+        material=False,
+        group="list",
     )

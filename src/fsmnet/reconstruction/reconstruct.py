@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from fsmnet.export.write import Precision, chosen_precision, optimise
 from fsmnet.files import sha256, write_text
 from fsmnet.inference.slices import choose_device, reconstruct_slices
 from fsmnet.models import recipe_of
-from fsmnet.options import field_types
+from fsmnet.options import build, plain_config
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
 from fsmnet.physics.options import MaskOptions
 from fsmnet.reconstruction.from_kspace import of_kspace
@@ -80,18 +80,9 @@ def reconstruct(
         UserError: files or options that cannot be used.
     """
     if out is None:
-        raise UserError("reconstruct: out is missing; name the result")
+        raise UserError("out is missing; name the result")
     files = {"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace}
-    files |= {name: options.pop(name) for name in ("checkpoint", "mask", "maps") if name in options}
-    try:
-        paths: dict[str, Any] = {name: None if file is None else Path(file) for name, file in files.items()}
-        config = ReconstructConfig(**paths, **options)
-    except TypeError as error:
-        raise UserError(f"reconstruct: {str(error).split('.__init__() ')[-1]}") from None
-    for name, kind, _, _ in field_types(ReconstructConfig):
-        if get_origin(kind) is Literal and getattr(config, name) not in get_args(kind):
-            raise UserError(f"{name} is one of {', '.join(get_args(kind))}, not {getattr(config, name)!r}")
-    return run(config)
+    return run(build(ReconstructConfig, files | options))
 
 
 def run(config: ReconstructConfig) -> Reconstruction:
@@ -256,7 +247,7 @@ def write(computed: Computed) -> Reconstruction:
         "Coils": computed.scan.coils,
         **record,
         "Output": output,
-        "Options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()},
+        "Options": plain_config(config),
         "Versions": versions(),
         "Device": str(network.device),
         "Precision": network.precision,

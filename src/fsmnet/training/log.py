@@ -30,6 +30,7 @@ LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_no
 def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, Any], device: torch.device) -> None:
     """Say what is about to be trained and what it will take."""
     height, width = max(data.slices.sizes)
+    mask = data.slices.example_mask()  # before anything is said: it may be refused
     part = math.ceil(config.batch / config.accumulate)
     cost = predict_cost(config.model, model_options, height, width, part, config.checkpointing)
     logger.info(
@@ -50,7 +51,7 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
         len(data.split.validation),
         config.protocol,
     )
-    logger.info("mask %s", data.slices.example_mask().describe())
+    logger.info("mask %s", mask.describe())
     free = psutil.virtual_memory().available
     if device.type == "cpu" and cost.training_bytes > free:
         remedy = "lower batch or the model's size, raise accumulate, or turn checkpointing on"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,88 +10,105 @@ from fsmnet.data.options import PairOptions, SplitOptions
 from fsmnet.errors import UserError
 from fsmnet.inference.options import RunOptions
 from fsmnet.options import at_least, option, required
-from fsmnet.physics.masks import MaskRecipe, default_center_fraction
-from fsmnet.physics.options import MaskOptions
+from fsmnet.physics.options import TrainingMaskOptions
 
 
 @dataclass(kw_only=True)
-class TrainConfig(RunOptions, SplitOptions, MaskOptions, PairOptions):
+class TrainConfig(RunOptions, TrainingMaskOptions, SplitOptions, PairOptions):
     """Train a network on pairs of contrasts."""
 
-    out: Path = required("folder for checkpoints, log, configuration, split and mask")
-    resume: bool = option(False, "go on where the run in --out was stopped")
-    model: str = option("fsmnet", "name, see 'fsmnet models'")
-    model_options: dict[str, Any] = option({}, "constructor options of the model, e.g. '{features: 16, blocks: 2}'")
-    init: Path | None = option(None, "start from the weights of this checkpoint")
-    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation")
+    out: Path = required("folder for checkpoints, log, configuration, split and mask", material=False, group="output")
+    resume: bool = option(False, "go on where the run in --out was stopped", material=False, group="output")
+    model: str = option("fsmnet", "name, see 'fsmnet models'", group="model")
+    model_options: dict[str, Any] = option(
+        {}, "constructor options of the model, e.g. '{features: 16, blocks: 2}'", group="model"
+    )
+    init: Path | None = option(None, "start from the weights of this checkpoint", group="model")
+    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation", group="model")
 
-    cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs")
-    cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache")
-    workers: int = option(0, "processes that prepare slices; 0: in the training process")
+    cache: Literal["memory", "disk"] = option(
+        "memory", "where prepared slices are kept between epochs", material=False, group="preparation"
+    )
+    cache_folder: Path | None = option(
+        None, "folder of the disk cache; default: OUT/cache", material=False, group="preparation"
+    )
+    workers: int = option(
+        0, "processes that prepare slices; 0: in the training process", material=False, group="preparation"
+    )
     augment: bool = option(
-        True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri"
-    )
-    mixed_accelerations: list[float] | None = option(
-        None, "accelerations of which every training sample gets one, e.g. 4 8; null: always --acceleration"
-    )
-    mixed_center_fractions: list[float] | None = option(
-        None, "center fraction of each of the mixed accelerations; default: fastMRI's, 0.32/acceleration"
+        True,
+        "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri",
+        group="preparation",
     )
 
-    iterations: int | None = option(100_000, "optimiser steps; null: until another budget is spent")
-    epochs: float | None = option(None, "stop after so many passes through the slices")
-    minutes: float | None = option(None, "stop after this much training time; the schedule fits itself to it")
-    batch: int = option(4, "slices per step, on all devices together")
-    accumulate: int = option(1, "parts of a batch that are computed one after the other, to save memory")
+    # A run may go on with more of these.
+    iterations: int | None = option(
+        100_000, "optimiser steps; null: until another budget is spent", material="extent", group="budget"
+    )
+    epochs: float | None = option(
+        None, "stop after so many passes through the slices", material="extent", group="budget"
+    )
+    minutes: float | None = option(
+        None,
+        "stop after this much training time; the schedule fits itself to it",
+        material="extent",
+        group="budget",
+    )
+
+    batch: int = option(4, "slices per step, on all devices together", group="optimiser")
+    accumulate: int = option(
+        1, "parts of a batch that are computed one after the other, to save memory", group="optimiser"
+    )
     checkpointing: bool = option(
-        False, "compute the blocks' feature maps twice instead of keeping them: less memory, about a third more time"
+        False,
+        "compute the blocks' feature maps twice instead of keeping them: less memory, about a third more time",
+        group="device",
     )
-    compile: bool = option(False, "compile the network by torch.compile; the first step then takes minutes")
-    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "optimiser")
-    learning_rate: float = option(1e-4, "initial learning rate")
-    betas: list[float] = option([0.9, 0.999], "Adam's two averaging factors; SGD takes the first as momentum")
-    weight_decay: float = option(0.01, "weight decay")
-    schedule: Literal["constant", "step", "cosine"] = option("step", "how the learning rate falls")
-    warmup: int = option(0, "steps over which the learning rate rises from 0")
-    decay_every: int = option(20_000, "step schedule: steps (or epochs) between decays")
-    decay_unit: Literal["steps", "epochs"] = option("steps", "step schedule: what decay_every counts")
-    decay: float = option(0.1, "step schedule: factor of a decay (the paper's 0.1; the released code's 0.5)")
-    clip_norm: float | None = option(None, "largest gradient norm; null: no clipping")
-    ema: float | None = option(None, "decay of an exponential moving average of the weights; null: none")
-    image_weight: float = option(1.0, "weight of the image's L1 in the loss")
-    auxiliary_weight: float = option(0.0, "weight of the auxiliary's L1, for models that reconstruct it (MINet, MCCA)")
-    kspace_weight: float = option(0.0, "weight of the L1 in k-space (MCCA)")
-    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss (FSMNet)")
-    wrap_phase: bool = option(False, "measure phase differences around the circle")
+    compile: bool = option(
+        False, "compile the network by torch.compile; the first step then takes minutes", group="device"
+    )
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "optimiser", group="optimiser")
+    learning_rate: float = option(1e-4, "initial learning rate", group="optimiser")
+    betas: list[float] = option(
+        [0.9, 0.999], "Adam's two averaging factors; SGD takes the first as momentum", group="optimiser"
+    )
+    weight_decay: float = option(0.01, "weight decay", group="optimiser")
+    schedule: Literal["constant", "step", "cosine"] = option("step", "how the learning rate falls", group="optimiser")
+    warmup: int = option(0, "steps over which the learning rate rises from 0", group="optimiser")
+    decay_every: int = option(20_000, "step schedule: steps (or epochs) between decays", group="optimiser")
+    decay_unit: Literal["steps", "epochs"] = option(
+        "steps", "step schedule: what decay_every counts", group="optimiser"
+    )
+    decay: float = option(
+        0.1, "step schedule: factor of a decay (the paper's 0.1; the released code's 0.5)", group="optimiser"
+    )
+    clip_norm: float | None = option(None, "largest gradient norm; null: no clipping", group="optimiser")
+    ema: float | None = option(
+        None, "decay of an exponential moving average of the weights; null: none", group="optimiser"
+    )
+
+    image_weight: float = option(1.0, "weight of the image's L1 in the loss", group="loss")
+    auxiliary_weight: float = option(
+        0.0, "weight of the auxiliary's L1, for models that reconstruct it (MINet, MCCA)", group="loss"
+    )
+    kspace_weight: float = option(0.0, "weight of the L1 in k-space (MCCA)", group="loss")
+    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss (FSMNet)", group="loss")
+    wrap_phase: bool = option(False, "measure phase differences around the circle", group="loss")
+
     precision: Literal["float32", "bfloat16"] = option(
-        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
+        "float32", "bfloat16: autocast of convolutions; FFTs stay float32", group="device"
     )
-    channels_last: bool = option(True, "memory layout that suits convolutions on most processors")
+    channels_last: bool = option(True, "memory layout that suits convolutions on most processors", group="device")
 
-    validate_every: int = option(1000, "steps between validations")
-    validate_slices: int = option(64, "validation slices at most, spread evenly over the patients; 0: all")
-    save_every: int = option(500, "steps between saves of the resumable state")
-    log_every: int = option(10, "steps between rows of log.csv")
-    tensorboard: bool = option(False, "also write TensorBoard events")
-
-    def training_recipe(self, protocol: str) -> MaskRecipe:
-        """The recipe in force, with the mixed accelerations of training.
-
-        Raises:
-            UserError: lists that do not fit each other, or a mask seed that gives every sample the same mask.
-        """
-        recipe = self.mask_recipe(protocol)
-        accelerations, centers = self.mixed_accelerations or [], self.mixed_center_fractions
-        if centers is None:
-            centers = [default_center_fraction(acceleration) for acceleration in accelerations]
-        if len(centers) != len(accelerations):
-            raise UserError(
-                f"mixed_center_fractions has {len(centers)} values, mixed_accelerations {len(accelerations)}; give as "
-                "many"
-            )
-        if accelerations and recipe.seed != "name":
-            raise UserError("mixed_accelerations need a new mask for every sample; set mask_seed to name")
-        return replace(recipe, mixed=tuple(zip(map(float, accelerations), map(float, centers), strict=True)))
+    validate_every: int = option(1000, "steps between validations", group="validation and log")
+    validate_slices: int = option(
+        64, "validation slices at most, spread evenly over the patients; 0: all", group="validation and log"
+    )
+    save_every: int = option(
+        500, "steps between saves of the resumable state", material=False, group="validation and log"
+    )
+    log_every: int = option(10, "steps between rows of log.csv", material=False, group="validation and log")
+    tensorboard: bool = option(False, "also write TensorBoard events", material=False, group="validation and log")
 
     def check(self) -> None:
         """Refuse impossible values, each in one sentence."""

@@ -24,7 +24,7 @@ from fsmnet.options import dump_config
 from fsmnet.physics.masks import save_mask
 from fsmnet.protocols.base import check_protocol
 from fsmnet.training.data import TrainingData, batches, read_data
-from fsmnet.training.log import Log, announce, in_words
+from fsmnet.training.log import Log, announce
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.schedule import Clock, Progress, Schedule
 from fsmnet.training.setup import Setup, choose_accelerator, options_of_model, set_up
@@ -166,19 +166,3 @@ def _save(setup: Setup, progress: Progress, log: Log) -> None:
         save_weights(setup, "last.safetensors", step=progress.step)
         save_state(setup, progress)
         log.save()
-
-
-def command(config: TrainConfig) -> int:
-    """``fsmnet train``."""
-    result = train(config)
-    progress = result.progress
-    if not result.finished:
-        logger.info(
-            "stopped at step %d; to go on: fsmnet train --config %s --resume",
-            progress.step,
-            config.out / "config.yaml",
-        )
-        return 130
-    best = f", best validation {progress.best_psnr:.2f} dB at step {progress.best_step}" if progress.best_step else ""
-    logger.info("%d steps in %s%s; weights: %s", progress.step, in_words(progress.seconds), best, result.best)
-    return 0

@@ -15,16 +15,10 @@ from fsmnet.checkpoint import Header, save_checkpoint, versions
 from fsmnet.data.split import Split
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write
-from fsmnet.options import changed_options, field_types, plain_config
+from fsmnet.options import changed_options, plain_config
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.schedule import Progress
 from fsmnet.training.setup import Setup
-
-# What may change between a run and its continuation; everything else defines the result.
-MAY_CHANGE = {
-    "out", "resume", "data", "index", "iterations", "epochs", "minutes", "device", "threads", "workers", "cache",
-    "cache_folder", "save_every", "log_every", "tensorboard",
-}  # fmt: skip
 
 
 def save_weights(setup: Setup, name: str, **metrics: float) -> None:
@@ -78,10 +72,10 @@ def read_state(config: TrainConfig) -> dict[str, Any] | None:
         raise UserError(f"{path}: there is no run to resume; leave --resume out to start one")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        earlier = {name: default for name, _, default, _ in field_types(TrainConfig)} | json.loads(state["config"])
+        earlier = dict(json.loads(state["config"]))
     except Exception:  # torch raises many kinds for a damaged file, and advises to load it unsafely
         raise UserError(f"{path}: damaged, or no state of a training; start again with another --out") from None
-    if differences := changed_options(earlier, plain_config(config), MAY_CHANGE):
+    if differences := changed_options(earlier, config):
         raise UserError(
             f"{config.out}: this is not the run that was stopped: {differences}; use its config.yaml or another --out"
         )

@@ -1,0 +1,14 @@
+"""``fsmnet compare``."""
+
+from __future__ import annotations
+
+from fsmnet.evaluation.compare import compare
+from fsmnet.evaluation.options import CompareConfig
+
+
+def command(config: CompareConfig) -> int:
+    """Compare, and print the table."""
+    compare(config)
+    print((config.out / "table.md").read_text(encoding="utf-8"))
+    print(f"written to {config.out}: table.md, table.csv, table.tex, and a folder per method")
+    return 0
