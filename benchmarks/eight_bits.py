@@ -24,11 +24,9 @@ from torch import Tensor, nn
 from fsmnet.checkpoint import load_model, shipped_checkpoint
 from fsmnet.data.pairing.names import find_pairs
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.metrics import score
 from fsmnet.models.blocks import FrequencyBlock, ResBlock
-from fsmnet.physics.masks import brats_mask
-from fsmnet.protocols.base import zero_fill
-from fsmnet.protocols.slices import prepared_slices
+from fsmnet.protocols.brats import BRATS, brats_mask
+from fsmnet.protocols.volumes import prepared_slices
 
 
 def main() -> None:
@@ -39,13 +37,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     [pair] = find_pairs(arguments.data, "t2", "t1", [arguments.case])
-    slices = prepared_slices(pair, "brats")
+    slices = prepared_slices(pair, BRATS)
     target, auxiliary = slices.target[::10], slices.auxiliary[::10]
-    zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
+    zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(4).columns))
 
     def psnr(model: nn.Module) -> float:
-        images = reconstruct_slices(model, zero_filled, auxiliary, "brats", batch=1)
-        return statistics.fmean(metrics.psnr for metrics in score(target, images, "brats"))
+        images = reconstruct_slices(model, zero_filled, auxiliary, BRATS.normalisation, finish=BRATS.finish, batch=1)
+        return statistics.fmean(metrics.psnr for metrics in BRATS.score(target, images))
 
     shipped = shipped_checkpoint()
     rows = []

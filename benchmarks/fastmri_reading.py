@@ -35,10 +35,11 @@ from fsmnet.data.pairing.fastmri_lists import read_pairs
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.files import write_text
 from fsmnet.models import create_model
+from fsmnet.physics.options import MaskOptions
+from fsmnet.protocols.fastmri import FASTMRI
 from fsmnet.protocols.fastmri_slices import FastMRISlices
 from fsmnet.protocols.slices import RunSampler, Sample
 from fsmnet.training.losses import SpatialFrequencyLoss
-from fsmnet.training.options import TrainConfig
 
 SLICES = 2000
 BATCH = 2
@@ -59,7 +60,7 @@ def main() -> None:
     first, again = (timed(lambda: read_tree(root, index)) for _ in range(2))
     index.unlink()
     found = read_pairs(pairs, first[0].files)
-    recipe = TrainConfig(data=root, out=root, protocol="fastmri").training_recipe("fastmri")
+    recipe = FASTMRI.mask_recipe(MaskOptions())
     data = FastMRISlices(found, recipe)
     result = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.simulate or ""), "FOLDER"),

@@ -54,7 +54,7 @@ from fsmnet.physics.coils import (
 )
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import data_consistency, fft2c, ifft2c
-from fsmnet.protocols.base import prepare
+from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.from_kspace import consistent, with_phase_of
 
 MACHINE: dict[str, Any] = {"device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
@@ -71,7 +71,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     target, auxiliary = load_pair(*(arguments.data / CASE / f"{CASE}_{name}.nii.gz" for name in ("t2", "t1")))
-    slices = prepare(target, auxiliary, "float")
+    slices = FLOAT.prepare(target, auxiliary)
     with tempfile.TemporaryDirectory() as folder:
         single = single_coil(slices.target, slices.auxiliary, Path(folder), arguments.seed)
         chosen = torch.linspace(0, len(slices.numbers) - 1, SLICES + 2).round().long()[1:-1]
@@ -183,7 +183,7 @@ def eight_coils(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
     sense = torch.stack([cg_sense(y, columns, s, ITERATIONS, REGULARISATION) for y, s in pairs])
     # The same between: SENSE first, the network on its magnitude, its phase carried along.
     model = load_model(shipped_checkpoint())
-    between = reconstruct_slices(model, sense.abs(), auxiliary, "float")
+    between = reconstruct_slices(model, sense.abs(), auxiliary, FLOAT.normalisation)
     start = with_phase_of(between, sense)
     done = [consistent(x, y, columns, s, None) for x, (y, s) in zip(start, pairs, strict=True)]
     plain = [consistent(x, y, columns, s, None) for x, (y, s) in zip(sense, pairs, strict=True)]

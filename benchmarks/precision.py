@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from fsmnet.checkpoint import load_model
 from fsmnet.data.pairing.names import find_pairs
 from fsmnet.models import create_model
-from fsmnet.physics.masks import brats_mask
-from fsmnet.protocols.base import network_inputs, zero_fill
-from fsmnet.protocols.slices import prepared_slices
+from fsmnet.protocols.brats import BRATS, brats_mask
+from fsmnet.protocols.volumes import prepared_slices
 
 
 def main() -> None:
@@ -31,10 +30,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", nargs="*", default=[])
     arguments = parser.parse_args()
     [pair] = find_pairs(arguments.data, "t2", "t1", [arguments.case])
-    slices = prepared_slices(pair, "brats")
+    slices = prepared_slices(pair, BRATS)
     mask = torch.from_numpy(brats_mask(4).columns)
     target, auxiliary = slices.target[::10, None], slices.auxiliary[::10, None]
-    inputs = network_inputs(zero_fill(target, mask, "brats"), auxiliary)
+    inputs = BRATS.normalisation.inputs(BRATS.zero_fill(target, mask), auxiliary)
     models: dict[str, nn.Module] = {}
     for name in ("fsmnet", "fsmnet_released"):
         torch.manual_seed(0)

@@ -28,8 +28,7 @@ from fsmnet.data.register import head, register_rigid, similarity
 from fsmnet.data.volume import Volume
 from fsmnet.files import write_text
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.metrics import score
-from fsmnet.protocols.base import prepare, zero_fill
+from fsmnet.protocols.float import FLOAT
 
 DEGREES, MILLIMETRES = 5.0, 8.0
 AXIS, DIRECTION = (1.0, 2.0, 3.0), (2.0, -1.0, 1.0)
@@ -118,12 +117,12 @@ def scores(target: Volume, auxiliaries: dict[str, Volume]) -> dict[str, object]:
     mask = recipe.draw(target.data.shape[-1], target.source.name)
     rows: dict[str, object] = {}
     for name, auxiliary in auxiliaries.items():
-        slices = prepare(target, auxiliary, "float")
+        slices = FLOAT.prepare(target, auxiliary)
         full, helper = slices.target[::10], slices.auxiliary[::10]
-        zero_filled = zero_fill(full, torch.from_numpy(mask.columns), "float")
-        image = reconstruct_slices(model, zero_filled, helper, "float")
-        rows |= {"zero_filling": score(full, zero_filled, "float")[0]._asdict()} if not rows else {}
-        rows[name] = score(full, image, "float")[0]._asdict()
+        zero_filled = FLOAT.zero_fill(full, torch.from_numpy(mask.columns))
+        image = reconstruct_slices(model, zero_filled, helper, FLOAT.normalisation)
+        rows |= {"zero_filling": FLOAT.score(full, zero_filled)[0]._asdict()} if not rows else {}
+        rows[name] = FLOAT.score(full, image)[0]._asdict()
     return {"protocol": "float", "mask": mask.describe(), "slices": slices.numbers[::10], **rows}
 
 

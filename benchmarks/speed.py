@@ -41,9 +41,7 @@ RELEASED = "fsmnet_released"
 
 def child(request: Request) -> None:
     """Build what is asked for; then for every line on stdin do it once, and answer with time, value and peak memory."""
-    from fsmnet.inference.slices import choose_device
-
-    choose_device("cpu", request["threads"])
+    begin(request["threads"])
     before = peak()
     torch.manual_seed(0)
     task = {"inference": inference, "training": training}[request["task"]](request)
@@ -59,6 +57,15 @@ def child(request: Request) -> None:
         if request.get("trim") and sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)  # two versions' feature maps at once would be more than there is
         print(json.dumps(answer), flush=True)
+
+
+def begin(threads: int) -> None:
+    """What the commands of a version do before they compute."""
+    torch.set_num_threads(threads)
+    if importlib.util.find_spec("fsmnet.inference.allocator"):
+        from fsmnet.inference.allocator import large_blocks_apart
+
+        large_blocks_apart()
 
 
 def after_first_pass() -> None:
@@ -345,23 +352,23 @@ class Bench:
         from fsmnet.checkpoint import load_model, shipped_checkpoint
         from fsmnet.export.write import optimise
         from fsmnet.inference.slices import reconstruct_slices
-        from fsmnet.metrics import score
         from fsmnet.models import recipe_of
-        from fsmnet.physics.masks import brats_mask
-        from fsmnet.protocols.base import zero_fill
+        from fsmnet.protocols.brats import BRATS, brats_mask
 
         target, auxiliary = self.slices()
-        zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
+        zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(4).columns))
         shipped = shipped_checkpoint()
         rows = []
         for path in [*([shipped] if shipped else []), *self.arguments.checkpoint]:
             model = load_model(path)
 
             def images(network: torch.nn.Module) -> Tensor:
-                return reconstruct_slices(network, zero_filled, auxiliary, "brats", batch=1, device=torch.device("cpu"))
+                return reconstruct_slices(
+                    network, zero_filled, auxiliary, BRATS.normalisation, finish=BRATS.finish, batch=1
+                )
 
             def psnr(reference: Tensor, image: Tensor) -> float:
-                return statistics.fmean(metrics.psnr for metrics in score(reference, image, "brats"))
+                return statistics.fmean(metrics.psnr for metrics in BRATS.score(reference, image))
 
             plain = images(model)
             row = {"weights": Path(path).name, "model": recipe_of(model), "slices": len(target)}
@@ -376,10 +383,11 @@ class Bench:
 
     def slices(self) -> tuple[Tensor, Tensor]:
         from fsmnet.data.pairing.names import find_pairs
-        from fsmnet.protocols.slices import prepared_slices
+        from fsmnet.protocols.brats import BRATS
+        from fsmnet.protocols.volumes import prepared_slices
 
         [pair] = find_pairs(self.arguments.data, "t2", "t1", [self.arguments.case])
-        slices = prepared_slices(pair, "brats")
+        slices = prepared_slices(pair, BRATS)
         every = 40 if self.tiny else 10
         return slices.target[::every], slices.auxiliary[::every]
 

@@ -20,11 +20,15 @@ from fsmnet.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     shipped_checkpoint,
+    trained_normalisation,
+    trained_recipe,
     versions,
 )
 from fsmnet.errors import UserError, listed
 from fsmnet.models import create_model
 from fsmnet.models.released_weights import export_released
+from fsmnet.physics.masks import MaskRecipe
+from fsmnet.protocols import get_protocol
 
 OPTIONS = {"features": 8, "blocks": 1}
 HEADER = {
@@ -32,6 +36,10 @@ HEADER = {
     "split": {"train": ["a", "b"], "validation": [], "test": ["c"]},
     "metrics": {"psnr": 31.25},
     "versions": {"torch": "2"},
+    "protocol": "fastmri",
+    "normalisation": {"deviation": "sample", "clip": 6.0, "clip_target": 6.0, "auxiliary": "undersampled"},
+    "contrasts": {"target": "CORPDFS_FBK", "auxiliary": "CORPD_FBK"},
+    "mask": {"kind": "random", "acceleration": 4.0, "center_fraction": 0.08, "seed": "name", "mixed": [[4.0, 0.08]]},
 }
 
 
@@ -82,6 +90,48 @@ def test_the_header_can_be_read_by_any_safetensors_reader(path, model):
     entries = metadata(path)
     assert entries.pop("format") == FORMAT == "fsmnet-1"
     assert {name: json.loads(text) for name, text in entries.items()} == {"model": model.recipe, **HEADER}
+
+
+def test_a_loaded_model_knows_how_it_was_trained(path):
+    model = load_model(path)
+    assert trained_recipe(model) == MaskRecipe("random", 4.0, 0.08, "name", ((4.0, 0.08),))
+    assert trained_normalisation(model) == get_protocol("fastmri").normalisation
+    assert trained_recipe(create_model("zero_filling")) is None
+    assert trained_normalisation(create_model("zero_filling")) == get_protocol("float").normalisation
+
+
+@pytest.mark.parametrize(
+    ("training", "mask", "contrasts"),
+    [
+        (
+            {"protocol": "brats", "target": "t2", "auxiliary": "t1", "acceleration": 8, "mask_kind": None},
+            MaskRecipe("equispaced_fraction", 8.0, 0.04, 1337),
+            {"target": "t2", "auxiliary": "t1"},
+        ),
+        (
+            {"protocol": "fastmri", "target": "t2", "auxiliary": "CORPD_FBK", "acceleration": 4, "mask_seed": 5},
+            MaskRecipe("random", 4.0, 0.08, 5),
+            {"auxiliary": "CORPD_FBK"},  # what the list of pairs says of the target is not known any more
+        ),
+        (
+            {"protocol": "float", "acceleration": 4, "mixed_accelerations": [4, 8]},
+            MaskRecipe("random", 4.0, 0.08, "name", ((4.0, 0.08), (8.0, 0.04))),
+            {},
+        ),
+    ],
+)
+def test_what_an_older_header_does_not_say_follows_from_its_options(path, training, mask, contrasts):
+    new = dict.fromkeys(("protocol", "normalisation", "contrasts", "mask"))
+    rewrite(path, training=json.dumps(training), **new)
+    model = load_model(path)
+    header = header_of(model)
+    assert (header.protocol, header.contrasts, trained_recipe(model)) == (training["protocol"], contrasts, mask)
+    assert trained_normalisation(model) == get_protocol(training["protocol"]).normalisation
+
+
+def test_a_protocol_that_is_not_installed_does_no_harm(path):
+    rewrite(path, protocol='"elsewhere"')
+    assert trained_normalisation(load_model(path)).deviation == "sample"
 
 
 def test_weights_of_any_layout_and_with_gradients_are_written(tmp_path, model):
@@ -146,6 +196,8 @@ def test_other_files_are_refused_in_words(tmp_path, path):
         ({"model": "{}"}, "the header is damaged"),
         ({"model": "3"}, "the header is damaged"),
         ({"surprise": "3"}, "the header is damaged"),
+        ({"mask": '{"kind": "random"}'}, "the header is damaged"),
+        ({"normalisation": '{"mean": 3}'}, "the header is damaged"),
         ({"format": "fsmnet-99"}, "not a checkpoint of fsmnet"),
         ({"model": '{"name": "fsmnet3", "options": {}}'}, "unknown model 'fsmnet3'"),
         ({"model": '{"name": "fsmnet", "options": {"width": 3}}'}, "model fsmnet has no option 'width'"),
@@ -216,4 +268,8 @@ def test_shipped_weights_if_there_are_any_can_be_used():
     shipped = shipped_checkpoint()
     if shipped is None:
         pytest.skip("this build has no weights")
-    assert load_model(shipped)(*images()).image.isfinite().all()
+    model = load_model("shipped")
+    assert model(*images()).image.isfinite().all()
+    assert trained_recipe(model) == MaskRecipe("random", 4.0, 0.1, 1337)
+    assert header_of(model).contrasts == {"target": "t2", "auxiliary": "t1"}
+    assert header_of(model).protocol == "brats"

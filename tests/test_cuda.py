@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fsmnet.inference.slices import choose_device, reconstruct_slices
+from fsmnet.inference.device import choose_device
+from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import create_model
 from fsmnet.training.losses import SpatialFrequencyLoss
+from fsmnet.transforms import NormalisationRecipe
 
 pytestmark = [
     pytest.mark.cuda,
@@ -36,7 +38,7 @@ def test_slices_of_any_size(precision):
     device = choose_device("auto")
     model = create_model("fsmnet", features=8, blocks=1).eval().to(device)
     x, y = images(2, 3, 60, 45)
-    image = reconstruct_slices(model, x, y, "float", device=device, precision=precision)
+    image = reconstruct_slices(model, x, y, NormalisationRecipe(), device=device, precision=precision)
     assert image.shape == x.shape
     assert image.isfinite().all()
 

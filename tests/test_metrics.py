@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from fsmnet.errors import UserError
-from fsmnet.metrics import Metrics, VolumeScores, nmse, score, slice_metrics, volume_metrics
+from fsmnet.metrics import VolumeScores, nmse, slice_metrics, volume_metrics
 
 
 def grey(seed: int, *shape: int) -> np.ndarray:
@@ -121,17 +120,6 @@ def test_nmse_of_zeros_is_one():
     assert nmse(np.full(3, 2.0), np.full(3, 1.0)) == 0.25
 
 
-def test_score_gives_a_row_per_slice_in_brats_and_one_row_in_float():
-    reference, image = grey(0, 3, 10, 11), grey(1, 3, 10, 11)
-    rows = score(torch.from_numpy(reference), torch.from_numpy(image), "brats")
-    assert rows == [slice_metrics(r, i) for r, i in zip(reference, image, strict=True)]
-    reference, image = real(0, 3, 10, 11), real(1, 3, 10, 11)
-    (row,) = score(torch.from_numpy(reference), torch.from_numpy(image), "float")
-    assert row == volume_metrics(reference, image)
-    assert isinstance(row, Metrics)
-    assert all(isinstance(value, float) for value in row)  # not NumPy's, which JSON cannot write
-
-
 NAN, INFINITE = real(0, 2, 9, 9), real(0, 2, 9, 9)
 NAN[1, 2, 3], INFINITE[0, 0, 0] = np.nan, np.inf
 
@@ -142,8 +130,8 @@ NAN[1, 2, 3], INFINITE[0, 0, 0] = np.nan, np.inf
         (slice_metrics, grey(0, 9, 9), grey(0, 9, 8), r"two arrays of 2 axes and one size, not \(9, 9\) and \(9, 8\)"),
         (slice_metrics, grey(0, 2, 9, 9), grey(0, 2, 9, 9), "two arrays of 2 axes"),
         (volume_metrics, real(0, 9, 9), real(0, 9, 9), "two arrays of 3 axes"),
-        (slice_metrics, grey(0, 9, 9), real(0, 9, 9), "scores uint8 slices, not uint8 and float32"),
-        (slice_metrics, real(0, 9, 9), grey(0, 9, 9), "scores uint8 slices, not float32 and uint8"),
+        (slice_metrics, grey(0, 9, 9), real(0, 9, 9), "scored as uint8, not uint8 and float32"),
+        (slice_metrics, real(0, 9, 9), grey(0, 9, 9), "scored as uint8, not float32 and uint8"),
         (volume_metrics, real(0, 2, 9, 9), NAN, "has NaN or infinite values; the network diverged"),
         (volume_metrics, real(0, 2, 9, 9), INFINITE, "has NaN or infinite values"),
         (volume_metrics, NAN, real(0, 2, 9, 9), "the reference has NaN or infinite values"),

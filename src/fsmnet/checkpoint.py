@@ -1,15 +1,16 @@
 """One checkpoint file: weights in safetensors, and in its header what made them.
 
-The header holds, as JSON texts, ``model`` (name and options), ``training`` (configuration), ``split`` (cases),
-``metrics`` and ``versions``, so that a file found years later still says what it is. Nothing is ever unpickled.
+The header holds JSON texts, see :class:`Header`, so that a file found years later still says what it is. Nothing is
+ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +18,17 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fsmnet._version import __version__
+from fsmnet.data.options import PairOptions
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
-from fsmnet.models import from_recipe, recipe_of
+from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
 from fsmnet.options import options_of
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.physics.options import TrainingMaskOptions
+from fsmnet.protocols import get_protocol
+from fsmnet.transforms import NormalisationRecipe
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "fsmnet-1"
 SHIPPED = "fsmnet_quick_4x.safetensors"
@@ -30,20 +36,36 @@ SHIPPED = "fsmnet_quick_4x.safetensors"
 
 @dataclass
 class Header:
-    """What a checkpoint says of itself."""
+    """What a checkpoint says of itself; empty where nothing is known.
+
+    Attributes:
+        model: ``name`` and ``options``.
+        training: the options of the training.
+        split: cases of ``train``, ``validation`` and ``test``.
+        metrics: step and scores of the weights.
+        versions: see :func:`versions`.
+        protocol: name of the protocol of the training.
+        normalisation: fields of the :class:`fsmnet.transforms.NormalisationRecipe` of the network's images.
+        contrasts: names of ``target`` and ``auxiliary``.
+        mask: fields of the :class:`fsmnet.physics.masks.MaskRecipe` of the training.
+    """
 
     model: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    protocol: str = ""
+    normalisation: dict[str, Any] = field(default_factory=dict)
+    contrasts: dict[str, str] = field(default_factory=dict)
+    mask: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], header: Header) -> None:
     """Write weights and header in one step."""
     from safetensors.torch import save
 
-    metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in vars(header).items()}
+    metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in vars(header).items() if value}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with atomic_write(path) as file:  # not save_file, whose error on a full disk is no OSError
         file.write(save(tensors, metadata))
@@ -71,9 +93,28 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
         header = Header(**{name: json.loads(text) for name, text in metadata.items() if name != "format"})
         if not {"name", "options"} <= set(header.model):
             raise ValueError("it does not name the model and its options")
-    except (TypeError, ValueError) as error:
+        header = completed(header)
+        _mask_recipe(header)
+        NormalisationRecipe(**header.normalisation)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the header is damaged ({error})") from None
     return state, header
+
+
+def completed(header: Header) -> Header:
+    """A header with what follows from its training options; those of before version 0.1 say nothing else."""
+    training = header.training
+    if header.protocol or "protocol" not in training:
+        return header
+    protocol = get_protocol(training["protocol"])
+    header.protocol, header.normalisation = protocol.name, asdict(protocol.normalisation)
+    if {"target", "auxiliary"} <= training.keys():
+        named = {name: training[name] for name in ("target", "auxiliary")}
+        header.contrasts = protocol.contrasts(PairOptions(data=Path(), **named))
+    if "acceleration" in training:
+        options = {one.name: training[one.name] for one in options_of(TrainingMaskOptions) if one.name in training}
+        header.mask = asdict(protocol.training_recipe(TrainingMaskOptions(**options)))
+    return header
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
@@ -94,8 +135,19 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: object) 
 def load_model(path: str | Path) -> nn.Module:
     """Model in eval mode from a checkpoint of ours, or from an authors' ``.pth`` of the released network.
 
-    The header is kept as ``model.header``.
+    Args:
+        path: the file, or ``shipped`` for the weights that come with the package.
+
+    Returns:
+        The model; its header is kept as ``model.header``.
+
+    Raises:
+        UserError: no such file, or not a checkpoint.
     """
+    if path == "shipped":
+        path = shipped_checkpoint() or path
+        if path == "shipped":
+            raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train'")
     path = Path(path)
     if path.suffix in (".pth", ".pt", ".tar"):
         from fsmnet.models.released_weights import load_released
@@ -110,6 +162,29 @@ def load_model(path: str | Path) -> nn.Module:
     return model.eval()
 
 
+def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
+    """Model in eval mode: a checkpoint's path, ``shipped`` for the weights of this package, or ``zero_filling``.
+
+    Warns when a checkpoint was trained for other masks than ``recipe`` draws.
+
+    Raises:
+        UserError: none of these.
+    """
+    if name == "zero_filling":
+        return create_model(name).eval()
+    if name in MODELS:
+        raise UserError(f"{name} is a model without weights; give a checkpoint of it from 'fsmnet train'")
+    if Path(name).is_dir():
+        raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
+    if name != "shipped" and not Path(name).exists():
+        raise UserError(f"{name}: neither a checkpoint file nor a model; models are {', '.join(MODELS)}")
+    model = load_model(name)
+    trained = trained_recipe(model)
+    if recipe is not None and trained is not None and not trained.includes(recipe):
+        logger.warning("%s was trained for other masks (%s) than these (%s)", name, trained, recipe)
+    return model
+
+
 def header_of(model: nn.Module) -> Header:
     """Header of the checkpoint a model came from; empty for a model made otherwise."""
     return cast("Header", getattr(model, "header", Header({})))
@@ -117,11 +192,19 @@ def header_of(model: nn.Module) -> Header:
 
 def trained_recipe(model: nn.Module) -> MaskRecipe | None:
     """The masks a loaded model was trained with, from its header; None if it does not say."""
-    training = header_of(model).training
-    if "acceleration" not in training:
+    return _mask_recipe(header_of(model))
+
+
+def _mask_recipe(header: Header) -> MaskRecipe | None:
+    if not header.mask:
         return None
-    options = {one.name: training[one.name] for one in options_of(TrainingMaskOptions) if one.name in training}
-    return TrainingMaskOptions(**options).training_recipe(training["protocol"])
+    mixed = tuple((acceleration, center) for acceleration, center in header.mask["mixed"])
+    return MaskRecipe(**header.mask | {"mixed": mixed})
+
+
+def trained_normalisation(model: nn.Module) -> NormalisationRecipe:
+    """How a loaded model's images were normalised, from its header; the usual way if it does not say."""
+    return NormalisationRecipe(**header_of(model).normalisation)
 
 
 def shipped_checkpoint() -> Path | None:

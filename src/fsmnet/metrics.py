@@ -1,4 +1,4 @@
-"""PSNR, SSIM and NMSE in the two protocols.
+"""PSNR, SSIM and NMSE, of slices in 8 bits and of volumes in float.
 
 The two must never be compared with each other: 8 bits per slice with a data range of 255 is the paper's BraTS protocol,
 float per volume with the reference's maximum as data range is fastMRI's. Slices in 8 bits are scored by scikit-image;
@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from fsmnet.data.options import ProtocolName
 from fsmnet.errors import UserError
 
 Floats = npt.NDArray[np.floating]
@@ -36,7 +34,7 @@ def slice_metrics(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]
 
     _check(reference, image, 2)
     if reference.dtype != np.uint8 or image.dtype != np.uint8:
-        raise UserError(f"the BraTS protocol scores uint8 slices, not {reference.dtype} and {image.dtype}")
+        raise UserError(f"slices in 8 bits are scored as uint8, not {reference.dtype} and {image.dtype}")
     return Metrics(_psnr(reference, image, 255), float(structural_similarity(reference, image)), nmse(reference, image))
 
 
@@ -84,14 +82,6 @@ class VolumeScores:
 def plane_metrics(reference: Floats, image: Floats) -> Metrics:
     """One slice in float, ``(H, W)`` each: data range is the slice's own maximum, not the volume's."""
     return volume_metrics(reference[None], image[None])
-
-
-def score(reference: Tensor, image: Tensor, protocol: ProtocolName) -> list[Metrics]:
-    """Metrics of one case, ``(n, H, W)`` each: a row per slice in the ``brats`` protocol, else one row."""
-    g, p = reference.numpy(), image.numpy()
-    if protocol == "brats":
-        return [slice_metrics(one, other) for one, other in zip(g, p, strict=True)]
-    return [volume_metrics(g, p)]
 
 
 def nmse(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,70 @@ class Normalisation:
     def undo(self, image: Tensor) -> Tensor:
         """Back to the intensities of the fitted image."""
         return image * self.std + self.mean
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network takes, and the way back to intensities.
+
+    Attributes:
+        target: normalised zero-filled target ``(..., H, W)``.
+        auxiliary: normalised auxiliary ``(..., H, W)``.
+        normalisation: fitted on the zero-filled target.
+    """
+
+    target: Tensor
+    auxiliary: Tensor
+    normalisation: Normalisation
+
+
+@dataclass(frozen=True)
+class NormalisationRecipe:
+    """How the images of a network are normalised; what a protocol answers and a checkpoint keeps.
+
+    Attributes:
+        deviation: ``population`` divides by the population's standard deviation, ``sample`` by the sample's.
+        clip: normalised inputs are limited to ``+-clip``; None for no limit.
+        clip_target: the same of the fully sampled target.
+        auxiliary: statistics that normalise the auxiliary: its ``own``, or those of the ``undersampled`` auxiliary.
+    """
+
+    deviation: Literal["population", "sample"] = "population"
+    clip: float | None = CLIP
+    clip_target: float | None = None
+    auxiliary: Literal["own", "undersampled"] = "own"
+
+    def inputs(self, zero_filled: Tensor, auxiliary: Tensor, auxiliary_zero_filled: Tensor | None = None) -> Inputs:
+        """Normalise the zero-filled target and the auxiliary, each image by its own statistics.
+
+        Args:
+            zero_filled: ``(..., H, W)``, float, or uint8 with 255 for 1.
+            auxiliary: ``(..., H, W)``, likewise.
+            auxiliary_zero_filled: what is left of the auxiliary, whose statistics are taken if the recipe says so;
+                where there is none, the auxiliary's own are.
+        """
+        target, helper = to_unit(zero_filled), to_unit(auxiliary)
+        normalisation = self._fit(target)
+        masked = auxiliary_zero_filled if self.auxiliary == "undersampled" else None
+        statistics = self._fit(helper if masked is None else to_unit(masked))
+        return Inputs(normalisation.apply(target, self.clip), statistics.apply(helper, self.clip), normalisation)
+
+    def target(self, target: Tensor, normalisation: Normalisation) -> Tensor:
+        """The fully sampled target ``(..., H, W)`` by the zero-filled image's statistics."""
+        return normalisation.apply(to_unit(target), self.clip_target)
+
+    def __str__(self) -> str:
+        """In words, for records."""
+        clipped = "" if self.clip is None else f", clipped to +-{self.clip:g}"
+        return f"per slice, mean and {self.deviation} standard deviation of the zero-filled image{clipped}"
+
+    def _fit(self, image: Tensor) -> Normalisation:
+        return Normalisation.fit(image, self.deviation == "sample")
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """8-bit grey levels to [0, 1] in float32; float images as they are."""
+    return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

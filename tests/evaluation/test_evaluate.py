@@ -13,17 +13,18 @@ import torch
 from matplotlib.image import imread
 
 import golden
-from fsmnet.checkpoint import load_model
+from fsmnet.checkpoint import load_model, open_model
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
-from fsmnet.evaluation.evaluate import METRICS_COLUMNS, Row, evaluate, open_model, summarise, summary_lines
+from fsmnet.evaluation.evaluate import METRICS_COLUMNS, Row, evaluate, summarise, summary_lines
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.metrics import Metrics, score
+from fsmnet.metrics import Metrics
 from fsmnet.options import plain_config
-from fsmnet.physics.masks import MaskRecipe, brats_mask, load_mask, make_mask, seed_from_name
-from fsmnet.protocols.base import prepare, zero_fill
+from fsmnet.physics.masks import MaskRecipe, load_mask, make_mask, seed_from_name
+from fsmnet.protocols.brats import brats_mask
+from fsmnet.protocols.float import FLOAT
 from fsmnet.training.options import TrainConfig
 
 SUMMARY_KEYS = [
@@ -87,15 +88,15 @@ def test_float_protocol_scores_volumes(configure, checkpoint, heads):
     # The same by the pieces.
     folder = heads / "phantom-0000"
     pair = Pair("phantom-0000", folder / "phantom-0000_t2.nii.gz", folder / "phantom-0000_t1.nii.gz")
-    slices = prepare(*load_pair(pair.target, pair.auxiliary), "float")
+    slices = FLOAT.prepare(*load_pair(pair.target, pair.auxiliary))
     mask = make_mask("random", 64, 4, 0.08, seed_from_name(pair.target))
-    filled = zero_fill(slices.target, torch.from_numpy(mask.columns), "float")
+    filled = FLOAT.zero_fill(slices.target, torch.from_numpy(mask.columns))
     by_hand = {
         "zero_filling": filled,
-        str(checkpoint): reconstruct_slices(load_model(checkpoint), filled, slices.auxiliary, "float"),
+        str(checkpoint): reconstruct_slices(load_model(checkpoint), filled, slices.auxiliary, FLOAT.normalisation),
     }
     for row in rows[2:]:
-        expected = score(slices.target, by_hand[row["model"]], "float")[0]
+        expected = FLOAT.score(slices.target, by_hand[row["model"]])[0]
         assert [float(row[name]) for name in NUMBERS] == pytest.approx(expected, rel=1e-5)
 
 

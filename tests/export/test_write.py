@@ -35,6 +35,7 @@ from fsmnet.models import create_model, recipe_of
 from fsmnet.models.blocks import FrequencyBlock
 from fsmnet.models.kernels.fused import fuse
 from fsmnet.models.output import Output
+from fsmnet.transforms import NormalisationRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUMES = ROOT / "../shared/data/volumes"
@@ -149,20 +150,18 @@ def test_the_precision_is_one_of_two():
 def test_bfloat16_changes_the_shipped_network_s_psnr_on_real_slices_by_less_than_the_bound():
     from fsmnet.data.pairing.names import find_pairs
     from fsmnet.inference.slices import reconstruct_slices
-    from fsmnet.metrics import score
-    from fsmnet.physics.masks import brats_mask
-    from fsmnet.protocols.base import zero_fill
-    from fsmnet.protocols.slices import prepared_slices
+    from fsmnet.protocols.brats import BRATS, brats_mask
+    from fsmnet.protocols.volumes import prepared_slices
 
     [pair] = find_pairs(VOLUMES, "t2", "t1", ["TCGA-FG-6692"])
-    slices = prepared_slices(pair, "brats")
+    slices = prepared_slices(pair, BRATS)
     target, auxiliary = slices.target[20:90:35], slices.auxiliary[20:90:35]
-    zero_filled = zero_fill(target, torch.from_numpy(brats_mask(4).columns), "brats")
+    zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(4).columns))
     model = load_model(shipped_checkpoint())
     psnr = []
     for network in (model, optimise(model), optimise(model, "bfloat16")):
-        images = reconstruct_slices(network, zero_filled, auxiliary, "brats", batch=1)
-        psnr.append(sum(m.psnr for m in score(target, images, "brats")) / len(target))
+        images = reconstruct_slices(network, zero_filled, auxiliary, BRATS.normalisation, finish=BRATS.finish, batch=1)
+        psnr.append(sum(m.psnr for m in BRATS.score(target, images)) / len(target))
     assert psnr[1] == pytest.approx(psnr[0], abs=1e-3)
     assert psnr[2] == pytest.approx(psnr[0], abs=0.02)
 
@@ -235,7 +234,7 @@ def test_an_onnx_file_runs_without_pytorch(tmp_path, smooth, write_nifti):
             return Output(unpad(image, *target.shape[-2:]))
 
     x, y = (torch.from_numpy(volume / volume.max()).movedim(2, 0)[[0, 2]] for volume in volumes)
-    expected = reconstruct_slices(Padded(), x, y, "float").clamp_min(0).movedim(0, 2) * volumes[0].max()
+    expected = reconstruct_slices(Padded(), x, y, NormalisationRecipe()).clamp_min(0).movedim(0, 2) * volumes[0].max()
     np.testing.assert_allclose(result[:, :, [0, 2]], expected, rtol=1e-4, atol=1e-2)
 
 

@@ -11,14 +11,10 @@ from torch import nn
 
 from fsmnet.errors import UserError
 from fsmnet.inference import slices as inference
-from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.options import check_batch
-from fsmnet.inference.slices import choose_batch, reconstruct_slices
-from fsmnet.models import create_model
+from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models.output import Output
-
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
-SMALL = {"features": 8, "blocks": 1}
+from fsmnet.transforms import NormalisationRecipe
 
 
 class Identity(nn.Module):
@@ -37,32 +33,6 @@ def scan(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_processor_takes_one_slice_at_a_time_unless_told_otherwise():
-    slices = torch.empty(40, 64, 64)
-    assert choose_batch("auto", Identity(), slices, CPU) == 1
-    assert choose_batch(7, Identity(), slices, CPU) == 7
-
-
-@pytest.mark.parametrize(
-    ("fit", "there", "expected"),
-    [(0.4, 40, 1), (1.1, 40, 1), (9.5, 40, 9), (1e4, 40, 32), (1e4, 5, 5)],
-)
-def test_a_gpu_takes_what_half_its_free_memory_holds(monkeypatch, fit, there, expected):
-    model = create_model("fsmnet", **SMALL)
-    cost = predict_cost("fsmnet", SMALL, 64, 48, batch=1)
-    each = cost.inference_bytes - 4 * cost.parameters
-    monkeypatch.setattr(inference, "free_memory", lambda device: int(2 * each * fit))
-    assert choose_batch("auto", model, torch.empty(there, 64, 48), GPU) == expected
-    assert choose_batch(3, model, torch.empty(there, 64, 48), GPU) == 3
-
-
-def test_free_memory_counts_what_pytorch_keeps_for_itself(monkeypatch):
-    values = {"mem_get_info": (1000, 5000), "memory_reserved": 300, "memory_allocated": 120}
-    for name, value in values.items():
-        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
-    assert inference.free_memory(GPU) == 1180
-
-
 def test_batches_below_one_are_refused():
     check_batch("auto")
     check_batch(1)
@@ -74,7 +44,7 @@ def test_batches_below_one_are_refused():
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 def test_every_batch_is_handed_on_when_it_is_done(batch):
     slices, model, taken = scan(7, 20, 24), Identity(), []
-    images = reconstruct_slices(model, slices, slices, "float", batch=batch, each=taken.append)
+    images = reconstruct_slices(model, slices, slices, NormalisationRecipe(), batch=batch, each=taken.append)
     assert torch.equal(torch.cat([one.image for one in taken]), images)
     assert [len(slices[one.part]) for one in taken] == [len(one.image) for one in taken]
     assert [shape[0] for shape in model.passes] == [len(one.image) for one in taken]
@@ -111,7 +81,7 @@ def clock(monkeypatch, caplog):
 
 def messages(clock, caplog, n, shape, batch=1):
     slices = scan(n, *shape)
-    reconstruct_slices(clock.forward, slices, slices, "float", batch=batch, progress="reading minds")
+    reconstruct_slices(clock.forward, slices, slices, NormalisationRecipe(), batch=batch, progress="reading minds")
     return caplog.messages
 
 
@@ -141,7 +111,7 @@ def test_seconds_are_those_of_the_network_alone(clock):
         made.now += 100  # whatever is done with it
         taken.append(batch.seconds)
 
-    reconstruct_slices(made.forward, scan(5, 20, 20), scan(5, 20, 20), "float", batch=2, each=take)
+    reconstruct_slices(made.forward, scan(5, 20, 20), scan(5, 20, 20), NormalisationRecipe(), batch=2, each=take)
     assert taken == [1, 1, 1]
 
 

@@ -14,13 +14,16 @@ import yaml
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fastmri_tree import centred, ifft2c, knee, write_knees, write_volume
+from fsmnet.checkpoint import open_model
 from fsmnet.cli import main
 from fsmnet.data.options import PairOptions
 from fsmnet.errors import UserError
-from fsmnet.evaluation.evaluate import evaluate, open_model, summary_lines
+from fsmnet.evaluation.evaluate import evaluate, summary_lines
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.physics.masks import load_mask
-from fsmnet.protocols.cases import find_cases, thinned
+from fsmnet.protocols import get_protocol
+from fsmnet.protocols.cases import thinned
+from fsmnet.protocols.fastmri import FASTMRI
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 
@@ -180,7 +183,7 @@ def test_several_coils(tmp_path):
     (tmp_path / "pairs.csv").write_text("".join(f"{pd},{fs}\n" for pd, fs in names))
     options = {"data": tmp_path / "brain", "pairs": tmp_path / "pairs.csv", "protocol": "fastmri"}
     with pytest.raises(UserError, match="holds no single-coil volume; see --coils"):
-        find_cases(PairOptions(**options), tmp_path / "scores")
+        FASTMRI.find_cases(PairOptions(**options), tmp_path / "scores")
     summary = evaluate(EvaluateConfig(**options, coils="multi", models=["zero_filling"], out=tmp_path / "scores"))
     assert summary[0]["n"] == 2
     assert (tmp_path / "scores" / "masks").is_dir()
@@ -208,7 +211,7 @@ def test_files_without_reference_are_refused_before_anything_is_computed(tmp_pat
         write_volume(tmp_path / "singlecoil_test" / name, images, acquisition=acquisition, mask=mask, **sides)
     (tmp_path / "pairs.csv").write_text("file1,file2,0.4\n")
     with pytest.raises(UserError, match=r"file2\.h5: has no reconstruction_esc or reconstruction_rss, as test files"):
-        find_cases(PairOptions(data=tmp_path, pairs=tmp_path / "pairs.csv", protocol="fastmri"), tmp_path)
+        FASTMRI.find_cases(PairOptions(data=tmp_path, pairs=tmp_path / "pairs.csv", protocol="fastmri"), tmp_path)
 
 
 def test_models_of_one_run_do_not_share_a_submission(run, options, tmp_path):
@@ -246,9 +249,8 @@ def test_a_network_of_mixed_accelerations_knows_them_all(options, tmp_path, capl
     for acceleration, warnings in ((4, 0), (8, 0), (6, 1)):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            recipe = EvaluateConfig(**options, models=[], out=tmp_path, acceleration=acceleration).mask_recipe(
-                "fastmri"
-            )
+            config = EvaluateConfig(**options, models=[], out=tmp_path, acceleration=acceleration)
+            recipe = FASTMRI.mask_recipe(config)
             open_model(str(trained.last), recipe)
         assert caplog.text.count("was trained for other masks") == warnings
 
@@ -262,9 +264,9 @@ def test_validation_slices_are_not_the_outermost():
 
 def test_what_the_options_must_say(options, tmp_path):
     with pytest.raises(UserError, match=r"needs a list of pairs, .* give it with --pairs"):
-        find_cases(PairOptions(**options | {"pairs": None}), tmp_path)
+        FASTMRI.find_cases(PairOptions(**options | {"pairs": None}), tmp_path)
     with pytest.raises(UserError, match=r"pairs.csv: no pair for case file9; there are file\d+"):
-        find_cases(PairOptions(**options), tmp_path, ["file9"])
+        FASTMRI.find_cases(PairOptions(**options), tmp_path, ["file9"])
     with pytest.raises(UserError, match="leave --submission out or choose --protocol fastmri"):
         evaluate(EvaluateConfig(data=options["data"], models=["zero_filling"], out=tmp_path / "s", submission=tmp_path))
 
@@ -288,9 +290,9 @@ def test_mixed_accelerations_that_make_no_sense(options, changes, message, tmp_p
 
 
 def test_mixed_accelerations_in_words():
-    recipe = TrainConfig(data="D", out="O", protocol="float", mixed_accelerations=[4, 8]).training_recipe("float")
-    assert recipe.mixed == ((4.0, 0.08), (8.0, 0.04))
-    assert TrainConfig(data="D", out="O").training_recipe("brats").mixed == ()
+    recipe = get_protocol("float").mask_recipe(TrainConfig(data="D", out="O"))
+    assert recipe.mixing([4, 8]).mixed == ((4.0, 0.08), (8.0, 0.04))
+    assert recipe.mixing(None) == recipe
 
 
 def test_methods_are_compared_on_the_knee(options, tmp_path):

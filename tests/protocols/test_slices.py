@@ -14,12 +14,14 @@ from torch.utils.data import DataLoader
 
 from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
 from fsmnet.errors import UserError
-from fsmnet.physics.masks import MaskRecipe, brats_mask
-from fsmnet.protocols import slices as datasets
-from fsmnet.protocols.base import prepare
-from fsmnet.protocols.slices import RunSampler, SlicePairs, prepared_slices
+from fsmnet.physics.masks import MaskRecipe
+from fsmnet.protocols import volumes as datasets
+from fsmnet.protocols.brats import BRATS, brats_mask
+from fsmnet.protocols.float import FLOAT
+from fsmnet.protocols.slices import RunSampler
+from fsmnet.protocols.volumes import SlicePairs, prepared_slices
 
-BRATS = MaskRecipe("random", 4.0, 0.10, 1337)
+FIXED = MaskRecipe("random", 4.0, 0.10, 1337)
 BY_NAME = MaskRecipe("random", 4.0, 0.08, "name")
 
 
@@ -66,10 +68,10 @@ def assert_sample(sample, expected) -> None:
 
 
 def test_a_sample_is_the_protocol_step_by_step(pairs):
-    data = SlicePairs(pairs, "brats", BRATS, augment=False)
+    data = SlicePairs(pairs, BRATS, FIXED, augment=False)
     assert len(data) == 4 + 5 + 6
     assert data.sizes == {(240, 240)}
-    slices = prepare(*load_pair(pairs[1].target, pairs[1].auxiliary), "brats")
+    slices = BRATS.prepare(*load_pair(pairs[1].target, pairs[1].auxiliary))
     # Slice 5 of the data set is slice 1 of the second case.
     assert_sample(data[0, 5], by_the_protocol(slices.target[1].numpy(), slices.auxiliary[1].numpy()))
 
@@ -79,7 +81,7 @@ def window(padded: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def test_shifting_comes_before_undersampling_and_keeps_both_contrasts_together(pairs):
-    data = SlicePairs(pairs[:1], "brats", BRATS)
+    data = SlicePairs(pairs[:1], BRATS, FIXED)
     case = data.cases[0]
     target, auxiliary = (np.pad(images[0].numpy(), 8, mode="reflect") for images in (case.target, case.auxiliary))
     choices = {place: window(auxiliary / 255, *place) for place in product(range(17), repeat=2)}
@@ -94,25 +96,25 @@ def test_shifting_comes_before_undersampling_and_keeps_both_contrasts_together(p
 
 
 def test_a_sample_follows_from_its_position_alone(pairs):
-    first, again = (SlicePairs(pairs, "brats", BRATS, seed=3) for _ in range(2))
+    first, again = (SlicePairs(pairs, BRATS, FIXED, seed=3) for _ in range(2))
     keys = [(7, 2), (0, 0), (7, 3), (8, 2)]
     samples = {key: first[key] for key in keys}
     for key in reversed(keys):
         assert equal(samples[key], again[key])
     assert not equal(samples[7, 2], samples[8, 2])  # another shift of the same slice
-    assert not equal(samples[7, 2], SlicePairs(pairs, "brats", BRATS, seed=4)[7, 2])
-    plain = SlicePairs(pairs, "brats", BRATS, augment=False)
+    assert not equal(samples[7, 2], SlicePairs(pairs, BRATS, FIXED, seed=4)[7, 2])
+    plain = SlicePairs(pairs, BRATS, FIXED, augment=False)
     assert equal(plain[7, 2], plain[8, 2])
 
 
 def test_masks_by_name_are_new_for_every_position(pairs):
-    data = SlicePairs(pairs, "float", BY_NAME, augment=False)
+    data = SlicePairs(pairs, FLOAT, BY_NAME, augment=False)
     assert data.sizes == {(84, 80)}
     images = [data[position, 0].zero_filled for position in range(4)]
     assert len({image.numpy().tobytes() for image in images}) == 4
     assert torch.equal(data[2, 0].zero_filled, images[2])
     # In the float protocol with one seed the mask stays.
-    fixed = SlicePairs(pairs, "float", MaskRecipe("random", 4.0, 0.08, 5), augment=False)
+    fixed = SlicePairs(pairs, FLOAT, MaskRecipe("random", 4.0, 0.08, 5), augment=False)
     assert equal(fixed[0, 0], fixed[1, 0])
 
 
@@ -121,30 +123,40 @@ def test_sizes_of_all_cases_are_told(tmp_path, write_nifti, smooth):
     for name, shape in (("a", (20, 24, 3)), ("b", (20, 24, 2)), ("c", (22, 24, 2))):
         files = [write_nifti(tmp_path / f"{name}_{kind}.nii.gz", smooth(0, shape)) for kind in ("t2", "t1")]
         pairs.append(Pair(name, *files))
-    data = SlicePairs(pairs, "float", BY_NAME)
+    data = SlicePairs(pairs, FLOAT, BY_NAME)
     assert data.sizes == {(20, 24), (22, 24)}
     assert len(data) == 7
     assert data[0, 6].target.shape == (1, 22, 24)
 
 
 def test_workers_give_the_same_samples(pairs):
-    data = SlicePairs(pairs[:1], "brats", BRATS)
+    data = SlicePairs(pairs[:1], BRATS, FIXED)
     keys = [[(0, 1), (1, 0)], [(2, 2), (3, 1)]]
     alone, shared = (list(DataLoader(data, batch_sampler=keys, num_workers=workers)) for workers in (0, 1))
     assert all(equal(a, b) for a, b in zip(alone, shared, strict=True))
     assert alone[0][0].shape == (2, 1, 240, 240)
 
 
+def test_a_plain_loader_shuffles_slices_and_finds_their_end(pairs):
+    data = BRATS.training_slices(pairs[:2], FIXED)
+    loader = DataLoader(data, batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(0))
+    assert [len(batch.target) for batch in loader] == [4, 4, 1]
+    assert all(equal(data[index], data[index, index]) for index in (0, 5))  # always the same augmentation
+    assert len([*data]) == len(data) == 9
+    with pytest.raises(IndexError, match="there is no slice 9; slices are 0 to 8"):
+        data[0, 9]
+
+
 # --- the cache -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", ["brats", "float"])
+@pytest.mark.parametrize("protocol", [BRATS, FLOAT])
 def test_the_disk_cache_equals_memory_and_is_read_without_decompressing(pairs, tmp_path, no_reading, protocol):
     cache = tmp_path / "cache"
-    in_memory = SlicePairs(pairs, protocol, BRATS)
-    on_disk = SlicePairs(pairs, protocol, BRATS, cache=cache)
+    in_memory = SlicePairs(pairs, protocol, FIXED)
+    on_disk = SlicePairs(pairs, protocol, FIXED, cache=cache)
     no_reading()
-    once_more = SlicePairs(pairs, protocol, BRATS, cache=cache)
+    once_more = SlicePairs(pairs, protocol, FIXED, cache=cache)
     for data in (on_disk, once_more):
         assert data.places == in_memory.places
         assert [case.numbers for case in data.cases] == [case.numbers for case in in_memory.cases]
@@ -154,25 +166,25 @@ def test_the_disk_cache_equals_memory_and_is_read_without_decompressing(pairs, t
 
 
 def test_changing_a_cached_slice_in_memory_leaves_the_file_alone(pairs, tmp_path):
-    slices = prepared_slices(pairs[0], "brats", cache=tmp_path)
+    slices = prepared_slices(pairs[0], BRATS, cache=tmp_path)
     before = slices.target.clone()
     slices.target.zero_()
-    assert torch.equal(prepared_slices(pairs[0], "brats", cache=tmp_path).target, before)
+    assert torch.equal(prepared_slices(pairs[0], BRATS, cache=tmp_path).target, before)
 
 
 def test_a_changed_file_is_prepared_again(pairs, tmp_path, write_nifti, smooth):
     cache, pair = tmp_path / "cache", pairs[0]
-    before = prepared_slices(pair, "brats", cache=cache).target.clone()
+    before = prepared_slices(pair, BRATS, cache=cache).target.clone()
     write_nifti(pair.target, smooth(99, (84, 80, 4)).astype(np.int16))
     os.utime(pair.target, ns=(1, 1))
-    assert not torch.equal(prepared_slices(pair, "brats", cache=cache).target, before)
+    assert not torch.equal(prepared_slices(pair, BRATS, cache=cache).target, before)
 
 
 def test_protocols_and_auxiliaries_do_not_share_cached_slices(brats_folder, pairs, tmp_path):
     cache = tmp_path / "cache"
-    by_t1 = prepared_slices(pairs[0], "brats", cache=cache)
-    by_flair = prepared_slices(find_pairs(brats_folder, "t2", "flair")[0], "brats", cache=cache)
-    in_float = prepared_slices(pairs[0], "float", cache=cache)
+    by_t1 = prepared_slices(pairs[0], BRATS, cache=cache)
+    by_flair = prepared_slices(find_pairs(brats_folder, "t2", "flair")[0], BRATS, cache=cache)
+    in_float = prepared_slices(pairs[0], FLOAT, cache=cache)
     assert torch.equal(by_t1.target, by_flair.target)
     assert not torch.equal(by_t1.auxiliary, by_flair.auxiliary)
     assert in_float.target.dtype == torch.float32
@@ -181,24 +193,24 @@ def test_protocols_and_auxiliaries_do_not_share_cached_slices(brats_folder, pair
 
 def test_a_cache_that_was_interrupted_is_completed(pairs, tmp_path):
     cache = tmp_path / "cache"
-    complete = prepared_slices(pairs[0], "brats", cache=cache)
+    complete = prepared_slices(pairs[0], BRATS, cache=cache)
     next(cache.glob("*-numbers.npy")).unlink()
-    again = prepared_slices(pairs[0], "brats", cache=cache)
+    again = prepared_slices(pairs[0], BRATS, cache=cache)
     assert again.numbers == complete.numbers
     assert torch.equal(again.target, complete.target)
 
 
 def test_missing_files_are_refused_in_words_even_with_a_cache(pairs, tmp_path):
-    prepared_slices(pairs[0], "brats", cache=tmp_path)
+    prepared_slices(pairs[0], BRATS, cache=tmp_path)
     pairs[0].auxiliary.unlink()
     with pytest.raises(UserError, match=r"case-1_t1\.nii\.gz: no such file"):
-        prepared_slices(pairs[0], "brats", cache=tmp_path)
+        prepared_slices(pairs[0], BRATS, cache=tmp_path)
 
 
 def test_no_case_is_read_that_was_not_asked_for(pairs, monkeypatch):
     read = []
     monkeypatch.setattr(datasets, "load_pair", lambda *paths: read.append(paths[0].name) or load_pair(*paths))
-    SlicePairs(pairs[1:2], "brats", BRATS)
+    SlicePairs(pairs[1:2], BRATS, FIXED)
     assert read == ["case-2_t2.nii.gz"]
 
 

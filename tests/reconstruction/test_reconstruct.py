@@ -19,7 +19,7 @@ from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import volume_metrics
 from fsmnet.options import plain_config
 from fsmnet.physics.masks import load_mask, make_mask, save_mask, seed_from_name
-from fsmnet.protocols.base import zero_fill
+from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.reconstruct import reconstruct
 from fsmnet.training.options import TrainConfig
 
@@ -103,8 +103,8 @@ def test_intensities_and_empty_slices(go, scan, checkpoint):
     scaled, helper = scaled / scaled.max(), helper / helper.max()
     mask = make_mask("equispaced", SHAPE[1], 3, 0.1, 5)
     assert np.array_equal(mask.columns, result.mask.columns)
-    filled = zero_fill(scaled, torch.from_numpy(mask.columns), "float")
-    expected = reconstruct_slices(load_model(checkpoint), filled, helper, "float").clamp_min(0)
+    filled = FLOAT.zero_fill(scaled, torch.from_numpy(mask.columns))
+    expected = reconstruct_slices(load_model(checkpoint), filled, helper, FLOAT.normalisation).clamp_min(0)
     np.testing.assert_allclose(np.moveaxis(image, 2, 0)[keep], expected * reference.max(), rtol=1e-4, atol=0.01)
     assert np.array_equal(np.moveaxis(image, 2, 0), result.image)
 
@@ -210,7 +210,7 @@ def test_a_target_that_is_zero_filled_already(go, scan, tmp_path, checkpoint):
     first = go(mask_seed=1, data_consistency="off")
     data = pixels(scan["target"]).astype(np.float32)
     columns = torch.from_numpy(first.mask.columns)
-    filled = np.moveaxis(zero_fill(torch.from_numpy(np.moveaxis(data, 2, 0)), columns, "float").numpy(), 0, 2)
+    filled = np.moveaxis(FLOAT.zero_fill(torch.from_numpy(np.moveaxis(data, 2, 0)), columns).numpy(), 0, 2)
     degraded = tmp_path / "degraded.nii.gz"
     nib.save(nib.Nifti1Image(filled, OBLIQUE), degraded)
     result = go("second.nii.gz", target=degraded, target_is="zero-filled")

@@ -13,7 +13,6 @@ from fsmnet.errors import UserError
 from fsmnet.evaluation.compare import checked_methods
 from fsmnet.models import create_model
 from fsmnet.physics.masks import MaskRecipe
-from fsmnet.physics.options import MaskOptions
 from fsmnet.training.options import TrainConfig
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -45,27 +44,6 @@ def test_the_knee_has_every_method_at_both_accelerations():
         method, _, x = name.removeprefix("fastmri_").rpartition("_")
         assert (content["model"], content["protocol"], content["acceleration"]) == (method, "fastmri", int(x[0]))
         assert content | {"acceleration": 4} == by_name[f"fastmri_{method}_4x"]
-
-
-@pytest.mark.parametrize(
-    ("protocol", "acceleration", "expected"),
-    [
-        ("brats", 4, ("random", 0.10, 1337)),
-        ("brats", 8, ("equispaced_fraction", 0.04, 1337)),
-        ("float", 4, ("random", 0.08, "name")),
-        ("float", 8, ("random", 0.04, "name")),
-        ("fastmri", 4, ("random", 0.08, "name")),
-        ("fastmri", 8, ("random", 0.04, "name")),
-    ],
-)
-def test_masks_follow_the_protocol(protocol, acceleration, expected):
-    recipe = MaskOptions(acceleration=acceleration).mask_recipe(protocol)
-    assert (recipe.kind, recipe.center_fraction, recipe.seed) == expected
-
-
-def test_given_mask_options_win():
-    recipe = MaskOptions(acceleration=8, mask_kind="magic", center_fraction=0.02, mask_seed="name").mask_recipe("brats")
-    assert (recipe.kind, recipe.center_fraction, recipe.seed) == ("magic", 0.02, "name")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from fsmnet.inference.cost import Cost, predict_cost
 from fsmnet.metrics import Metrics
 from fsmnet.options import dump_config, plain_config
 from fsmnet.physics.masks import load_mask
+from fsmnet.protocols.base import Protocol
 from fsmnet.training.log import LOG_COLUMNS
 from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.training.options import TrainConfig
@@ -364,10 +365,10 @@ def test_full_disk_is_told_in_words(configure):
 def test_validation_picks_the_best(configure, monkeypatch):
     figures = iter([20.0, 30.0, 25.0])
 
-    def score(target, images, protocol):
+    def score(protocol, target, images):
         return [Metrics(next(figures), 0.5, 0.5)]
 
-    monkeypatch.setattr(fsmnet.training.run, "score", score)
+    monkeypatch.setattr(Protocol, "score", score)
     config = configure(iterations=3, validation_fraction=0.25, validate_every=1)
     result = train(config)
     assert (result.progress.best_psnr, result.progress.best_step) == (30.0, 2)

@@ -11,16 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.benchmark.options import BenchmarkConfig
+from fsmnet.checkpoint import open_model
 from fsmnet.data.pairing.names import find_pairs
-from fsmnet.evaluation.evaluate import open_model
 from fsmnet.export.write import Precision, optimise
 from fsmnet.files import atomic_path
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.metrics import score
 from fsmnet.models import recipe_of
-from fsmnet.physics.masks import brats_mask
-from fsmnet.protocols.base import zero_fill
-from fsmnet.protocols.slices import prepared_slices
+from fsmnet.protocols.brats import BRATS, brats_mask
+from fsmnet.protocols.volumes import prepared_slices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +47,9 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
     assert config.data is not None
     assert config.case is not None
     [pair] = find_pairs(config.data, "t2", "t1", [config.case])
-    slices = prepared_slices(pair, "brats")
+    slices = prepared_slices(pair, BRATS)
     target, auxiliary = slices.target[::EVERY], slices.auxiliary[::EVERY]
-    zero_filled = zero_fill(target, torch.from_numpy(brats_mask(ACCELERATION).columns), "brats")
+    zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(ACCELERATION).columns))
     plain = {name: open_model(name).to(device) for name in dict.fromkeys(config.models)}
     networks = {
         (name, kind): model if kind == "plain" else optimise(model, precision)
@@ -62,7 +60,7 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
     psnr = {key: _psnr(target, image) for key, image in images.items()}
     return {
         "case": config.case,
-        "protocol": "brats",
+        "protocol": BRATS.name,
         "acceleration": ACCELERATION,
         "slices": len(target),
         "device": str(device),
@@ -99,7 +97,9 @@ def _in_turn(
 
     def run(network: nn.Module, number: int) -> Tensor:
         one = slice(number, number + 1)
-        return reconstruct_slices(network, zero_filled[one], auxiliary[one], "brats", batch=1, device=device)
+        return reconstruct_slices(
+            network, zero_filled[one], auxiliary[one], BRATS.normalisation, finish=BRATS.finish, batch=1, device=device
+        )
 
     for network in networks.values():
         run(network, 0)
@@ -114,7 +114,7 @@ def _in_turn(
 
 
 def _psnr(target: Tensor, image: Tensor) -> float:
-    return statistics.fmean(metrics.psnr for metrics in score(target, image, "brats"))
+    return statistics.fmean(metrics.psnr for metrics in BRATS.score(target, image))
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

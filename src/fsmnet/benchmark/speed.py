@@ -23,7 +23,7 @@ from fsmnet.export.write import Precision, after, channels_last, chosen_precisio
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import predict_cost
-from fsmnet.inference.slices import autocast, choose_device
+from fsmnet.inference.device import autocast, choose_device
 from fsmnet.models import create_model, model_options
 from fsmnet.training.losses import SpatialFrequencyLoss
 

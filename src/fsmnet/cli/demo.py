@@ -13,7 +13,7 @@ from fsmnet.evaluation.evaluate import evaluate, summary_lines
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.files import make_folder
 from fsmnet.physics.options import MaskOptions
-from fsmnet.protocols.base import BRATS_SIZE
+from fsmnet.protocols.brats import BRATS, SIZE
 from fsmnet.reconstruction.reconstruct import reconstruct
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
@@ -33,7 +33,7 @@ def demo(config: DemoConfig) -> Path:
         raise UserError("subjects must be at least 1 and minutes more than 0")
     if config.seed < 0:
         raise UserError(f"seed must be at least 0, not {config.seed}")
-    MaskOptions(acceleration=config.acceleration).mask_recipe("brats").draw(BRATS_SIZE, "")  # refuses what cannot be
+    BRATS.mask_recipe(MaskOptions(acceleration=config.acceleration)).draw(SIZE, "")  # refuses what cannot be
     out = make_folder(config.out)
     held_out = subject_name(config.seed)
     shipped = None if config.train else shipped_checkpoint()

@@ -23,7 +23,7 @@ from fsmnet.errors import UserError
 from fsmnet.inference.cost import human_bytes
 from fsmnet.models import create_model
 from fsmnet.physics.fourier import fft2c, ifft2c
-from fsmnet.physics.masks import brats_mask
+from fsmnet.protocols.brats import brats_mask
 
 OPTIONAL = {
     "nilearn": "the demo's head; pip install 'fsmnet[demo]'",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fsmnet.evaluation.evaluate import evaluate, summary_lines
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.protocols import get_protocol
 
 
 def command(config: EvaluateConfig) -> int:
     """Score, and print the summary."""
     summary = evaluate(config)
-    unit = "slices" if config.protocol == "brats" else "volumes"
-    print(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}")
+    unit = get_protocol(config.protocol).unit
+    print(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}s")
     print("\n".join(summary_lines(summary)))
     print(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")
     return 0

@@ -8,8 +8,6 @@ from typing import Literal
 
 from fsmnet.options import Options, option, required
 
-ProtocolName = Literal["brats", "float", "fastmri"]
-
 
 @dataclass(kw_only=True)
 class PairOptions(Options, group="data"):
@@ -27,7 +25,7 @@ class PairOptions(Options, group="data"):
     )
     auxiliary: str = option("t1", "fully sampled contrast, likewise")
     cases: list[str] | None = option(None, "only these cases")
-    protocol: ProtocolName = option(
+    protocol: str = option(
         "brats", "how to simulate and score: brats (8 bits, per slice), float or fastmri (k-space; both per volume)"
     )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
@@ -38,12 +36,6 @@ class PairOptions(Options, group="data"):
     index: Path | None = option(
         None, "fastmri: where the files' headers are kept; default: OUT/fastmri_index.json", material=False
     )
-
-    def contrasts(self) -> tuple[str | None, str | None]:
-        """The acquisitions of target and auxiliary; None where the list of pairs decides."""
-        names = (self.target, "t2"), (self.auxiliary, "t1")
-        target, auxiliary = (None if name == brats else name for name, brats in names)
-        return target, auxiliary
 
 
 @dataclass(kw_only=True)

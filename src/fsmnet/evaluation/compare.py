@@ -25,7 +25,7 @@ from fsmnet.files import make_folder, write_text
 from fsmnet.inference.options import RunOptions
 from fsmnet.options import changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
-from fsmnet.protocols.cases import find_cases, split_cases
+from fsmnet.protocols import get_protocol
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 
@@ -127,7 +127,8 @@ def _split(config: CompareConfig, out: Path) -> Split:
     if config.split is not None:
         split = load_split(config.split)
     else:
-        split = split_cases(find_cases(config, out, config.cases), config)
+        protocol = get_protocol(config.protocol)
+        split = protocol.split(protocol.find_cases(config, out, config.cases), config)
     if not split.test:
         raise UserError("the split keeps no case for testing; set test_fraction or name test cases in the split file")
     save_split(split, path)
@@ -223,9 +224,9 @@ def _tests(lines: Sequence[Line], out: Path, reference: str) -> None:
 
 def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split) -> None:
     """The table as Markdown, CSV and LaTeX."""
-    unit = "slices" if config.protocol == "brats" else "volumes"
+    unit = get_protocol(config.protocol).unit
     caption = (
-        f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {unit} of "
+        f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {unit}s of "
         f"{len(split.test)} patient{'s' * (len(split.test) != 1)}; interval: 95% bootstrap over patients; "
         f"p: Wilcoxon over patients against {config.reference}; both need at least three patients. "
         f"Trained on {len(split.train)} patients."

@@ -14,26 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_recipe
+from fsmnet.checkpoint import open_model
 from fsmnet.data.formats.fastmri import write_submission
-from fsmnet.data.pairing.fastmri_lists import FastMRIPair
 from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import comparison_picture
 from fsmnet.export.write import chosen_precision, optimise
 from fsmnet.files import write_text
+from fsmnet.inference.device import choose_device
 from fsmnet.inference.options import check_batch
-from fsmnet.inference.slices import choose_device, reconstruct_slices
-from fsmnet.metrics import Metrics, plane_metrics, score
-from fsmnet.models import MODELS, create_model
+from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.metrics import Metrics
 from fsmnet.models.classical import ZeroFilling
 from fsmnet.physics.masks import MaskRecipe, save_mask
-from fsmnet.protocols.base import Slices, check_protocol, to_unit
-from fsmnet.protocols.cases import Case, accelerate_case, find_cases
-from fsmnet.protocols.fastmri_slices import consistent_volume
+from fsmnet.protocols import get_protocol
+from fsmnet.protocols.cases import Case, Slices
+from fsmnet.transforms import to_unit
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +62,8 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     Raises:
         UserError: a model, case or option that cannot be used.
     """
-    protocol = check_protocol(config.protocol)
-    recipe = config.mask_recipe(protocol)
+    protocol = get_protocol(config.protocol)
+    recipe = protocol.mask_recipe(config)
     check_batch(config.batch)
     device = choose_device(config.device, config.threads)
     precision = chosen_precision(config.precision, device, config.optimise)
@@ -74,19 +73,18 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
             name: model if isinstance(model, ZeroFilling) else optimise(model, precision)
             for name, model in models.items()
         }
-    if config.submission is not None and protocol != "fastmri":
+    if config.submission is not None and not protocol.measured:
         raise UserError("submissions are fastMRI's; leave --submission out or choose --protocol fastmri")
-    if config.data_consistency != "off" and protocol != "fastmri":
+    if config.data_consistency != "off" and not protocol.measured:
         raise UserError("only protocol fastmri has measured k-space; leave --data-consistency out")
-    pairs = find_cases(config, config.out, _cases(config))
+    pairs = protocol.find_cases(config, config.out, _cases(config))
     out = config.out
     folders = _folders(config.models)
     rows: list[Row] = []
     single: list[Row] = []
     for number, pair in enumerate(pairs):
-        case = accelerate_case(pair, recipe, protocol, resample=config.resample)
+        case = protocol.accelerate(pair, recipe, resample=config.resample)
         slices, zero_filled, mask = case.slices, case.zero_filled, case.mask
-        acquisition = pair.target.acquisition if isinstance(pair, FastMRIPair) else ""
         shown = _slice_to_show(config, pair, slices) if number == 0 else 0
         save_mask(mask, out / "masks" / f"{pair.case}.npz")
         logger.info(
@@ -102,7 +100,8 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
                     model,
                     zero_filled,
                     slices.auxiliary,
-                    protocol,
+                    protocol.normalisation,
+                    finish=protocol.finish,
                     batch=config.batch,
                     device=device,
                     precision=precision,
@@ -111,61 +110,34 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
                     auxiliary_zero_filled=case.auxiliary_zero_filled,
                 )
             )
-            consistent = config.data_consistency == "hard" and not isinstance(model, ZeroFilling)
-            if consistent and isinstance(pair, FastMRIPair):
-                images[name] = consistent_volume(pair.target, slices.numbers, mask, images[name])
-            scores = score(slices.target, images[name], protocol)
-            numbers: list[int | None] = [*slices.numbers] if protocol == "brats" else [None]
-            rows += [Row(name, pair.case, n, s, acquisition) for n, s in zip(numbers, scores, strict=True)]
-            if protocol == "fastmri":
-                planes = zip(slices.numbers, slices.target.numpy(), images[name].numpy(), strict=True)
-                single += [Row(name, pair.case, n, plane_metrics(g, p), acquisition) for n, g, p in planes if g.any()]
-            if config.submission is not None and isinstance(pair, FastMRIPair):
-                if pair.slices < pair.target.slices and name == config.models[0]:
+            if config.data_consistency == "hard" and not isinstance(model, ZeroFilling) and case.consistent is not None:
+                images[name] = case.consistent(images[name])
+            scores = protocol.score(slices.target, images[name])
+            numbers: list[int | None] = [*slices.numbers] if protocol.unit == "slice" else [None]
+            rows += [Row(name, pair.case, n, s, case.contrast) for n, s in zip(numbers, scores, strict=True)]
+            planes = protocol.score_planes(slices, images[name])
+            single += [Row(name, pair.case, number, scored, case.contrast) for number, scored in planes.items()]
+            if config.submission is not None:
+                if case.left_out and name == config.models[0]:
+                    count = len(slices.numbers)
                     logger.warning(
                         "%s: the submission has %d of %d slices, as many as the auxiliary",
                         pair.case,
-                        pair.slices,
-                        pair.target.slices,
+                        count,
+                        count + case.left_out,
                     )
                 write_submission(images[name], config.submission / folders[name] / f"{pair.case}.h5")
         if number == 0:
             _draw(config, pair, slices, shown, images, rows)
     summary = summarise(rows, config, recipe)
     write_text(out / "metrics.csv", _table(rows, config, recipe))
-    if protocol == "fastmri":
+    if single:
         write_text(out / "metrics_slices.csv", _table(single, config, recipe))
         for entry in summary:
             entry["acquisitions"] = _by_acquisition(rows, entry["model"])
             entry["slices"] = _statistics([row for row in single if row.model == entry["model"]])
     write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
-    """Model in eval mode: a checkpoint's path, ``shipped`` for the weights of this package, or ``zero_filling``.
-
-    Warns when a checkpoint was trained for other masks than ``recipe`` draws.
-    """
-    if name == "zero_filling":
-        return create_model(name).eval()
-    if name in MODELS:
-        raise UserError(f"{name} is a model without weights; give a checkpoint of it from 'fsmnet train'")
-    if name == "shipped":
-        shipped = shipped_checkpoint()
-        if shipped is None:
-            raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train'")
-        model = load_model(shipped)
-    elif Path(name).is_dir():
-        raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
-    elif not Path(name).exists():
-        raise UserError(f"{name}: neither a checkpoint file nor a model; models are {', '.join(MODELS)}")
-    else:
-        model = load_model(name)
-    trained = trained_recipe(model)
-    if recipe is not None and trained is not None and not trained.includes(recipe):
-        logger.warning("%s was trained for other masks (%s) than these (%s)", name, trained, recipe)
-    return model
 
 
 def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> list[dict[str, Any]]:
@@ -244,10 +216,8 @@ def _table(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> s
 
 def _slice_to_show(config: EvaluateConfig, pair: Case, slices: Slices) -> int:
     """Index among the prepared slices of the one in the picture."""
-    if config.picture_slice is None and config.protocol == "fastmri":  # noise is everywhere above zero
-        return int(slices.target.sum((-2, -1)).argmax())
     if config.picture_slice is None:
-        return int((slices.target > 0).sum((-2, -1)).argmax())
+        return get_protocol(config.protocol).slice_to_show(slices)
     if config.picture_slice not in slices.numbers:
         first, last = slices.numbers[0], slices.numbers[-1]
         raise UserError(f"slice {config.picture_slice} of {pair.case} has no content; choose one of {first} to {last}")

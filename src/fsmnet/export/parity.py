@@ -15,7 +15,7 @@ from fsmnet.data.pairing.names import load_pair
 from fsmnet.errors import UserError
 from fsmnet.export.write import MULTIPLE
 from fsmnet.physics.options import MaskOptions
-from fsmnet.protocols.base import network_inputs, prepare, zero_fill
+from fsmnet.protocols.float import FLOAT
 from fsmnet.transforms import pad_to_multiple, unpad
 
 EVERY = 10  # of the slices with content, each so manieth is compared
@@ -78,11 +78,11 @@ def of_scan(model: nn.Module, target: Path, auxiliary: Path) -> Inputs:
     Raises:
         UserError: files that cannot be used.
     """
-    scan = prepare(*load_pair(target, auxiliary), "float")
-    recipe = trained_recipe(model) or MaskOptions().mask_recipe("float")
+    scan = FLOAT.prepare(*load_pair(target, auxiliary))
+    recipe = trained_recipe(model) or FLOAT.mask_recipe(MaskOptions())
     fully_sampled, helper = scan.target[::EVERY], scan.auxiliary[::EVERY]
     columns = recipe.draw(fully_sampled.shape[-1], target.name).columns
-    inputs = network_inputs(zero_fill(fully_sampled, torch.from_numpy(columns), "float"), helper)
+    inputs = FLOAT.normalisation.inputs(FLOAT.zero_fill(fully_sampled, torch.from_numpy(columns)), helper)
     pairs = zip(inputs.target[:, None].split(1), inputs.auxiliary[:, None].split(1), strict=True)
     return Inputs(target.name, [*pairs])
 

@@ -23,7 +23,6 @@ MaskKind = Literal["random", "equispaced", "equispaced_fraction", "magic", "magi
 MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
 
 Seed = int | Sequence[int] | None
-BRATS_SEED = 1337
 
 
 @dataclass(frozen=True)
@@ -127,17 +126,6 @@ def _check(kind: str, columns: int, acceleration: float, center_fraction: float,
         )
     if isinstance(seed, int) and not 0 <= seed < 2**32:
         raise UserError(f"mask seed {seed} is not in 0 ... {2**32 - 1}")
-
-
-def brats_mask(acceleration: float, columns: int = 240) -> Mask:
-    """The one mask of the BraTS protocol: 4x random with centre 0.10, 8x equispaced with centre 0.04, seed 1337.
-
-    Other accelerations are not in the protocol; they get a random mask with fastMRI's centre (0.32 / acceleration).
-    """
-    if acceleration == 8:
-        return make_mask("equispaced_fraction", columns, 8, 0.04, BRATS_SEED)
-    center_fraction = 0.10 if acceleration == 4 else default_center_fraction(acceleration)
-    return make_mask("random", columns, acceleration, center_fraction, BRATS_SEED)
 
 
 def default_center_fraction(acceleration: float) -> float:
@@ -272,6 +260,28 @@ class MaskRecipe:
     center_fraction: float
     seed: int | str
     mixed: tuple[tuple[float, float], ...] = ()
+
+    def mixing(self, accelerations: Sequence[float] | None, centers: Sequence[float] | None = None) -> MaskRecipe:
+        """The same with several accelerations, of which every training sample gets one.
+
+        Args:
+            accelerations: none or empty for one acceleration.
+            centers: center fraction of each; fastMRI's by default.
+
+        Raises:
+            UserError: lists that do not fit each other, or a seed that gives every sample the same mask.
+        """
+        accelerations = accelerations or []
+        if centers is None:
+            centers = [default_center_fraction(acceleration) for acceleration in accelerations]
+        if len(centers) != len(accelerations):
+            raise UserError(
+                f"mixed_center_fractions has {len(centers)} values, mixed_accelerations {len(accelerations)}; give as "
+                "many"
+            )
+        if accelerations and self.seed != "name":
+            raise UserError("mixed_accelerations need a new mask for every sample; set mask_seed to name")
+        return replace(self, mixed=tuple(zip(map(float, accelerations), map(float, centers), strict=True)))
 
     def includes(self, other: MaskRecipe) -> bool:
         """Whether who trains with these masks sees those of another recipe."""

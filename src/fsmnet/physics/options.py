@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from fsmnet.errors import UserError
 from fsmnet.options import Options, option
-from fsmnet.physics.masks import BRATS_SEED, MaskKind, MaskRecipe, default_center_fraction
+from fsmnet.physics.masks import MaskKind
 
 
 @dataclass(kw_only=True)
@@ -23,17 +22,6 @@ class MaskOptions(Options, group="mask"):
         None, "seed of the mask, or 'name' for one mask per file from its name; default: 1337 (brats), name (others)"
     )
 
-    def mask_recipe(self, protocol: str) -> MaskRecipe:
-        """The recipe in force: given options over the protocol's."""
-        equispaced = protocol == "brats" and self.acceleration == 8 and self.center_fraction is None
-        kind: MaskKind = self.mask_kind or ("equispaced_fraction" if equispaced else "random")
-        center = self.center_fraction
-        if center is None:
-            brats_4x = protocol == "brats" and self.acceleration == 4
-            center = 0.10 if brats_4x else default_center_fraction(self.acceleration)
-        seed = self.mask_seed if self.mask_seed is not None else (BRATS_SEED if protocol == "brats" else "name")
-        return MaskRecipe(kind, float(self.acceleration), center, seed)
-
 
 @dataclass(kw_only=True)
 class TrainingMaskOptions(MaskOptions, group="mask"):
@@ -45,22 +33,3 @@ class TrainingMaskOptions(MaskOptions, group="mask"):
     mixed_center_fractions: list[float] | None = option(
         None, "center fraction of each of the mixed accelerations; default: fastMRI's, 0.32/acceleration"
     )
-
-    def training_recipe(self, protocol: str) -> MaskRecipe:
-        """The recipe in force, with the mixed accelerations of training.
-
-        Raises:
-            UserError: lists that do not fit each other, or a mask seed that gives every sample the same mask.
-        """
-        recipe = self.mask_recipe(protocol)
-        accelerations, centers = self.mixed_accelerations or [], self.mixed_center_fractions
-        if centers is None:
-            centers = [default_center_fraction(acceleration) for acceleration in accelerations]
-        if len(centers) != len(accelerations):
-            raise UserError(
-                f"mixed_center_fractions has {len(centers)} values, mixed_accelerations {len(accelerations)}; give as "
-                "many"
-            )
-        if accelerations and recipe.seed != "name":
-            raise UserError("mixed_accelerations need a new mask for every sample; set mask_seed to name")
-        return replace(recipe, mixed=tuple(zip(map(float, accelerations), map(float, centers), strict=True)))

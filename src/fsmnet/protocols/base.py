@@ -1,150 +1,132 @@
-"""The ways to simulate and to score, always named with a result.
-
-``brats`` is the paper's protocol as far as it can be reconstructed: 240 x 240 slices in 8 bits, one fixed mask, metrics
-per slice in 8 bits. ``float`` keeps the scan's own size and full precision and scores whole volumes, as fastMRI does.
-Both scale a volume to [0, 1] by its maximum and leave out slices with less than 10% of their pixels above zero.
-``fastmri`` is the paper's protocol for the knee: the scanner's k-space is under-sampled, intensities and slices are the
-file's, whole volumes are scored (:mod:`fsmnet.protocols.fastmri_slices`).
-"""
+"""What a protocol answers: how cases are found, accelerated, shown to a network, and scored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
 
-import torch
 from torch import Tensor
 
-from fsmnet.data.options import ProtocolName
-from fsmnet.data.volume import Volume
-from fsmnet.errors import UserError
-from fsmnet.physics import fourier as kspace
-from fsmnet.transforms import CLIP, Normalisation, center_fit
+from fsmnet.data.options import PairOptions, SplitOptions
+from fsmnet.data.split import Split, make_split
+from fsmnet.metrics import Metrics, volume_metrics
+from fsmnet.physics.masks import MaskKind, MaskRecipe, default_center_fraction
+from fsmnet.physics.options import MaskOptions, TrainingMaskOptions
+from fsmnet.protocols.cases import Accelerated, Case, Slices
+from fsmnet.protocols.slices import TrainingSlices
+from fsmnet.transforms import NormalisationRecipe
 
-PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
-
-BRATS_SIZE = 240
-CHUNK = 4
-CONTENT = 0.1  # least share of pixels above zero that makes a slice worth keeping
-
-
-@dataclass(frozen=True)
-class Slices:
-    """Slices of one pair on [0, 1]: float32, or the protocol's 8 bits (uint8, 255 for 1).
-
-    Attributes:
-        target: ``(n, H, W)``.
-        auxiliary: ``(n, H, W)``.
-        numbers: the slices' indices in the volume.
-    """
-
-    target: Tensor
-    auxiliary: Tensor
-    numbers: list[int]
+C = TypeVar("C", bound=Case)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a network takes, and the way back to intensities.
+class Protocol(ABC, Generic[C]):
+    """A way to simulate and to score, always named with a result; ``C`` is the kind of its cases.
+
+    Where a method is not abstract, what it does is usual: random masks by the file's name with fastMRI's centre, scores
+    in float for each volume.
 
     Attributes:
-        target: normalised zero-filled target ``(..., H, W)``.
-        auxiliary: normalised auxiliary ``(..., H, W)``.
-        normalisation: fitted on the zero-filled target.
+        name: of the protocol.
+        unit: of a score; means and deviations are over these.
+        normalisation: of a network's images.
+        measured: whether the target's k-space is a scanner's, so that lines can be put back and volumes submitted.
     """
 
-    target: Tensor
-    auxiliary: Tensor
-    normalisation: Normalisation
+    name: str
+    unit: Literal["slice", "volume"] = "volume"
+    normalisation: NormalisationRecipe = NormalisationRecipe()
+    measured: bool = False
+
+    def mask_recipe(self, options: MaskOptions) -> MaskRecipe:
+        """How masks are drawn: what the options give, over the protocol's own."""
+        return given_over("random", default_center_fraction(options.acceleration), "name", options)
+
+    def training_recipe(self, options: TrainingMaskOptions) -> MaskRecipe:
+        """How masks of training samples are drawn: of several accelerations, if there are several."""
+        return self.mask_recipe(options).mixing(options.mixed_accelerations, options.mixed_center_fractions)
+
+    @abstractmethod
+    def find_cases(self, options: PairOptions, out: Path, cases: Sequence[str] | None = None) -> list[C]:
+        """The cases that the options describe.
+
+        Args:
+            options: data folder, contrasts.
+            out: output folder, in which an index of the files may be kept.
+            cases: only these; each must be there.
+
+        Raises:
+            UserError: no case, or one that is not there.
+        """
+
+    def split(self, cases: Sequence[C], options: SplitOptions) -> Split:
+        """Cases for training, validation and testing by the options' shares."""
+        shares = (options.split_seed, options.validation_fraction, options.test_fraction)
+        return make_split([case.case for case in cases], *shares)
+
+    def contrasts(self, options: PairOptions, cases: Sequence[C] = ()) -> dict[str, str]:
+        """Names of ``target`` and ``auxiliary``, for the header of a checkpoint; one that is not known is left out."""
+        return {"target": options.target, "auxiliary": options.auxiliary}
+
+    @abstractmethod
+    def accelerate(
+        self, case: C, recipe: MaskRecipe, *, resample: bool = False, cache: Path | None = None, most: int | None = None
+    ) -> Accelerated:
+        """A case under-sampled by the mask that belongs to it, the same at every call.
+
+        Args:
+            case: the files.
+            recipe: how masks are drawn.
+            resample: bring the auxiliary onto the target's grid.
+            cache: folder of prepared slices, where there is something to prepare.
+            most: slices at most, spread evenly; all if None.
+        """
+
+    @abstractmethod
+    def training_slices(
+        self,
+        cases: Sequence[C],
+        recipe: MaskRecipe,
+        *,
+        seed: int = 0,
+        augment: bool = True,
+        resample: bool = False,
+        cache: Path | None = None,
+    ) -> TrainingSlices:
+        """The slices of several cases to train on.
+
+        Args:
+            cases: the training cases.
+            recipe: how masks are drawn; with seed ``"name"`` every sample gets a mask of its own.
+            seed: of all that is random about a sample.
+            augment: shift both contrasts before under-sampling, where there is an image to shift.
+            resample: bring auxiliaries onto the targets' grids.
+            cache: folder for prepared slices; memory if None.
+        """
+
+    def finish(self, image: Tensor) -> Tensor:
+        """A reconstruction in the target's intensities, ``(..., H, W)``, as it is scored; here as it is."""
+        return image
+
+    def score(self, reference: Tensor, image: Tensor) -> list[Metrics]:
+        """Metrics of one case, ``(n, H, W)`` each: one row for each :attr:`unit`."""
+        return [volume_metrics(reference.numpy(), image.numpy())]
+
+    def score_planes(self, slices: Slices, image: Tensor) -> dict[int, Metrics]:
+        """Scores of single slices by number, beside those of the volume; here none."""
+        return {}
+
+    def slice_to_show(self, slices: Slices) -> int:
+        """Index of the slice for a picture: the one with most pixels above zero."""
+        return int((slices.target > 0).sum((-2, -1)).argmax())
 
 
-def prepare(target: Volume, auxiliary: Volume, protocol: ProtocolName) -> Slices:
-    """Scale both volumes, keep the slices with content, and go to the protocol's frame and precision.
-
-    Raises:
-        UserError: no slice has enough content.
-    """
-    frames = [torch.from_numpy(volume.data) for volume in (target, auxiliary)]
-    if protocol == "brats":
-        frames = [center_fit(frame, BRATS_SIZE, BRATS_SIZE) for frame in frames]
-    keep = (frames[0] > 0).float().mean((-2, -1)) >= CONTENT
-    numbers = keep.nonzero()[:, 0].tolist()
-    if not numbers:
-        raise UserError(
-            f"{target.source}: no slice has 10% of its pixels above zero; is the third axis the slice axis?"
-        )
-    scaled = []
-    for frame, volume in zip(frames, (target, auxiliary), strict=True):
-        maximum = frame.max()
-        if maximum <= 0:
-            raise UserError(f"{volume.source}: nothing is left of the image in the {BRATS_SIZE} x {BRATS_SIZE} centre")
-        # In double precision, so that a value just below a grey level does not round up to it.
-        values = frame[keep].double() / maximum.double()
-        scaled.append(to_8_bit(values) if protocol == "brats" else values.float())
-    return Slices(scaled[0], scaled[1], numbers)
-
-
-def to_8_bit(image: Tensor) -> Tensor:
-    """``floor(255 v)`` of values limited to [0, 1], uint8: truncated, as the released code does, not rounded."""
-    return (image.clamp(0, 1) * 255).floor().to(torch.uint8)
-
-
-def to_unit(image: Tensor) -> Tensor:
-    """8-bit grey levels to [0, 1] in float32; float images as they are."""
-    return image.float() / 255 if image.dtype == torch.uint8 else image
-
-
-def zero_fill(target: Tensor, mask: Tensor, protocol: ProtocolName) -> Tensor:
-    """Under-sample slices on [0, 1] and fill the missing lines with zeros.
-
-    Args:
-        target: ``(..., H, W)``, float32 or uint8.
-        mask: bool, ``(W,)`` or ``(..., 1, W)``.
-        protocol: ``brats`` gives 8 bits again (uint8), ``float`` float32.
-    """
-    if target.dim() == 3 and len(target) > CHUNK:  # a few slices at a time stay in the processor's cache
-        return torch.cat([zero_fill(part, mask, protocol) for part in target.split(CHUNK)])
-    if protocol == "brats":
-        grey = target.double() / 255 if target.dtype == torch.uint8 else target.double()
-        return to_8_bit(kspace.brats_undersample(grey, mask))
-    return kspace.zero_fill(kspace.undersample(to_unit(target), mask))
-
-
-def network_inputs(
-    zero_filled: Tensor,
-    auxiliary: Tensor,
-    protocol: ProtocolName = "float",
-    auxiliary_zero_filled: Tensor | None = None,
-) -> Inputs:
-    """Normalise the zero-filled target and the auxiliary by their own statistics, clipped.
-
-    Args:
-        zero_filled: ``(..., H, W)``.
-        auxiliary: ``(..., H, W)``.
-        protocol: ``fastmri`` divides by the sample standard deviation, the others by the population's.
-        auxiliary_zero_filled: image whose statistics normalise the auxiliary instead of its own: in ``fastmri`` the
-            under-sampled auxiliary.
-    """
-    target, helper = to_unit(zero_filled), to_unit(auxiliary)
-    sample = protocol == "fastmri"
-    normalisation = Normalisation.fit(target, sample)
-    statistics = Normalisation.fit(helper if auxiliary_zero_filled is None else auxiliary_zero_filled, sample)
-    return Inputs(normalisation.apply(target), statistics.apply(helper), normalisation)
-
-
-def network_target(target: Tensor, normalisation: Normalisation, protocol: ProtocolName) -> Tensor:
-    """The fully sampled target by the zero-filled image's statistics; clipped in the paper's protocols only."""
-    return normalisation.apply(to_unit(target), None if protocol == "float" else CLIP)
-
-
-def finish(image: Tensor, protocol: ProtocolName) -> Tensor:
-    """Reconstruction on [0, 1] as the protocol scores it: 8 bits, or float32 as it is."""
-    return to_8_bit(image) if protocol == "brats" else image
-
-
-def check_protocol(name: str) -> ProtocolName:
-    """Narrow a text to a protocol's name."""
-    for known in PROTOCOLS:
-        if name == known:
-            return known
-    raise UserError(f"unknown protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
+def given_over(kind: MaskKind, center_fraction: float, seed: int | str, options: MaskOptions) -> MaskRecipe:
+    """A protocol's own recipe, with what the options give in its place."""
+    return MaskRecipe(
+        options.mask_kind or kind,
+        float(options.acceleration),
+        center_fraction if options.center_fraction is None else options.center_fraction,
+        seed if options.mask_seed is None else options.mask_seed,
+    )

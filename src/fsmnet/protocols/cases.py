@@ -1,93 +1,62 @@
-"""Cases to train on and to score, whichever the protocol: pairs of volumes, or pairs of k-space files."""
+"""Cases to train on and to score, whichever the protocol: their slices, and what acceleration leaves of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from fsmnet.data.options import PairOptions, ProtocolName, SplitOptions
-from fsmnet.data.pairing.fastmri_lists import FastMRIPair, read_pairs, split_pairs
-from fsmnet.data.pairing.fastmri_tree import read_tree
-from fsmnet.data.pairing.names import Pair, find_pairs
-from fsmnet.data.split import Split, make_split
-from fsmnet.errors import UserError
-from fsmnet.physics.masks import MaskRecipe
-from fsmnet.protocols.base import Slices, zero_fill
-from fsmnet.protocols.fastmri_slices import accelerate_fastmri
-from fsmnet.protocols.slices import Accelerated, prepared_slices
-
-Case = Pair | FastMRIPair
+from fsmnet.physics.masks import Mask
 
 
-def find_cases(options: PairOptions, out: Path, cases: Sequence[str] | None = None) -> list[Case]:
-    """The pairs that the options describe.
+class Case(typing.Protocol):
+    """A pair of contrasts of one patient, as files."""
 
-    Args:
-        options: data folder, contrasts, protocol.
-        out: output folder, in which fastMRI's index is kept unless the options name a place.
-        cases: only these; each must be there.
+    @property
+    def case(self) -> str:
+        """Its name in splits, tables and files."""
 
-    Raises:
-        UserError: no pair, or a case that is not there.
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices of one pair: float32, or the protocol's 8 bits (uint8, 255 for 1).
+
+    Attributes:
+        target: ``(n, H, W)``.
+        auxiliary: ``(n, H, W)``.
+        numbers: the slices' indices in the volume.
     """
-    if options.protocol != "fastmri":
-        return [*find_pairs(options.data, options.target, options.auxiliary, cases)]
-    if options.pairs is None:
-        raise UserError(
-            "protocol fastmri needs a list of pairs, since the files carry no link between contrasts; make one with "
-            "'fsmnet pair --layout fastmri' and give it with --pairs"
-        )
-    tree = read_tree(options.data, options.index or out / "fastmri_index.json")
-    files = [file for file in tree.files if file.multicoil == (options.coils == "multi")]
-    if not files:
-        raise UserError(f"{options.data}: holds no {options.coils}-coil volume; see --coils")
-    known = {pair.case: pair for pair in read_pairs(options.pairs, files, *options.contrasts())}
-    cases = sorted(known) if cases is None else cases
-    if absent := [case for case in cases if case not in known]:
-        shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
-        raise UserError(f"{options.pairs}: no pair for case {', '.join(absent)}; there are {shown}")
-    pairs = [known[case] for case in cases]
-    for file in (file for pair in pairs for file in (pair.target, pair.auxiliary)):
-        file.check_reference()
-    return [*pairs]
+
+    target: Tensor
+    auxiliary: Tensor
+    numbers: list[int]
 
 
-def split_cases(cases: Sequence[Case], options: SplitOptions) -> Split:
-    """Cases for training, validation and testing by the shares, or by NYU's folders where there are such."""
-    shares = (options.split_seed, options.validation_fraction, options.test_fraction)
-    knees = [case for case in cases if isinstance(case, FastMRIPair)]
-    return split_pairs(knees, *shares) if knees else make_split([case.case for case in cases], *shares)
+@dataclass(frozen=True)
+class Accelerated:
+    """Slices of one case, and what an accelerated scan would have left of them.
 
-
-def accelerate_case(
-    case: Case,
-    recipe: MaskRecipe,
-    protocol: ProtocolName,
-    *,
-    resample: bool = False,
-    cache: Path | None = None,
-    most: int | None = None,
-) -> Accelerated:
-    """A case under-sampled by the mask that belongs to it.
-
-    Args:
-        case: the pair.
-        recipe: how masks are drawn.
-        protocol: how to prepare and under-sample.
-        resample: bring the auxiliary onto the target's grid; volumes only.
-        cache: folder of prepared slices; volumes only.
-        most: slices at most, spread evenly; all if None.
+    Attributes:
+        slices: fully sampled target and auxiliary.
+        zero_filled: ``(n, H, W)``, what is left of the target.
+        auxiliary_zero_filled: ``(n, H, W)``, of the auxiliary, where the protocol takes its statistics; else None.
+        mask: the target's.
+        contrast: kind of the target where the file says it, such as fastMRI's ``CORPDFS_FBK``; scores are also given
+            for each kind. Empty where all cases are of one.
+        left_out: slices of the target's file that have no counterpart in the auxiliary's.
+        consistent: puts the measured lines back into reconstructions ``(n, H, W)``; None where nothing was measured.
     """
-    if isinstance(case, FastMRIPair):
-        return accelerate_fastmri(case, recipe, thinned(case.slices, most, ends=False))
-    slices = prepared_slices(case, protocol, resample, cache)
-    if most is not None:
-        keep = thinned(len(slices.numbers), most)
-        slices = Slices(slices.target[keep], slices.auxiliary[keep], [slices.numbers[i] for i in keep])
-    mask = recipe.draw(slices.target.shape[-1], case.target.name)
-    return Accelerated(slices, zero_fill(slices.target, torch.from_numpy(mask.columns), protocol), None, mask)
+
+    slices: Slices
+    zero_filled: Tensor
+    auxiliary_zero_filled: Tensor | None
+    mask: Mask
+    contrast: str = ""
+    left_out: int = 0
+    consistent: Callable[[Tensor], Tensor] | None = None
 
 
 def thinned(count: int, most: int | None, ends: bool = True) -> list[int]:

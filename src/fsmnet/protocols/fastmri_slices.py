@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
@@ -20,9 +19,11 @@ from fsmnet.physics.coils import adjoint, replace_measured, root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import data_consistency, ifft2c
 from fsmnet.physics.masks import Mask, MaskRecipe
-from fsmnet.protocols.base import Slices, network_inputs, network_target
-from fsmnet.protocols.slices import Accelerated, Sample
-from fsmnet.transforms import center_fit
+from fsmnet.protocols.cases import Accelerated, Slices
+from fsmnet.protocols.slices import Sample, TrainingSlices
+from fsmnet.transforms import CLIP, NormalisationRecipe, center_fit
+
+NORMALISATION = NormalisationRecipe("sample", CLIP, CLIP, auxiliary="undersampled")
 
 
 def zero_filled_slice(file: FastMRIFile, index: int, mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -111,14 +112,16 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
         torch.stack([zero_filled_slice(target, n, columns, pair.size) for n in numbers]),
         torch.stack([zero_filled_slice(auxiliary, n, other, pair.size) for n in numbers]),
         mask,
+        target.acquisition,
+        target.slices - pair.slices,
+        lambda images: consistent_volume(target, numbers, mask, images),
     )
 
 
-class FastMRISlices(Dataset[Sample]):
+class FastMRISlices(TrainingSlices):
     """Training slices of several pairs, read when they are asked for.
 
-    An item is asked for by ``(position, index)``, as of :class:`fsmnet.protocols.slices.SlicePairs`: with seed
-    ``"name"`` both volumes of a sample get masks of their own that follow from the seed and the position.
+    With seed ``"name"`` both volumes of a sample get masks of their own that follow from the seed and the position.
 
     Args:
         pairs: the training pairs.
@@ -130,10 +133,6 @@ class FastMRISlices(Dataset[Sample]):
         self.pairs, self.mask, self.seed = list(pairs), mask, seed
         self.places = [(case, number) for case, pair in enumerate(self.pairs) for number in range(pair.slices)]
 
-    def __len__(self) -> int:
-        """Number of slices."""
-        return len(self.places)
-
     @property
     def sizes(self) -> set[tuple[int, int]]:
         """Distinct slice sizes (H, W)."""
@@ -144,18 +143,16 @@ class FastMRISlices(Dataset[Sample]):
         first = self.pairs[0].target
         return self.mask.draw(first.columns, first.name)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Sample for (position in the run, slice number)."""
-        position, index = key
-        case, number = self.places[index]
+    def sample(self, position: int, case: int, number: int) -> Sample:
+        """Slice ``number`` of a case with the masks of a position."""
         pair = self.pairs[case]
         zero_filled, masked = (
             zero_filled_slice(file, number, self._mask(file, position, which), pair.size)[None]
             for which, file in enumerate((pair.target, pair.auxiliary))
         )
         target, auxiliary = (target_slice(file, number, pair.size)[None] for file in (pair.target, pair.auxiliary))
-        inputs = network_inputs(zero_filled, auxiliary, "fastmri", masked)
-        return Sample(inputs.target, inputs.auxiliary, network_target(target, inputs.normalisation, "fastmri"))
+        inputs = NORMALISATION.inputs(zero_filled, auxiliary, masked)
+        return Sample(inputs.target, inputs.auxiliary, NORMALISATION.target(target, inputs.normalisation))
 
     def _mask(self, file: FastMRIFile, position: int, which: int) -> Tensor:
         if self.mask.seed == "name":

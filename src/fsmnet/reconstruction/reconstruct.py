@@ -16,18 +16,27 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from fsmnet.checkpoint import header_of, load_model, shipped_checkpoint, trained_recipe, versions
+from fsmnet.checkpoint import (
+    header_of,
+    load_model,
+    shipped_checkpoint,
+    trained_normalisation,
+    trained_recipe,
+    versions,
+)
 from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.scan import begin_nifti, write_scan
 from fsmnet.data.volume import Volume
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.export.write import Precision, chosen_precision, optimise
 from fsmnet.files import sha256, write_text
-from fsmnet.inference.slices import choose_device, reconstruct_slices
+from fsmnet.inference.device import choose_device
+from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import recipe_of
 from fsmnet.options import build, plain_config
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
 from fsmnet.physics.options import MaskOptions
+from fsmnet.protocols import get_protocol
 from fsmnet.reconstruction.from_kspace import of_kspace
 from fsmnet.reconstruction.inputs import Inputs, check, complex_path, input_files, mask_path, read_inputs, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -183,7 +192,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
             network.model,
             scan.zero_filled.abs() if scan.zero_filled.is_complex() else scan.zero_filled,
             helper,
-            "float",
+            trained_normalisation(network.model),
             batch=config.batch,
             device=network.device,
             precision=network.precision,
@@ -243,7 +252,7 @@ def write(computed: Computed) -> Reconstruction:
         "Registration": record["Registration"],
         "Model": {**recipe_of(network.model), "file": str(network.file), "sha256": network.sha256},
         "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
-        "Normalisation": "per slice, mean and population standard deviation of the zero-filled image, clipped to +-6",
+        "Normalisation": str(trained_normalisation(network.model)),
         "Coils": computed.scan.coils,
         **record,
         "Output": output,
@@ -279,8 +288,8 @@ def _drawn_mask(config: ReconstructConfig, model: nn.Module, columns: int) -> Ma
     else:
         if trained is not None:
             logger.warning("the network was trained for %gx, not %gx", trained.acceleration, acceleration)
-        protocol = header_of(model).training.get("protocol", "float")
-        recipe = MaskOptions(acceleration=acceleration).mask_recipe(protocol)
+        protocol = get_protocol(header_of(model).protocol or "float")
+        recipe = protocol.mask_recipe(MaskOptions(acceleration=acceleration))
     given: dict[str, Any] = {
         "kind": config.mask_kind,
         "center_fraction": config.center_fraction,

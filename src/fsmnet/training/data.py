@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fsmnet.data.pairing.fastmri_lists import FastMRIPair
-from fsmnet.data.pairing.names import Pair
 from fsmnet.data.split import Split, load_split
 from fsmnet.errors import UserError
 from fsmnet.files import make_folder
-from fsmnet.protocols.base import check_protocol
-from fsmnet.protocols.cases import Case, accelerate_case, find_cases, split_cases
-from fsmnet.protocols.fastmri_slices import FastMRISlices
-from fsmnet.protocols.slices import Accelerated, RunSampler, SlicePairs
+from fsmnet.physics.masks import MaskRecipe
+from fsmnet.protocols import get_protocol
+from fsmnet.protocols.base import Protocol
+from fsmnet.protocols.cases import Accelerated, Case
+from fsmnet.protocols.slices import RunSampler, TrainingSlices
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.signals import leave_interrupts_to_the_main_process
 
@@ -28,13 +27,19 @@ class TrainingData:
     """Cases on each side, and their slices.
 
     Attributes:
+        protocol: how cases are accelerated and scored.
+        masks: how masks are drawn.
         split: names of the cases.
+        contrasts: names of target and auxiliary, as far as they are known.
         slices: samples to train on.
         validation: the validation cases, under-sampled.
     """
 
+    protocol: Protocol[Any]
+    masks: MaskRecipe
     split: Split
-    slices: SlicePairs | FastMRISlices
+    contrasts: dict[str, str]
+    slices: TrainingSlices
     validation: list[Accelerated]
 
 
@@ -48,36 +53,28 @@ def read_data(config: TrainConfig, split: Split | None) -> TrainingData:
     Raises:
         UserError: data that cannot be used.
     """
-    recipe, protocol = config.training_recipe(config.protocol), check_protocol(config.protocol)
-    cases = {case.case: case for case in find_cases(config, config.out, config.cases)}
-    split = split or (load_split(config.split) if config.split is not None else split_cases([*cases.values()], config))
+    protocol = get_protocol(config.protocol)
+    masks = protocol.training_recipe(config)
+    cases = {case.case: case for case in protocol.find_cases(config, config.out, config.cases)}
+    if split is None:
+        split = protocol.split([*cases.values()], config) if config.split is None else load_split(config.split)
     _check_split(config, split, cases)
     make_folder(config.out)
     cache = (config.cache_folder or config.out / "cache") if config.cache == "disk" else None
     chosen = [cases[name] for name in split.train]
-    slices: SlicePairs | FastMRISlices
-    if protocol == "fastmri":
-        slices = FastMRISlices([case for case in chosen if isinstance(case, FastMRIPair)], recipe, seed=config.seed)
-    else:
-        slices = SlicePairs(
-            [case for case in chosen if isinstance(case, Pair)],
-            protocol,
-            recipe,
-            seed=config.seed,
-            augment=config.augment,
-            resample=config.resample,
-            cache=cache,
-        )
+    slices = protocol.training_slices(
+        chosen, masks, seed=config.seed, augment=config.augment, resample=config.resample, cache=cache
+    )
     if len(slices.sizes) > 1 and config.batch > 1:
         sizes = ", ".join(f"{h} x {w}" for h, w in sorted(slices.sizes))
-        remedy = "" if protocol == "fastmri" else " or protocol to brats"
+        remedy = "" if protocol.measured else " or protocol to brats"
         raise UserError(f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1{remedy}")
     most = max(1, config.validate_slices // max(1, len(split.validation))) if config.validate_slices else None
     validation = [
-        accelerate_case(cases[name], recipe, protocol, resample=config.resample, cache=cache, most=most)
+        protocol.accelerate(cases[name], masks, resample=config.resample, cache=cache, most=most)
         for name in split.validation
     ]
-    return TrainingData(split, slices, validation)
+    return TrainingData(protocol, masks, split, protocol.contrasts(config, chosen), slices, validation)
 
 
 def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -> None:
@@ -88,7 +85,7 @@ def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -
 
 
 def batches(
-    config: TrainConfig, slices: SlicePairs | FastMRISlices, start: int, rank: int, world: int, pin: bool
+    config: TrainConfig, slices: TrainingSlices, start: int, rank: int, world: int, pin: bool
 ) -> Iterator[Sequence[Tensor]]:
     """Batches of a run without end: normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
 

@@ -18,11 +18,9 @@ from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.metrics import score
 from fsmnet.models import model_class
 from fsmnet.options import dump_config
 from fsmnet.physics.masks import save_mask
-from fsmnet.protocols.base import check_protocol
 from fsmnet.training.data import TrainingData, batches, read_data
 from fsmnet.training.log import Log, announce
 from fsmnet.training.options import TrainConfig
@@ -137,21 +135,21 @@ def _validate(setup: Setup, progress: Progress) -> float:
     """Mean PSNR over the validation slices; saves the checkpoint if it is the best so far."""
     psnr = -math.inf
     if setup.is_main:
-        config, model = setup.config, setup.weights.eval()
-        protocol = check_protocol(config.protocol)
+        config, protocol, model = setup.config, setup.data.protocol, setup.weights.eval()
         values: list[float] = []
         for case in setup.data.validation:
             images = reconstruct_slices(
                 model,
                 case.zero_filled,
                 case.slices.auxiliary,
-                protocol,
+                protocol.normalisation,
+                finish=protocol.finish,
                 batch=config.batch,
                 device=setup.accelerator.device,
                 precision=config.precision,
                 auxiliary_zero_filled=case.auxiliary_zero_filled,
             )
-            values += [metrics.psnr for metrics in score(case.slices.target, images, protocol)]
+            values += [metrics.psnr for metrics in protocol.score(case.slices.target, images)]
         psnr = sum(values) / len(values)
         if psnr > progress.best_psnr:
             progress.best_psnr, progress.best_step = psnr, progress.step

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fsmnet.checkpoint import load_weights
 from fsmnet.errors import UserError, first_line
-from fsmnet.inference.slices import choose_device
+from fsmnet.inference.device import choose_device
 from fsmnet.models import create_model, model_options, recipe_of
 from fsmnet.models.kernels.checkpointing import checkpoint_activations
 from fsmnet.training.data import TrainingData

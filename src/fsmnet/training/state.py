@@ -30,7 +30,18 @@ def save_weights(setup: Setup, name: str, **metrics: float) -> None:
         metrics: step, validation PSNR; kept in the header.
     """
     path = setup.config.out / name
-    header = Header(setup.recipe, plain_config(setup.config), asdict(setup.data.split), metrics, versions())
+    data = setup.data
+    header = Header(
+        model=setup.recipe,
+        training=plain_config(setup.config),
+        split=asdict(data.split),
+        protocol=data.protocol.name,
+        normalisation=asdict(data.protocol.normalisation),
+        contrasts=data.contrasts,
+        mask=asdict(data.masks),
+        metrics=metrics,
+        versions=versions(),
+    )
     try:
         save_checkpoint(path, setup.weights.state_dict(), header)
     except SafetensorError as error:  # its words for a full disk

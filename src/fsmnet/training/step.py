@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError, first_line
-from fsmnet.inference.slices import autocast
+from fsmnet.inference.device import autocast
 from fsmnet.models.output import Output, as_output
 from fsmnet.training.setup import Setup
 

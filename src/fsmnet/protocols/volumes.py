@@ -1,0 +1,215 @@
+"""Protocols that simulate k-space from volumes: cases of two images, prepared once, under-sampled when asked for.
+
+A volume is scaled to [0, 1] by its maximum, and slices with less than 10% of their pixels above zero are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fsmnet._version import __version__
+from fsmnet.data.options import PairOptions
+from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
+from fsmnet.data.volume import Volume
+from fsmnet.errors import UserError
+from fsmnet.files import atomic_write, make_folder
+from fsmnet.physics.masks import Mask, MaskRecipe
+from fsmnet.protocols.base import Protocol
+from fsmnet.protocols.cases import Accelerated, Slices, thinned
+from fsmnet.protocols.slices import Sample, TrainingSlices
+from fsmnet.transforms import shift_pair, to_unit
+
+CHUNK = 4
+CONTENT = 0.1  # least share of pixels above zero that makes a slice worth keeping
+SHIFT = 16  # the paper's 240 -> 256
+
+
+class VolumeProtocol(Protocol[Pair]):
+    """A protocol whose cases are pairs of volumes; what remains to be said is :meth:`undersample`."""
+
+    def find_cases(self, options: PairOptions, out: Path, cases: Sequence[str] | None = None) -> list[Pair]:
+        """Pairs by their files' names, see :func:`fsmnet.data.pairing.names.find_pairs`."""
+        return find_pairs(options.data, options.target, options.auxiliary, cases)
+
+    def frame(self, volume: Tensor) -> Tensor:
+        """The part of ``(S, H, W)`` that the protocol looks at; here all of it."""
+        return volume
+
+    def precision(self, image: Tensor) -> Tensor:
+        """A fully sampled image on [0, 1], in double precision, in the protocol's precision; here float32."""
+        return image.float()
+
+    @abstractmethod
+    def undersample(self, target: Tensor, mask: Tensor) -> Tensor:
+        """The zero-filled image of an accelerated scan, in the protocol's precision.
+
+        Args:
+            target: slices on [0, 1], ``(..., H, W)``, float or uint8.
+            mask: bool, ``(W,)`` or ``(..., 1, W)``.
+        """
+
+    def zero_fill(self, target: Tensor, mask: Tensor) -> Tensor:
+        """:meth:`undersample`, a few slices at a time, which stay in the processor's cache."""
+        if target.dim() == 3 and len(target) > CHUNK:
+            return torch.cat([self.undersample(part, mask) for part in target.split(CHUNK)])
+        return self.undersample(target, mask)
+
+    def prepare(self, target: Volume, auxiliary: Volume) -> Slices:
+        """Scale both volumes, keep the slices with content, and go to the protocol's frame and precision.
+
+        Raises:
+            UserError: no slice has enough content.
+        """
+        frames = [self.frame(torch.from_numpy(volume.data)) for volume in (target, auxiliary)]
+        keep = (frames[0] > 0).float().mean((-2, -1)) >= CONTENT
+        numbers = keep.nonzero()[:, 0].tolist()
+        if not numbers:
+            raise UserError(
+                f"{target.source}: no slice has 10% of its pixels above zero; is the third axis the slice axis?"
+            )
+        scaled = []
+        for frame, volume in zip(frames, (target, auxiliary), strict=True):
+            maximum = frame.max()
+            if maximum <= 0:
+                height, width = frame.shape[-2:]
+                raise UserError(f"{volume.source}: nothing is left of the image in the {height} x {width} centre")
+            # In double precision, so that a value just below a grey level does not round up to it.
+            scaled.append(self.precision(frame[keep].double() / maximum.double()))
+        return Slices(scaled[0], scaled[1], numbers)
+
+    def accelerate(
+        self,
+        case: Pair,
+        recipe: MaskRecipe,
+        *,
+        resample: bool = False,
+        cache: Path | None = None,
+        most: int | None = None,
+    ) -> Accelerated:
+        """A case under-sampled by the mask that belongs to it."""
+        slices = prepared_slices(case, self, resample, cache)
+        if most is not None:
+            keep = thinned(len(slices.numbers), most)
+            slices = Slices(slices.target[keep], slices.auxiliary[keep], [slices.numbers[i] for i in keep])
+        mask = recipe.draw(slices.target.shape[-1], case.target.name)
+        return Accelerated(slices, self.zero_fill(slices.target, torch.from_numpy(mask.columns)), None, mask)
+
+    def training_slices(
+        self,
+        cases: Sequence[Pair],
+        recipe: MaskRecipe,
+        *,
+        seed: int = 0,
+        augment: bool = True,
+        resample: bool = False,
+        cache: Path | None = None,
+    ) -> SlicePairs:
+        """The slices of several cases to train on."""
+        return SlicePairs(cases, self, recipe, seed=seed, augment=augment, resample=resample, cache=cache)
+
+
+def prepared_slices(pair: Pair, protocol: VolumeProtocol, resample: bool = False, cache: Path | None = None) -> Slices:
+    """Slices of a pair in the protocol's form; read from ``cache`` when they were prepared before.
+
+    A cached copy is used only while both files have the size and time they had, and is memory-mapped.
+    """
+    if cache is None:
+        return protocol.prepare(*load_pair(pair.target, pair.auxiliary, resample))
+    files = [pair.target, pair.auxiliary]
+    state = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+    key = hashlib.sha256(json.dumps([__version__, state, protocol.name, resample]).encode()).hexdigest()[:16]
+    paths = [cache / f"{pair.case}-{key}-{what}.npy" for what in ("target", "auxiliary", "numbers")]
+    if not all(path.is_file() for path in paths):
+        make_folder(cache)
+        slices = protocol.prepare(*load_pair(pair.target, pair.auxiliary, resample))
+        arrays = (slices.target.numpy(), slices.auxiliary.numpy(), np.array(slices.numbers))
+        for path, array in zip(paths, arrays, strict=True):
+            with atomic_write(path) as file:
+                np.save(file, array)
+    # Copy-on-write maps: writable for PyTorch, without touching the file or the memory.
+    target, auxiliary = (torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths[:2])
+    return Slices(target, auxiliary, np.load(paths[2]).tolist())
+
+
+class SlicePairs(TrainingSlices):
+    """Training slices of several pairs of volumes.
+
+    Args:
+        pairs: the training pairs.
+        protocol: how to prepare and under-sample.
+        mask: how masks are drawn; with seed ``"name"`` every sample gets a mask of its own.
+        seed: of augmentation and masks.
+        augment: shift both contrasts before under-sampling.
+        resample: bring auxiliaries onto the targets' grids.
+        cache: folder for prepared slices; memory if None.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        protocol: VolumeProtocol,
+        mask: MaskRecipe,
+        *,
+        seed: int = 0,
+        augment: bool = True,
+        resample: bool = False,
+        cache: Path | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.mask = mask
+        self.seed = seed
+        self.augment = augment
+        bar = tqdm(pairs, desc="reading", unit="case", disable=not sys.stderr.isatty(), leave=False)
+        self.cases = [prepared_slices(pair, protocol, resample, cache) for pair in bar]
+        self.names = [pair.target.name for pair in pairs]
+        self.places = [
+            (case, number) for case, slices in enumerate(self.cases) for number in range(len(slices.numbers))
+        ]
+        self._fixed: dict[int, Tensor] = {}
+        smallest = min(min(size) for size in self.sizes)
+        if augment and smallest <= SHIFT // 2:
+            raise UserError(f"slices of {smallest} pixels are too small to be shifted; pass --no-augment")
+
+    @property
+    def sizes(self) -> set[tuple[int, int]]:
+        """Distinct slice sizes (H, W)."""
+        return {(s.target.shape[-2], s.target.shape[-1]) for s in self.cases}
+
+    def example_mask(self) -> Mask:
+        """The mask of the first file, or of the largest slices where they differ."""
+        return self.mask.draw(max(self.sizes)[1], self.names[0])
+
+    def sample(self, position: int, case: int, number: int) -> Sample:
+        """Slice ``number`` of a case with the mask and the augmentation of a position."""
+        target, auxiliary = self.cases[case].target[number][None], self.cases[case].auxiliary[number][None]
+        if self.augment:
+            generator = torch.Generator().manual_seed(
+                int(np.random.SeedSequence((self.seed, position)).generate_state(1)[0])
+            )
+            shifted = shift_pair(to_unit(target), to_unit(auxiliary), SHIFT, generator)
+            target, auxiliary = (_like(image, target) for image in shifted)
+        zero_filled = self.protocol.zero_fill(target, self._mask(target.shape[-1], case, position))
+        recipe = self.protocol.normalisation
+        inputs = recipe.inputs(zero_filled, auxiliary)
+        return Sample(inputs.target, inputs.auxiliary, recipe.target(target, inputs.normalisation))
+
+    def _mask(self, columns: int, case: int, position: int) -> Tensor:
+        if self.mask.seed == "name":
+            return torch.from_numpy(self.mask.draw_sample(columns, (self.seed, position)).columns)
+        if columns not in self._fixed:
+            self._fixed[columns] = torch.from_numpy(self.mask.draw(columns, self.names[case]).columns)
+        return self._fixed[columns]
+
+
+def _like(image: Tensor, original: Tensor) -> Tensor:
+    return (image * 255).round().to(torch.uint8) if original.dtype == torch.uint8 else image
