@@ -218,9 +218,9 @@ PARSER = {
     "no value": (["mask", "--out"], "fsmnet mask", "--out: expected one argument"),
     "not a number": (["mask", "--columns", "q"], "fsmnet mask", "--columns takes a whole number, not 'q'"),
     "not a choice": (
-        ["mask", "--kind", "spiral"],
-        "fsmnet mask",
-        "--kind takes random, equispaced, equispaced_fraction, magic or magic_fraction, not 'spiral'",
+        ["train", "--schedule", "spiral"],
+        "fsmnet train",
+        "--schedule takes constant, step or cosine, not 'spiral'",
     ),
     "neither of two": (
         ["train", "--mask-seed", "foo"],

@@ -50,7 +50,7 @@ def test_readout_padded_with_zeros():
     assert lines_of(kspace).sum() == np.count_nonzero(kspace[0, 0, 10])
 
 
-@pytest.mark.parametrize("kind", MASK_KINDS)
+@pytest.mark.parametrize("kind", list(MASK_KINDS))
 @pytest.mark.parametrize("acceleration", [2, 4, 8])
 @pytest.mark.parametrize("padding", [0, 0.1])
 def test_drawn_masks_are_no_partial_fourier(kind, acceleration, padding):

@@ -15,10 +15,12 @@ from fsmnet.errors import UserError
 from fsmnet.physics.masks import (
     MASK_KINDS,
     Mask,
+    MaskRecipe,
     default_center_fraction,
     load_mask,
     make_mask,
     mixed_mask,
+    register_mask_kind,
     save_mask,
     seed_from_name,
 )
@@ -96,7 +98,7 @@ def test_without_a_seed_every_draw_is_new_and_numpys_global_state_untouched():
 
 
 @given(
-    st.sampled_from(MASK_KINDS),
+    st.sampled_from(list(MASK_KINDS)),
     st.integers(16, 400),
     st.sampled_from([2, 3, 4, 5.5, 8, 12]),
     st.sampled_from([0.02, 0.04, 0.08]),
@@ -268,3 +270,26 @@ def test_a_mixed_mask_of_nothing_or_of_something_impossible():
         mixed_mask("random", 96, [], 0)
     with pytest.raises(UserError, match="acceleration 1 is impossible"):
         mixed_mask("random", 96, [(4, 0.08), (1, 0.08)], 0)
+
+
+def every_third(columns, acceleration, center_fraction, random_state):
+    return np.arange(columns) % 3 == random_state.randint(3)
+
+
+def test_a_kind_from_outside_is_drawn_like_any_other(monkeypatch):
+    monkeypatch.setattr(MASK_KINDS, "_registered", {})
+    register_mask_kind("third", every_third)
+    mask = MaskRecipe("third", 3, 0.08, "name").draw(24, "scan.nii.gz")
+    assert (mask.kind, int(mask.columns.sum())) == ("third", 8)
+    assert np.array_equal(mask.columns, make_mask("third", 24, 3, 0.08, seed_from_name("scan.nii.gz")).columns)
+    again = np.random.RandomState(5)
+    again.randint(1)  # which of one acceleration
+    assert np.array_equal(make_mask(f"{__name__}:every_third", 24, 3, 0.08, 5).columns, every_third(24, 3, 0, again))
+    register_mask_kind("wrong", lambda columns, *_: np.ones(columns - 1))
+    with pytest.raises(UserError, match=r"mask kind 'wrong' gives float64 of shape \(23,\); it must give bool \(24,\)"):
+        make_mask("wrong", 24, 3, 0.08)
+    register_mask_kind("empty", lambda columns, *_: np.zeros(columns, bool))
+    with pytest.raises(UserError, match="empty at 3x kept no column of 24"):
+        make_mask("empty", 24, 3, 0.08)
+    with pytest.raises(UserError, match="the mask kind 'magic' is one of fsmnet's own"):
+        register_mask_kind("magic", every_third)

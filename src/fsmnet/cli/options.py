@@ -15,7 +15,9 @@ class MaskConfig(Options, group="mask"):
     """Draw a sampling mask and save it."""
 
     out: Path = required("file to write, .npy (columns) or .npz (columns and recipe)", group="output")
-    kind: MaskKind = option("random", "fastMRI's name of the kind")
+    kind: MaskKind = option(
+        "random", "random, equispaced, equispaced_fraction, magic, magic_fraction, or a kind from outside"
+    )
     columns: int = option(240, "number of phase-encode columns")
     acceleration: float = option(4, "requested acceleration")
     center_fraction: float | None = option(

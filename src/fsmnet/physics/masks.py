@@ -1,27 +1,27 @@
 """Cartesian sampling masks: which phase-encode columns an accelerated scan acquires.
 
-The kinds and their names are fastMRI's (Zbontar et al. 2018; ``magic`` is Defazio 2019). All are drawn with NumPy's
-legacy generator, so that a seed gives the same columns on every machine and in every version.
+The kinds and their names are fastMRI's (Zbontar et al. 2018; ``magic`` is Defazio 2019), and what was registered. All
+are drawn with NumPy's legacy generator, so that a seed gives the same columns on every machine and in every version.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write
+from fsmnet.registry import Registry
 
-MaskKind = Literal["random", "equispaced", "equispaced_fraction", "magic", "magic_fraction"]
-MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
-
+MaskKind = str  # one of MASK_KINDS; those from outside are known when they are asked for
+Columns = npt.NDArray[np.bool_]
+Draw = Callable[[int, float, float, np.random.RandomState], Columns]
 Seed = int | Sequence[int] | None
 
 
@@ -94,12 +94,9 @@ def mixed_mask(kind: MaskKind, columns: int, choices: Sequence[tuple[float, floa
         _check(kind, columns, acceleration, center_fraction, seed)
     random_state = np.random.RandomState(seed if seed is None or isinstance(seed, int) else list(seed))
     acceleration, center_fraction = choices[random_state.randint(0, len(choices))]  # drawn even from one
-    n_low = round(center_fraction * columns)
-    kept = _outer_columns(kind, columns, acceleration, n_low, random_state)
-    if kind == "magic_fraction":
-        n_low = _magic_fraction_centre(columns, acceleration, n_low)
-    first = (columns - n_low + 1) // 2
-    kept[first : first + n_low] = True
+    kept = np.asarray(MASK_KINDS.get(kind)(columns, acceleration, center_fraction, random_state))
+    if kept.shape != (columns,) or kept.dtype != bool:
+        raise UserError(f"mask kind {kind!r} gives {kept.dtype} of shape {kept.shape}; it must give bool ({columns},)")
     if not kept.any():
         raise UserError(
             f"{kind} at {acceleration:g}x kept no column of {columns}; give a center fraction above 0 or another seed"
@@ -108,8 +105,7 @@ def mixed_mask(kind: MaskKind, columns: int, choices: Sequence[tuple[float, floa
 
 
 def _check(kind: str, columns: int, acceleration: float, center_fraction: float, seed: Seed) -> None:
-    if kind not in MASK_KINDS:
-        raise UserError(f"unknown mask kind {kind!r}; choose one of {', '.join(MASK_KINDS)}")
+    MASK_KINDS.get(kind)  # an unknown kind is said there
     if columns < 1:
         raise UserError(f"a mask needs at least one column, not {columns}")
     if not math.isfinite(acceleration) or not 1 < acceleration <= columns:
@@ -201,35 +197,56 @@ def _number(value: float | str | None) -> float | None:
     return None if value is None or np.isnan(float(value)) else float(value)
 
 
-def _outer_columns(
-    kind: MaskKind, columns: int, acceleration: float, n_low: int, random_state: np.random.RandomState
-) -> npt.NDArray[np.bool_]:
-    """Columns kept besides the centre block."""
+def _with_centre(kept: Columns, n_low: int) -> Columns:
+    """Columns with the block in the middle added."""
+    first = (kept.size - n_low + 1) // 2
+    kept[first : first + n_low] = True
+    return kept
+
+
+def _at(columns: int, places: npt.NDArray[np.floating]) -> Columns:
+    """A mask of the columns nearest to some places."""
     kept = np.zeros(columns, dtype=bool)
-    if kind == "random":
-        probability = (columns / acceleration - n_low) / (columns - n_low)
-        return np.asarray(random_state.uniform(size=columns) < probability)
-    if kind == "equispaced":
-        offset = random_state.randint(0, round(acceleration))
-        kept[np.around(np.arange(offset, columns, acceleration)).astype(int).clip(max=columns - 1)] = True
-        return kept
-    if kind == "equispaced_fraction":
-        # The spacing widens so that centre and outer columns together reach the requested acceleration.
-        spacing = acceleration * (n_low - columns) / (n_low * acceleration - columns)
-        offset = random_state.randint(0, round(spacing))
-        kept[np.around(np.arange(offset, columns - 1, spacing)).astype(int)] = True
-        return kept
-    step = round(acceleration)
-    if kind == "magic_fraction":
-        outside = round(columns / acceleration) - _magic_fraction_centre(columns, acceleration, n_low)
-        if outside <= 0:
-            return kept
-        step = round(columns / outside)
-    return _magic_columns(columns, step, random_state)
+    kept[np.around(places).astype(int).clip(max=columns - 1)] = True
+    return kept
 
 
-def _magic_fraction_centre(columns: int, acceleration: float, n_low: int) -> int:
-    return max(1, min(n_low, round(columns / acceleration)))
+def random_columns(columns: int, acceleration: float, center_fraction: float, random: np.random.RandomState) -> Columns:
+    """Every outer column with the same probability."""
+    n_low = round(center_fraction * columns)
+    probability = (columns / acceleration - n_low) / (columns - n_low)
+    return _with_centre(np.asarray(random.uniform(size=columns) < probability), n_low)
+
+
+def equispaced(columns: int, acceleration: float, center_fraction: float, random: np.random.RandomState) -> Columns:
+    """One column in ``acceleration``, from a random first one; the centre comes on top."""
+    offset = random.randint(0, round(acceleration))
+    return _with_centre(_at(columns, np.arange(offset, columns, acceleration)), round(center_fraction * columns))
+
+
+def equispaced_fraction(
+    columns: int, acceleration: float, center_fraction: float, random: np.random.RandomState
+) -> Columns:
+    """As :func:`equispaced`, spaced so that centre and outer columns together reach the requested acceleration."""
+    n_low = round(center_fraction * columns)
+    spacing = acceleration * (n_low - columns) / (n_low * acceleration - columns)
+    offset = random.randint(0, round(spacing))
+    return _with_centre(_at(columns, np.arange(offset, columns - 1, spacing)), n_low)
+
+
+def magic(columns: int, acceleration: float, center_fraction: float, random: np.random.RandomState) -> Columns:
+    """Offset sampling of one column in ``acceleration``; the centre comes on top."""
+    return _with_centre(_magic_columns(columns, round(acceleration), random), round(center_fraction * columns))
+
+
+def magic_fraction(columns: int, acceleration: float, center_fraction: float, random: np.random.RandomState) -> Columns:
+    """As :func:`magic`, spaced so that all columns together reach the requested acceleration."""
+    n_low = max(1, min(round(center_fraction * columns), round(columns / acceleration)))
+    outside = round(columns / acceleration) - n_low
+    kept = np.zeros(columns, dtype=bool)
+    if outside > 0:
+        kept = _magic_columns(columns, round(columns / outside), random)
+    return _with_centre(kept, n_low)
 
 
 def _magic_columns(columns: int, step: int, random_state: np.random.RandomState) -> npt.NDArray[np.bool_]:
@@ -241,6 +258,34 @@ def _magic_columns(columns: int, step: int, random_state: np.random.RandomState)
     left[positive::step] = True
     right[negative::step] = True
     return np.asarray(np.fft.fftshift(np.concatenate([left, right[::-1]])))
+
+
+MASK_KINDS: Registry[Draw] = Registry(
+    "mask kind",
+    "fsmnet.masks",
+    {
+        "random": random_columns,
+        "equispaced": equispaced,
+        "equispaced_fraction": equispaced_fraction,
+        "magic": magic,
+        "magic_fraction": magic_fraction,
+    },
+)
+
+
+def register_mask_kind(name: str, draw: Draw | str) -> None:
+    """Add a kind of mask, for every command and function in this process.
+
+    Args:
+        name: what ``--mask-kind`` calls it.
+        draw: ``draw(columns, acceleration, center_fraction, random_state)``, or ``"package.module:draw"``: which of W
+            columns are acquired, bool ``(W,)``, the centre included. All chance comes from the
+            :class:`numpy.random.RandomState`, so that a seed gives the same mask everywhere.
+
+    Raises:
+        UserError: the name is one of this package's own.
+    """
+    MASK_KINDS.register(name, draw)
 
 
 @dataclass(frozen=True)

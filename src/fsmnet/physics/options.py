@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fsmnet.options import Options, option
-from fsmnet.physics.masks import MaskKind
+from fsmnet.physics.masks import MASK_KINDS, MaskKind
 
 
 @dataclass(kw_only=True)
@@ -15,12 +15,19 @@ class MaskOptions(Options, group="mask"):
 
     acceleration: float = option(4, "requested acceleration")
     mask_kind: MaskKind | None = option(
-        None, "kind of mask; by default the protocol's (BraTS 4x random, 8x equispaced)"
+        None,
+        "random, equispaced, equispaced_fraction, magic, magic_fraction, or a kind from outside; by default the "
+        "protocol's (BraTS 4x random, 8x equispaced)",
     )
     center_fraction: float | None = option(None, "share of columns always kept in the middle; default: the protocol's")
     mask_seed: int | Literal["name"] | None = option(
         None, "seed of the mask, or 'name' for one mask per file from its name; default: 1337 (brats), name (others)"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mask_kind is not None:
+            MASK_KINDS.get(self.mask_kind)  # an unknown kind is said there
 
 
 @dataclass(kw_only=True)
