@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import house
+import floors
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fsmnet"
-TREES = house.parse(PACKAGE)
-EDGES = house.imports(TREES)
+TREES = floors.parse(PACKAGE)
+EDGES = floors.imports(TREES)
 
 # What is still to be mended: these lists may only shrink.
 KNOWN_UPWARD = {
@@ -47,27 +47,27 @@ KNOWN_KERNELS = {"models/fast.py", "models/fsmnet.py", "models/released.py", "mo
 
 
 def between_rooms(step: str) -> str:
-    return " -> ".join(house.room_of(file) for file in step.split(" -> "))
+    return " -> ".join(floors.room_of(file) for file in step.split(" -> "))
 
 
 def test_every_room_stands_on_a_floor():
-    assert {house.room_of(file) for file in TREES if file not in house.OUTSIDE} <= set(house.FLOOR_OF) | {"weights"}
+    assert {floors.room_of(file) for file in TREES if file not in floors.OUTSIDE} <= set(floors.FLOOR_OF) | {"weights"}
 
 
 def test_no_import_points_up():
-    assert [step for step in house.upward(EDGES) if between_rooms(step) not in KNOWN_UPWARD] == []
+    assert [step for step in floors.upward(EDGES) if between_rooms(step) not in KNOWN_UPWARD] == []
 
 
 def test_rooms_of_one_floor_do_not_know_each_other():
-    assert house.crossing(EDGES) == []
+    assert floors.crossing(EDGES) == []
 
 
 def test_no_cycle():
-    assert [cycle for cycle in house.cycles(EDGES) if not any(set(cycle) <= known for known in KNOWN_CYCLES)] == []
+    assert [cycle for cycle in floors.cycles(EDGES) if not any(set(cycle) <= known for known in KNOWN_CYCLES)] == []
 
 
 def test_only_the_command_line_prints():
-    assert [place for place in house.prints(TREES) if place.split(":")[0] not in KNOWN_PRINTS] == []
+    assert [place for place in floors.prints(TREES) if place.split(":")[0] not in KNOWN_PRINTS] == []
 
 
 def test_no_model_imports_the_kernels():
@@ -81,7 +81,7 @@ def test_few_files_stand_in_the_root():
 
 
 def test_no_function_is_over_the_complexity():
-    found = house.complex_functions(PACKAGE)
+    found = floors.complex_functions(PACKAGE)
     assert [place for place in found if place.split(": ")[1].split(" (")[0] not in KNOWN_COMPLEX] == []
 
 
@@ -115,20 +115,20 @@ def test_options_need_no_pytorch():
 )
 def test_an_import_is_seen_wherever_it_stands(source, expected):
     files = ("__init__.py", "data/__init__.py", "data/volume.py", "physics/__init__.py", "physics/fourier.py")
-    trees = {file: house.ast.parse("") for file in files} | {"physics/masks.py": house.ast.parse(source)}
-    edges = house.imports(trees)
+    trees = {file: floors.ast.parse("") for file in files} | {"physics/masks.py": floors.ast.parse(source)}
+    edges = floors.imports(trees)
     assert edges["physics/masks.py"] == expected
-    assert len(house.upward(edges)) == len(expected - {"physics/fourier.py"})
+    assert len(floors.upward(edges)) == len(expected - {"physics/fourier.py"})
 
 
 def test_cycles_and_crossings_are_seen():
-    assert house.cycles({"a.py": {"b.py"}, "b.py": {"c.py"}, "c.py": {"a.py"}, "d.py": {"a.py"}}) == [
+    assert floors.cycles({"a.py": {"b.py"}, "b.py": {"c.py"}, "c.py": {"a.py"}, "d.py": {"a.py"}}) == [
         ["a.py", "b.py", "c.py"]
     ]
-    assert house.crossing({"models/a.py": {"data/b.py"}, "data/b.py": set()}) == ["models/a.py -> data/b.py"]
+    assert floors.crossing({"models/a.py": {"data/b.py"}, "data/b.py": set()}) == ["models/a.py -> data/b.py"]
 
 
 def test_printing_is_seen():
     source = "import sys\ndef f():\n    print(1)\nclass C:\n    def m(self):\n        sys.stdout.write('x')"
-    trees = {"data/volume.py": house.ast.parse(source), "cli/parser.py": house.ast.parse(source)}
-    assert house.prints(trees) == ["data/volume.py: C.m", "data/volume.py: f"]
+    trees = {"data/volume.py": floors.ast.parse(source), "cli/parser.py": floors.ast.parse(source)}
+    assert floors.prints(trees) == ["data/volume.py: C.m", "data/volume.py: f"]
