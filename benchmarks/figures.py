@@ -1,7 +1,8 @@
-"""What the scripts here share: seconds of a call, and figures as they are written to a result."""
+"""What the scripts here share: seconds of a call, figures as they are written to a result, names of older versions."""
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,3 +24,18 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(entry) for entry in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def wherever(*places: str) -> Any:
+    """The first of these ``module:name`` that the imported version of the package has; None if it has none."""
+    for place in places:
+        module, name = place.split(":")
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            if not str(error.name).startswith("fsmnet"):
+                raise
+            continue
+        if found is not None:
+            return found
+    return None

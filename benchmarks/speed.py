@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib.util
 import json
 import math
 import os
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures import wherever
 from torch import Tensor
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -41,7 +41,11 @@ RELEASED = "fsmnet_released"
 
 def child(request: Request) -> None:
     """Build what is asked for; then for every line on stdin do it once, and answer with time, value and peak memory."""
-    begin(request["threads"])
+    allocator = ("fsmnet.inference.allocator", "fsmnet.allocator")
+    large_blocks_apart = wherever(*(f"{place}:large_blocks_apart" for place in allocator))
+    if large_blocks_apart:
+        large_blocks_apart()
+    torch.set_num_threads(request["threads"])
     before = peak()
     torch.manual_seed(0)
     task = {"inference": inference, "training": training}[request["task"]](request)
@@ -59,20 +63,10 @@ def child(request: Request) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def begin(threads: int) -> None:
-    """What the commands of a version do before they compute."""
-    torch.set_num_threads(threads)
-    if importlib.util.find_spec("fsmnet.inference.allocator"):
-        from fsmnet.inference.allocator import large_blocks_apart
-
-        large_blocks_apart()
-
-
 def after_first_pass() -> None:
     """What the commands of a version do after the first pass of a network."""
-    if importlib.util.find_spec("fsmnet.inference.allocator"):
-        from fsmnet.inference.allocator import keep_freed_blocks
-
+    keep_freed_blocks = wherever("fsmnet.inference.allocator:keep_freed_blocks", "fsmnet.allocator:keep_freed_blocks")
+    if keep_freed_blocks:
         keep_freed_blocks()
 
 
@@ -91,9 +85,7 @@ def inference(request: Request) -> Callable[[int], float]:
 
     model = create_model(RELEASED, features=request["features"]).eval().requires_grad_(False)
     if request["precision"] is not None:
-        from fsmnet.export.write import optimise
-
-        model = optimise(model, request["precision"])
+        model = optimised(model, request["precision"])
     images = {size: smooth_images(request.get("batch", 1), size) for size in request.get("sizes", [request["size"]])}
 
     def run(number: int) -> float:
@@ -104,28 +96,39 @@ def inference(request: Request) -> Callable[[int], float]:
     return run
 
 
+def optimised(model: torch.nn.Module, precision: str) -> torch.nn.Module:
+    places = ("fsmnet.inference.optimise", "fsmnet.export.write", "fsmnet.export")
+    return wherever(*(f"{place}:optimise" for place in places))(model, precision)
+
+
 def training(request: Request) -> Callable[[int], float]:
     from fsmnet.models import create_model
-    from fsmnet.training.losses import SpatialFrequencyLoss
-    from fsmnet.training.options import TrainConfig
-    from fsmnet.training.setup import make_optimizer
 
     model = create_model(RELEASED, features=request["features"])
+    install_kernels = wherever("fsmnet.models.kernels.install:install_kernels")
+    if install_kernels:
+        install_kernels(model)
     if request["channels_last"]:
         for parameter in model.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if request.get("checkpointing"):
-        from fsmnet.models.kernels.checkpointing import checkpoint_activations
-
-        checkpoint_activations(model)
+        wherever(
+            "fsmnet.models.kernels.recompute:recompute_activations",
+            "fsmnet.models.kernels.checkpointing:checkpoint_activations",
+            "fsmnet.checkpointing:checkpoint_activations",
+        )(model)
     if request.get("compile"):
-        from fsmnet.models.kernels.checkpointing import blocks_to_checkpoint
-
-        for block in blocks_to_checkpoint(model):
+        blocks = wherever(
+            "fsmnet.models.kernels.recompute:recomputed_blocks",
+            "fsmnet.models.kernels.checkpointing:blocks_to_checkpoint",
+            "fsmnet.checkpointing:blocks_to_checkpoint",
+        )(model)
+        for block in blocks:
             block.compile(dynamic=False)
-    optimizer = make_optimizer(TrainConfig(data=Path(), out=Path()), model)
-    loss = SpatialFrequencyLoss()
+    options = wherever("fsmnet.training.options:TrainConfig", "fsmnet.config:TrainConfig")(data=Path(), out=Path())
+    optimizer = wherever("fsmnet.training.setup:make_optimizer", "fsmnet.train:_optimizer")(options, model)
+    loss = wherever("fsmnet.training.losses:SpatialFrequencyLoss", "fsmnet.losses:SpatialFrequencyLoss")()
     half = request["precision"] == "bfloat16"
     batches = [
         smooth_images(request["batch"], request["size"], seed=seed, blurred=True)
@@ -350,7 +353,6 @@ class Bench:
     def quality(self) -> list[dict[str, Any]]:
         """PSNR on every tenth slice with trained weights: against the full image, and of optimised against plain."""
         from fsmnet.checkpoint import load_model, shipped_checkpoint
-        from fsmnet.export.write import optimise
         from fsmnet.inference.slices import reconstruct_slices
         from fsmnet.models import recipe_of
         from fsmnet.protocols.brats import BRATS, brats_mask
@@ -374,7 +376,7 @@ class Bench:
             row = {"weights": Path(path).name, "model": recipe_of(model), "slices": len(target)}
             row["plain_float32"] = psnr(target, plain)
             for precision in ("float32", "bfloat16"):
-                fast = images(optimise(model, precision))
+                fast = images(optimised(model, precision))
                 row[f"change_{precision}"] = psnr(target, fast) - row["plain_float32"]
                 error = (fast.double() - plain.double()).square().mean().item()
                 row[f"psnr_between_{precision}"] = 10 * math.log10(255**2 / error) if error else None
