@@ -242,6 +242,24 @@ class Bench:
             for name in requests
         }
 
+    def like_for_like(self) -> dict[str, Any]:
+        """The same work by both versions at their best: how many times as fast, and the share of memory."""
+        look = {"task": "inference", "features": self.wide}
+        step = {"task": "training", "features": self.narrow, "batch": 2, "channels_last": True}
+        result = {}
+        for kind, request in {"inference": look, "training": step}.items():
+            for precision in ("float32", "bfloat16"):
+                both = {name: {**request, "precision": precision} for name in ("baseline", "this")}
+                times = self.in_turn(both, rounds=9 if kind == "inference" else 5)
+                memory = {name: self.peak_of(name, one) for name, one in both.items()}
+                result[f"{kind}_{precision}"] = {
+                    "speed": times["this"]["times_faster"],
+                    "memory": round(memory["this"] / memory["baseline"], 3),
+                    "seconds": {name: time["seconds"] for name, time in times.items()},
+                    "megabytes": {name: round(value) for name, value in memory.items()},
+                }
+        return result
+
     def inference(self) -> dict[str, Any]:
         """A slice of the released network at its released width."""
         plain = {"task": "inference", "features": self.wide, "precision": None}
@@ -280,8 +298,15 @@ class Bench:
             rounds=2,
         )
 
-    def memory(self) -> dict[str, Any]:
+    def peak_of(self, name: str, request: Request) -> float:
         """Peak resident memory of two runs above what it was before the network was built, in MB."""
+        with self.versions({name: request}) as versions:
+            version = versions[name]
+            version.run()
+            return (version.run()["peak"] - version.first["peak_before"]) / 1e6
+
+    def memory(self) -> dict[str, Any]:
+        """Memory of inference and of training steps, in MB and as shares of the baseline's."""
         look = {"task": "inference", "features": self.wide, "precision": None}
         step = {"task": "training", "features": self.wide, "batch": 1 if self.tiny else 4}
         fast = {**step, "channels_last": True, "precision": "bfloat16"}
@@ -303,10 +328,7 @@ class Bench:
         }.items():
             figures = {}
             for name, request in requests.items():
-                with self.versions({name: request}) as versions:
-                    version = versions[name]
-                    version.run()
-                    figures[name] = (version.run()["peak"] - version.first["peak_before"]) / 1e6
+                figures[name] = self.peak_of(name, request)
             result[kind] = {
                 name: {"megabytes": round(value), "share_of_baseline": round(value / figures["baseline_float32"], 3)}
                 for name, value in figures.items()
@@ -513,6 +535,7 @@ PARTS = (
     "curves",
     "compiled",
     "startup",
+    "like_for_like",
 )
 
 
