@@ -41,7 +41,7 @@ def main() -> None:
     run("pair", *knee, "--layout", "fastmri", "--out", str(work / "pairs.csv"))
     rows = [line.split(",") for line in (work / "pairs.csv").read_text().splitlines()]
     knee += ["--pairs", str(work / "pairs.csv"), "--protocol", "fastmri", "--threads", "1"]
-    training = ["--config", str(Path(__file__).resolve().parents[1] / "configs" / "quick.yaml")]
+    training = ["--config", "quick"]
     training += ["--minutes", str(arguments.minutes), "--validation-fraction", "0.25", "--validate-slices", "4"]
     training += ["--resume"] if (work / "run" / "resume.pt").exists() else []
     run("train", *training, *knee, "--out", str(work / "run"))

@@ -47,7 +47,6 @@ def examples_folder(tmp_path_factory):
     from fsmnet.models.released_weights import export_released
 
     folder = tmp_path_factory.mktemp("examples_folder")
-    (folder / "configs").symlink_to(ROOT / "configs")
     options = {"slices": 2}
     for case in write_subjects(folder / "DATA", range(5), **options):
         for contrast in ("t1", "t2"):

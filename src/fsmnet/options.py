@@ -133,12 +133,17 @@ class _Loader(yaml.SafeLoader):
     """YAML as people write it: 1e-3 is a number, as everywhere but in YAML 1.1; off and 2026-01-31 are texts."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either kind of YAML would not take for a text."""
+
+
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in forms if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")]
     for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _NUMBER = r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_NUMBER), list("-+.0123456789"))
+for _reader_or_writer in (_Loader, _Dumper):
+    _reader_or_writer.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_NUMBER), list("-+.0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
@@ -154,7 +159,7 @@ def plain_config(config: Options) -> dict[str, Any]:
 
 def dump_config(config: Options) -> str:
     """A configuration as YAML that ``--config`` reads back."""
-    text: str = yaml.safe_dump(plain_config(config), sort_keys=False)
+    text: str = yaml.dump(plain_config(config), Dumper=_Dumper, sort_keys=False)
     return text
 
 
@@ -166,8 +171,8 @@ def changes(earlier: Mapping[str, Any], now: Options) -> dict[str, tuple[Any, An
         now: the configuration.
     """
     plain = plain_config(now)
-    pairs = {one.name: (earlier.get(one.name, one.default), plain[one.name]) for one in options_of(type(now))
-             if one.material is True}  # fmt: skip
+    material = [one for one in options_of(type(now)) if one.material is True]
+    pairs = {one.name: (earlier.get(one.name, one.default), plain[one.name]) for one in material}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -197,7 +202,7 @@ def described(kind: Any) -> str:
 
 def similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
     """A hint at what a misspelt name may have meant; empty if nothing comes near."""
-    close = get_close_matches(name.lstrip("-").replace("-", "_"), list(known), n=1, cutoff=0.75)
+    close = get_close_matches(name.lower().lstrip("-").replace("-", "_"), list(known), n=1, cutoff=0.75)
     return f" (did you mean {show(close[0])}?)" if close else ""
 
 

@@ -22,6 +22,7 @@ import fsmnet.cli.mask
 import fsmnet.cli.train
 from fsmnet.cli.commands import COMMANDS
 from fsmnet.cli.parser import main
+from fsmnet.cli.presets import FOLDER
 from fsmnet.options import options_of
 
 TINY = ["--device", "cpu", "--protocol", "float"]
@@ -146,6 +147,37 @@ def test_null_and_names_in_yaml(parsed, tmp_path):
     assert (config.cases, config.learning_rate) == (["x", "y"], 1e-3)
 
 
+def test_presets_by_name(parsed, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", "scans", "--out", "runs"]
+    assert parsed("--config", "quick", *words) == parsed("--config", str(FOLDER / "quick.yaml"), *words)
+    assert parsed("--config", "quick", *words, "--batch", "7").batch == 7
+    Path("quick").write_text("batch: 9")
+    assert parsed("--config", "quick", *words).batch == 9  # a file of the user's own
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "message"),
+    [
+        ("train", "nosuch", "or a preset: ablation_fsfe, ablation_fsfe_cms, "),
+        ("train", "quik", "(did you mean quick?)"),
+        ("compare", "nosuch", "or a preset: compare, compare_fast, compare_small;"),
+        ("models", "nosuch", "nosuch: cannot be read (no such file or directory); give a YAML file with --config;"),
+    ],
+)
+def test_presets_that_are_none(command, name, message, capsys):
+    assert run([command, "--config", name]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_later_files_win(parsed, tmp_path):
+    for name, batch in (("one.yaml", 2), ("two.yaml", 3)):
+        (tmp_path / name).write_text(f"data: a\nout: b\nbatch: {batch}\n")
+    assert parsed("--config", str(tmp_path / "one.yaml"), "--config", str(tmp_path / "two.yaml")).batch == 3
+
+
 # -- exit codes -------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +244,17 @@ PARSER = {
     "option before the command": (["--batch", "3"], "fsmnet", "--batch stands before the command; write the"),
     "unknown option": (["train", "--featurs", "3"], "fsmnet train", "unknown option --featurs"),
     "misspelt option": (["train", "--bacth=3"], "fsmnet train", "unknown option --bacth (did you mean --batch?)"),
+    "misspelt choice": (
+        ["train", "--schedule", "cosin"],
+        "fsmnet train",
+        "--schedule takes constant, step or cosine, not 'cosin' (did you mean cosine?)",
+    ),
+    "a beginning": (
+        ["train", "--iteration", "3"],
+        "fsmnet train",
+        "unknown option --iteration (did you mean --iterations?)",
+    ),
+    "two words for one": (["pair", "a", "b"], "fsmnet pair", "'b' belongs to no option"),
     "stray word": (["mask", "--out", "m.npy", "extra"], "fsmnet mask", "'extra' belongs to no option"),
     "missing": (["train"], "fsmnet train", "--data and --out are missing"),
     "one missing": (["mask"], "fsmnet mask", "--out is missing"),

@@ -123,6 +123,20 @@ def test_interrupted_and_resumed(heads, tmp_path, monkeypatch):
         ({"methods": {"Mine": {"model": "fsmnet", "featurs": 3}}}, "unknown training option featurs"),
         ({"training": {"iterations": 3}}, "unknown training option iterations"),
         ({"methods": {"MDUNET": {"model": "mdunet"}}}, "share a folder"),
+        ({"methods": {"Mine": {"model": "fsmnet", "bacth": 3}}}, r"option bacth \(did you mean batch\?\)"),
+        ({"methods": {"Mine": {"model": "fsmnet", "batch": 0}}}, "^Mine: batch must be at least 1, not 0"),
+        (
+            {"methods": {"Mine": {"model": "fsmnet", "optimizer": "lion"}}},
+            "^Mine: optimizer takes adamw, adam, rmsprop or sgd, not 'lion'$",
+        ),
+        (
+            {"training": {"schedule": "cosin"}},
+            r"^training: schedule takes constant, step or cosine, not 'cosin' \(did you mean cosine\?\)$",
+        ),
+        (
+            {"methods": {"Mine": {"model": "fsmnet", "precision": "bf16"}}},
+            "^Mine: precision takes float32 or bfloat16, not 'bf16'",
+        ),
         ({"test_fraction": 0.0}, "no case for testing"),
     ],
 )

@@ -44,9 +44,9 @@ COMMANDS = {
         TrainConfig,
         "train a network on pairs of contrasts",
         (
-            "fsmnet train --config configs/quick.yaml --data DATA --out runs/quick",
+            "fsmnet train --config quick --data DATA --out runs/quick",
             "fsmnet train --config runs/quick/config.yaml --resume",
-            "fsmnet train --config configs/fastmri_fsmnet_4x.yaml --data KNEE --pairs pairs.csv --out runs/knee",
+            "fsmnet train --config fastmri_fsmnet --data KNEE --pairs pairs.csv --out runs/knee",
         ),
     ),
     "evaluate": Command(
@@ -57,7 +57,7 @@ COMMANDS = {
     "compare": Command(
         CompareConfig,
         "train and score several methods under equal conditions",
-        ("fsmnet compare --config configs/compare_small.yaml --data DATA --out runs/table1",),
+        ("fsmnet compare --config compare_small --data DATA --out runs/table1",),
     ),
     "reconstruct": Command(
         ReconstructConfig,
