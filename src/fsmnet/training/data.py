@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -85,29 +86,28 @@ def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -
 
 
 def batches(
-    config: TrainConfig, slices: TrainingSlices, start: int, rank: int, world: int, pin: bool
+    config: TrainConfig, data: TrainingData, start: int, accelerator: Accelerator
 ) -> Iterator[Sequence[Tensor]]:
-    """Batches of a run without end: normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
+    """Batches without end: normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
 
     Args:
         config: options of the run.
-        slices: the samples.
+        data: what the batches are made of.
         start: steps that are taken already.
-        rank: number of this process.
-        world: number of processes; each gets its share of every batch.
-        pin: keep batches where a GPU can fetch them from.
+        accelerator: processes, of which each gets its share of every batch.
 
     Raises:
         UserError: a file that cannot be used; from a worker, without the traceback PyTorch puts around the sentence.
     """
+    rank, world = accelerator.process_index, accelerator.num_processes
     loader: DataLoader[Any] = DataLoader(
-        slices,
-        batch_sampler=RunSampler(len(slices), config.batch, config.seed, start=start, rank=rank, world=world),
+        data.slices,
+        batch_sampler=RunSampler(len(data.slices), config.batch, config.seed, start=start, rank=rank, world=world),
         num_workers=config.workers,
         worker_init_fn=leave_interrupts_to_the_main_process,
         generator=torch.Generator(),  # else every start of the loader would draw from the weights' generator
         persistent_workers=config.workers > 0,
-        pin_memory=pin,
+        pin_memory=accelerator.device.type == "cuda",
     )
     try:
         yield from loader

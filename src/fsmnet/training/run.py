@@ -28,7 +28,7 @@ from fsmnet.training.schedule import Clock, Progress, Schedule
 from fsmnet.training.setup import Setup, choose_accelerator, options_of_model, set_up
 from fsmnet.training.signals import stop_on_signal
 from fsmnet.training.state import read_state, restore, save_state, save_weights, split_of
-from fsmnet.training.step import Figures, take_step
+from fsmnet.training.step import Figures, check_last_step, take_step
 
 logger = logging.getLogger(__name__)
 
@@ -96,21 +96,23 @@ def _write_definition(config: TrainConfig, data: TrainingData) -> None:
 def _take_steps(setup: Setup, progress: Progress) -> bool:
     """Train until the budget is spent or a signal comes; whether the budget is spent."""
     config, data, accelerator, first = setup.config, setup.data, setup.accelerator, progress.step
-    schedule, figures = Schedule(config, len(data.slices)), Figures(config.out)
+    schedule, figures = Schedule(config, len(data.slices)), Figures(config.out, accelerator.device)
     log = Log(schedule, progress, silent=not setup.is_main)
-    pin = accelerator.device.type == "cuda"
-    source = batches(config, data.slices, first, accelerator.process_index, accelerator.num_processes, pin)
+    source = batches(config, data, first, accelerator)
     finished = schedule.done(progress)
     with stop_on_signal() as stop, log:
         clock = Clock(progress.seconds)
         while not finished and not stop:
             rate = schedule.learning_rate(progress)
-            take_step(setup, next(source), rate, figures, progress.step + 1)
+            batch = next(source)
+            take_step(setup, batch, rate, figures, progress.step + 1)
             if progress.step == first:
                 keep_freed_blocks()
             progress.step += 1
             progress.seconds = clock()
             finished = schedule.done(progress)
+            if finished:
+                check_last_step(setup, batch, figures)
             psnr = None
             if data.validation and (finished or progress.step % config.validate_every == 0):
                 figures.look()

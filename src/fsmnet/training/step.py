@@ -15,24 +15,29 @@ from fsmnet.inference.device import autocast
 from fsmnet.models.output import Output, as_output
 from fsmnet.training.setup import Setup
 
+SPOILT = 1000.0  # a loss that one step raises by more than this diverged
+
 
 class Figures:
-    """Loss and gradient norm of the steps; they stay on the device until somebody looks at them.
+    """Loss and gradient norm of the steps; on a GPU they stay there until somebody looks at them.
 
     Reading a number off a GPU waits for all that it has been given to do. So the figures of several steps are fetched
-    together, always before weights are validated or saved: what was spoilt since is never kept.
+    together, always before weights are validated or saved: what was spoilt since is never kept. On a CPU there is
+    nothing to wait for: every step is looked at before the weights follow.
 
     Args:
         out: output folder of the run.
+        device: that computes.
 
     Attributes:
-        loss: of the last step that was looked at.
+        step: the last one that was looked at.
+        loss: of that step.
         norm: of its gradient, before it was clipped.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.loss = self.norm = math.nan
-        self._out = out
+    def __init__(self, out: Path, device: torch.device) -> None:
+        self.step, self.loss, self.norm = 0, math.nan, math.nan
+        self._out, self._at_once = out, device.type == "cpu"
         self._steps: list[int] = []
         self._figures: list[Tensor] = []
 
@@ -40,6 +45,8 @@ class Figures:
         """Note a step's shares of the loss and its gradient norm, scalars on the device."""
         self._steps.append(step)
         self._figures.append(torch.stack([*losses, norm]))
+        if self._at_once:
+            self.look()
 
     def look(self) -> None:
         """Fetch what was noted.
@@ -49,17 +56,18 @@ class Figures:
         """
         if not self._steps:
             return
-        for step, figures in zip(self._steps, torch.stack(self._figures).tolist(), strict=True):
-            self.loss, self.norm = sum(figures[:-1]), figures[-1]
+        for step, (*losses, norm) in zip(self._steps, torch.stack(self._figures).tolist(), strict=True):
+            self.step, self.loss, self.norm = step, sum(losses), norm
             if not (math.isfinite(self.loss) and math.isfinite(self.norm)):
-                last = self._out / "last.safetensors"
-                left = f"{last} is from before and may be good" if last.exists() else "no checkpoint was written yet"
-                raise UserError(
-                    f"the loss is {self.loss:g} and the gradient's norm {self.norm:g} at step {step}; {left}; lower "
-                    "learning_rate or set clip_norm in a new run"
-                )
+                raise self.diverged(f"the loss is {self.loss:g} and the gradient's norm {self.norm:g}")
         self._steps.clear()
         self._figures.clear()
+
+    def diverged(self, what: str) -> UserError:
+        """The error that ends a run, with the step that was looked at and what is left."""
+        last = self._out / "last.safetensors"
+        left = f"{last} is from before and may be good" if last.exists() else "no checkpoint was written yet"
+        return UserError(f"{what} at step {self.step}; {left}; lower learning_rate or set clip_norm in a new run")
 
 
 def take_step(setup: Setup, batch: Sequence[Tensor], rate: float, figures: Figures, step: int) -> None:
@@ -69,7 +77,7 @@ def take_step(setup: Setup, batch: Sequence[Tensor], rate: float, figures: Figur
         setup: the run's parts.
         batch: zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
         rate: learning rate.
-        figures: take loss and norm; on a CPU, where nothing need be waited for, they are looked at before the step.
+        figures: take loss and norm.
         step: its number, from 1.
 
     Raises:
@@ -85,19 +93,39 @@ def take_step(setup: Setup, batch: Sequence[Tensor], rate: float, figures: Figur
     for number, part in enumerate(parts, 1):
         # Processes exchange their gradients once, after the last part.
         with nullcontext() if number == len(parts) else accelerator.no_sync(network):
-            zero_filled, auxiliary, target = (t.to(accelerator.device, non_blocking=True) for t in part)
-            with autocast(accelerator.device, config.precision):
-                output = _forward(network, zero_filled, auxiliary)
-            loss = len(part[0]) / len(batch[0]) * setup.loss(output, target, auxiliary)
+            loss = len(part[0]) / len(batch[0]) * _loss(setup, network, part)
             accelerator.backward(loss)
             losses.append(loss.detach())
     norm = accelerator.clip_grad_norm_(network.parameters(), config.clip_norm or math.inf)
     figures.add(step, losses, norm)
-    if accelerator.device.type == "cpu":
-        figures.look()
     setup.optimizer.step()
     if setup.average is not None:
         setup.average.update_parameters(setup.model)
+
+
+@torch.no_grad()
+def check_last_step(setup: Setup, batch: Sequence[Tensor], figures: Figures) -> None:
+    """See that the last step did not spoil the weights, which no later one would show.
+
+    Raises:
+        UserError: the loss of the batch rose beyond all measure.
+    """
+    figures.look()
+    setup.model.eval()
+    part = [t[: math.ceil(len(t) / setup.config.accumulate)] for t in batch]
+    loss = float(_loss(setup, setup.model, part))
+    if not loss <= max(1.0, SPOILT * figures.loss):
+        raise figures.diverged(f"the loss went from {figures.loss:g} to {loss:g}")
+
+
+def _loss(setup: Setup, network: nn.Module, part: Sequence[Tensor]) -> Tensor:
+    """Loss of a part of a batch."""
+    device = setup.accelerator.device
+    zero_filled, auxiliary, target = (t.to(device, non_blocking=True) for t in part)
+    with autocast(device, setup.config.precision):
+        output = _forward(network, zero_filled, auxiliary)
+    loss: Tensor = setup.loss(output, target, auxiliary)
+    return loss
 
 
 def _forward(network: nn.Module, zero_filled: Tensor, auxiliary: Tensor) -> Output:

@@ -1,0 +1,37 @@
+"""Runs of seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+import fsmnet.training.log
+from fsmnet.inference.cost import Cost
+from fsmnet.training.options import TrainConfig
+from training_run import UNET
+
+
+@pytest.fixture(autouse=True)
+def no_forecast(monkeypatch):
+    """The forecast of time and memory takes longer than these runs; one test has it back."""
+    monkeypatch.setattr(fsmnet.training.log, "predict_cost", lambda *_: Cost(1, 1.0, 1, 1))
+
+
+@pytest.fixture
+def configure(heads, tmp_path):
+    """Function (name of the output folder, **options) -> a run of seconds."""
+
+    def make(out: str = "run", **options) -> TrainConfig:
+        defaults = {
+            "data": heads,
+            "out": tmp_path / out,
+            "device": "cpu",
+            "protocol": "float",
+            **UNET,
+            "validation_fraction": 0.0,
+            "batch": 1,
+            "iterations": 2,
+            "log_every": 1,
+        }
+        return TrainConfig(**{**defaults, **options})
+
+    return make
