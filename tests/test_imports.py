@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
+
+import fsmnet
 
 EVERYTHING = """
 import importlib, pkgutil, sys
@@ -35,6 +39,13 @@ import fsmnet.cli.reconstruct
 print("heavy:", *[name for name in ("torch", "scipy", "nibabel", "skimage", "SimpleITK") if name in sys.modules])
 """
 
+FRONT_DOOR = """
+import sys
+import fsmnet
+dir(fsmnet), fsmnet.UserError, fsmnet.__version__
+print("heavy:", *[name for name in ("numpy", "torch", "yaml", "fsmnet.options") if name in sys.modules])
+"""
+
 
 def run(code: str) -> str:
     process = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
@@ -55,3 +66,15 @@ def test_help_does_without_pytorch():
 
 def test_files_can_be_read_before_pytorch_is_there():
     assert run(RECONSTRUCT).strip() == "heavy:"
+
+
+def test_the_front_door_opens_at_once():
+    assert run(FRONT_DOOR).strip() == "heavy:"
+
+
+def test_public_names_are_listed_alike_for_people_and_for_type_checkers():
+    tree = ast.parse(Path(fsmnet.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    checked = {alias.name: node.module for node in block.body for alias in node.names}
+    assert checked == fsmnet._PLACES
+    assert sorted([*checked, "__version__"]) == fsmnet.__all__ == dir(fsmnet)

@@ -9,7 +9,7 @@ time (``tests/test_metrics.py``).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,9 +84,49 @@ def plane_metrics(reference: Floats, image: Floats) -> Metrics:
     return volume_metrics(reference[None], image[None])
 
 
-def nmse(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic]) -> float:
-    """Normalised mean squared error ``||g - p||^2 / ||g||^2``."""
-    g, p = reference.astype(np.float64), image.astype(np.float64)
+def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, data_range: float | None = None) -> float:
+    """Peak signal-to-noise ratio ``10 log10(L^2 / mean (g - p)^2)`` in dB, scikit-image's; infinite for equal images.
+
+    Args:
+        reference: g, real, of any shape.
+        image: p, of the same shape.
+        data_range: L; None: 255 for uint8, else the reference's maximum.
+
+    Raises:
+        UserError: shapes that differ, values that are not finite or not real, a reference that is zero everywhere.
+    """
+    g, p = _arrays(reference, image)
+    return _psnr(g, p, _data_range(g) if data_range is None else data_range)
+
+
+def ssim(reference: npt.ArrayLike, image: npt.ArrayLike, data_range: float | None = None) -> float:
+    """Structural similarity of slices with scikit-image's defaults (uniform windows of 7 x 7), averaged over slices.
+
+    Args:
+        reference: real, ``(H, W)`` or ``(S, H, W)``, at least 7 x 7.
+        image: of the same shape.
+        data_range: None: 255 for uint8, else the maximum of the whole reference.
+
+    Raises:
+        UserError: see :func:`psnr`.
+    """
+    from skimage.metrics import structural_similarity
+
+    g, p = _arrays(reference, image)
+    if g.ndim not in (2, 3) or min(g.shape[-2:]) < WINDOW:
+        raise UserError(f"SSIM compares slices (H, W) or (S, H, W) of at least 7 x 7 pixels, not {g.shape}")
+    scale = _data_range(g) if data_range is None else data_range
+    planes = zip(g.reshape(-1, *g.shape[-2:]), p.reshape(-1, *g.shape[-2:]), strict=True)
+    return float(np.mean([structural_similarity(x, y, data_range=scale) for x, y in planes]))
+
+
+def nmse(reference: npt.ArrayLike, image: npt.ArrayLike) -> float:
+    """Normalised mean squared error ``||g - p||^2 / ||g||^2`` of two real arrays of one shape.
+
+    Raises:
+        UserError: see :func:`psnr`.
+    """
+    g, p = (array.astype(np.float64) for array in _arrays(reference, image))
     return float(np.sum((g - p) ** 2) / np.sum(g**2))
 
 
@@ -120,6 +160,24 @@ def _psnr(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic], da
     if np.array_equal(reference, image):
         return float("inf")
     return float(peak_signal_noise_ratio(reference, image, data_range=data_range))
+
+
+def _arrays(reference: npt.ArrayLike, image: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Both as real arrays of one shape that can be compared."""
+    g, p = np.asarray(reference), np.asarray(image)
+    if g.shape != p.shape:
+        raise UserError(f"the reference has shape {g.shape}, the image {p.shape}; they must have the same")
+    if g.dtype.kind not in "iuf" or p.dtype.kind not in "iuf":
+        raise UserError(f"metrics compare real images, not {g.dtype} and {p.dtype}; take the magnitude")
+    if not g.any():
+        raise UserError("the reference is zero everywhere; PSNR and NMSE have no meaning there")
+    if not (np.isfinite(g).all() and np.isfinite(p).all()):
+        raise UserError("reference or image has NaN or infinite values; its file is damaged, or the network diverged")
+    return g, p
+
+
+def _data_range(reference: npt.NDArray[Any]) -> float:
+    return 255.0 if reference.dtype == np.uint8 else float(reference.max())
 
 
 def _check(reference: npt.NDArray[np.generic], image: npt.NDArray[np.generic], axes: int) -> None:

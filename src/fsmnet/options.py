@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from difflib import get_close_matches
+from functools import wraps
 from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 import yaml
 
@@ -31,6 +32,9 @@ Group = Literal[
 Material = bool | Literal["rounding", "content", "extent"]
 
 T = TypeVar("T", bound="Options")
+C = TypeVar("C", contravariant=True)
+R = TypeVar("R", covariant=True)
+Result = TypeVar("Result")
 
 
 def option(default: Any, help: str, *, material: Material = True, group: Group | None = None) -> Any:
@@ -113,6 +117,34 @@ def build(config: type[T], values: Mapping[str, Any]) -> T:
     if missing:
         raise UserError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     return config(**values)
+
+
+class Configured(Protocol[C, R]):
+    """A function of a configuration that takes its options by name as well."""
+
+    @overload
+    def __call__(self, config: C, /) -> R: ...
+
+    @overload
+    def __call__(self, /, **options: Any) -> R: ...
+
+
+def by_name(kind: type[T]) -> Callable[[Callable[[T], Result]], Configured[T, Result]]:
+    """Let a function of a configuration be called with its options: ``train(data="DATA", out="runs/quick")``.
+
+    Texts and paths are taken alike; a name or value that is none is refused as in :func:`build`.
+    """
+
+    def decorate(function: Callable[[T], Result]) -> Configured[T, Result]:
+        @wraps(function)
+        def call(config: T | None = None, /, **options: Any) -> Result:
+            if config is not None and options:
+                raise UserError(f"{function.__name__}: give a {kind.__name__} or options by name, not both")
+            return function(build(kind, options) if config is None else config)
+
+        return call
+
+    return decorate
 
 
 def values_of(config: Options, *shared: type[Options]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fsmnet.options import Options, option, required
+from fsmnet.physics.options import TrainingMaskOptions
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,11 @@ class PairOptions(Options, group="data"):
     index: Path | None = option(
         None, "fastmri: where the files' headers are kept; default: OUT/fastmri_index.json", material=False
     )
+
+
+@dataclass(kw_only=True)
+class SliceOptions(TrainingMaskOptions, PairOptions):
+    """Which slices, and how they are under-sampled."""
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.options import RunOptions
-from fsmnet.options import changed_options, dump_config, load_yaml, options_of, similar, values_of
+from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol
 from fsmnet.training.options import TrainConfig
@@ -49,6 +49,7 @@ class Line:
     minutes: float | None = None
 
 
+@by_name(CompareConfig)
 def compare(config: CompareConfig) -> list[Line]:
     """Train and score each method; finished ones are taken from the folder. Writes the table after every method.
 

@@ -29,6 +29,7 @@ from fsmnet.inference.options import check_batch
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import Metrics
 from fsmnet.models.classical import ZeroFilling
+from fsmnet.options import by_name
 from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols import get_protocol
 from fsmnet.protocols.cases import Case, Slices
@@ -50,6 +51,7 @@ class Row:
     acquisition: str = ""
 
 
+@by_name(EvaluateConfig)
 def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Score models as configured; see :class:`fsmnet.evaluation.options.EvaluateConfig`.
 

@@ -16,6 +16,7 @@ from fsmnet.errors import UserError
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.device import autocast, choose_batch
 from fsmnet.inference.options import BatchSize
+from fsmnet.models.output import as_output
 from fsmnet.transforms import NormalisationRecipe
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def reconstruct_slices(
         inputs = normalisation.inputs(target, helper, *masked)
         started = time.perf_counter()
         with torch.inference_mode(), autocast(device, precision):
-            image = model(inputs.target, inputs.auxiliary).image.float()
+            image = as_output(model(inputs.target, inputs.auxiliary)).image.float()
             finite = bool(torch.isfinite(image).all())  # waits for a GPU
         seconds = time.perf_counter() - started
         if not finite:

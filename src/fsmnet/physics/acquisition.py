@@ -10,13 +10,18 @@ image is then a problem of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fsmnet.errors import UserError
 from fsmnet.physics.coils import coil_data, combine, conjugate_gradients
 from fsmnet.physics.fourier import TINY, broadcast_mask, fft1c, full_complex, ifft1c
+from fsmnet.physics.masks import Mask
+
+Data = Tensor | npt.NDArray[Any]
 
 STEPS = 10  # conjugate-gradient steps of data consistency with several coils
 
@@ -272,9 +277,20 @@ def with_phase(magnitude: Tensor, image: Tensor) -> Tensor:
     return torch.polar(magnitude.to(image.real.dtype).clamp_min(0), image.angle())
 
 
-def undersample(image: Tensor, mask: Tensor, maps: Tensor | None = None) -> Acquisition:
-    """What an accelerated scan would have measured of an image ``(..., H, W)``; see :meth:`Acquisition.simulate`."""
-    return Acquisition.simulate(image, mask, maps)
+def undersample(image: Data, mask: Data | Mask, maps: Data | None = None) -> Acquisition:
+    """What an accelerated scan would have measured of an image; see :meth:`Acquisition.simulate`.
+
+    Args:
+        image: real or complex, ``(..., H, W)``, a tensor or an array; W is the phase-encode axis.
+        mask: of :func:`fsmnet.make_mask`, or bool ``(W,)`` or ``(..., 1, W)``.
+        maps: coil sensitivities, complex ``(..., C, H, W)`` of unit energy; None for one coil.
+
+    Raises:
+        UserError: shapes that do not fit together.
+    """
+    lines = mask.columns if isinstance(mask, Mask) else mask
+    coils = None if maps is None else torch.as_tensor(maps)
+    return Acquisition.simulate(torch.as_tensor(image), torch.as_tensor(lines), coils)
 
 
 def zero_fill(acquisition: Acquisition) -> Tensor:

@@ -60,20 +60,24 @@ def seed_from_name(name: str | Path) -> tuple[int, ...]:
     return tuple(map(ord, Path(name).name))
 
 
-def make_mask(kind: MaskKind, columns: int, acceleration: float, center_fraction: float, seed: Seed = None) -> Mask:
+def make_mask(
+    kind: MaskKind, columns: int, acceleration: float, center_fraction: float | None = None, seed: Seed = None
+) -> Mask:
     """Draw a mask.
 
     Args:
         kind: one of :data:`MASK_KINDS`.
         columns: number of phase-encode columns W.
         acceleration: requested acceleration, more than 1 and at most ``columns``.
-        center_fraction: share of columns always kept in the middle, at least 0 and below 1.
+        center_fraction: share of columns always kept in the middle, at least 0 and below 1; None: fastMRI's, see
+            :func:`default_center_fraction`.
         seed: an integer, a sequence of integers (:func:`seed_from_name`), or None for a fresh draw.
 
     Raises:
         UserError: an impossible combination, in words.
     """
-    return mixed_mask(kind, columns, [(acceleration, center_fraction)], seed)
+    center = default_center_fraction(acceleration) if center_fraction is None else center_fraction
+    return mixed_mask(kind, columns, [(acceleration, center)], seed)
 
 
 def mixed_mask(kind: MaskKind, columns: int, choices: Sequence[tuple[float, float]], seed: Seed = None) -> Mask:
@@ -129,8 +133,9 @@ def default_center_fraction(acceleration: float) -> float:
     return 0.32 / acceleration if acceleration > 0 else 0.08
 
 
-def save_mask(mask: Mask, path: Path) -> None:
+def save_mask(mask: Mask, path: str | Path) -> None:
     """Write the columns as ``.npy``, or columns and recipe as ``.npz``; replaces the file in one step."""
+    path = Path(path)
     if path.suffix not in (".npy", ".npz"):
         raise UserError(f"{path}: a mask is saved as .npy or .npz, not {path.suffix or 'without a suffix'}")
     with atomic_write(path) as file:
@@ -146,7 +151,7 @@ def save_mask(mask: Mask, path: Path) -> None:
             )
 
 
-def load_mask(path: Path, columns: int | None = None) -> Mask:
+def load_mask(path: str | Path, columns: int | None = None) -> Mask:
     """Read a mask of 0/1 or bool from ``.npy`` or ``.npz`` (entry ``mask``, or the only one); one long axis.
 
     Args:
@@ -156,6 +161,7 @@ def load_mask(path: Path, columns: int | None = None) -> Mask:
     Raises:
         UserError: not a mask, empty, or of another length than the data.
     """
+    path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such mask file; make one with 'fsmnet mask --out {path.name}'")
     recipe: dict[str, float | str] = {}

@@ -8,9 +8,14 @@ k-space from volumes; :func:`register_protocol` makes it known by name.
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from fsmnet.data.options import SliceOptions
+from fsmnet.options import build
 from fsmnet.protocols.base import Protocol
+from fsmnet.protocols.slices import TrainingSlices
 from fsmnet.registry import Registry
 
 PROTOCOLS: Registry[Protocol[Any]] = Registry(
@@ -35,6 +40,30 @@ def register_protocol(name: str, protocol: Protocol[Any] | str) -> None:
         UserError: another protocol has that name.
     """
     PROTOCOLS.register(name, protocol)
+
+
+def training_slices(data: str | Path, *, seed: int = 0, augment: bool = False, **options: Any) -> TrainingSlices:
+    """Slices of a folder as a data set for training, e.g. in ``DataLoader(slices, batch_size=4, shuffle=True)``.
+
+    An item is a :class:`fsmnet.protocols.slices.Sample` of normalised float32 images ``(1, H, W)``: the zero-filled
+    target, the auxiliary, the fully sampled target.
+
+    Args:
+        data: the folder.
+        seed: of the masks and the augmentation.
+        augment: shift both contrasts before under-sampling.
+        options: the other fields of :class:`fsmnet.data.options.SliceOptions`, as of ``fsmnet train``: ``target``,
+            ``auxiliary``, ``cases``, ``protocol``, ``acceleration``, ``mask_kind``, ...
+
+    Raises:
+        UserError: options or data that cannot be used.
+    """
+    config = build(SliceOptions, {"data": data} | options)
+    protocol = get_protocol(config.protocol)
+    with TemporaryDirectory() as folder:  # for fastMRI's index, unless the options name a place
+        cases = protocol.find_cases(config, Path(folder), config.cases)
+    recipe = protocol.training_recipe(config)
+    return protocol.training_slices(cases, recipe, seed=seed, augment=augment, resample=config.resample)
 
 
 def protocol_names() -> list[str]:

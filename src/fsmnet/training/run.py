@@ -19,7 +19,7 @@ from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import model_class
-from fsmnet.options import dump_config
+from fsmnet.options import by_name, dump_config
 from fsmnet.physics.masks import save_mask
 from fsmnet.training.data import TrainingData, batches, read_data
 from fsmnet.training.log import Log, announce
@@ -50,6 +50,7 @@ class TrainResult:
     finished: bool
 
 
+@by_name(TrainConfig)
 def train(config: TrainConfig) -> TrainResult:
     """Train a model as configured; see :class:`fsmnet.training.options.TrainConfig`.
 

@@ -39,7 +39,7 @@ class Pair:
     auxiliary_series: str | None = None
 
 
-def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | None = None) -> list[Pair]:
+def find_pairs(root: str | Path, target: str, auxiliary: str, cases: Sequence[str] | None = None) -> list[Pair]:
     """Pairs below a folder, sorted by case.
 
     Args:
@@ -52,6 +52,7 @@ def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | N
     Raises:
         UserError: no folder, no pair, or a case that is not there.
     """
+    root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds the cases with --data")
     if ("{case}" in target) != ("{case}" in auxiliary):
@@ -74,7 +75,7 @@ def find_pairs(root: Path, target: str, auxiliary: str, cases: Sequence[str] | N
     return pairs
 
 
-def load_pair(target: Path, auxiliary: Path, resample: bool = False) -> tuple[Volume, Volume]:
+def load_pair(target: str | Path, auxiliary: str | Path, resample: bool = False) -> tuple[Volume, Volume]:
     """Read both volumes and make sure that they share one grid.
 
     Args:
