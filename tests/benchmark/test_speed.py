@@ -39,13 +39,13 @@ def test_each_step_is_timed_and_its_image_compared(capsys):
     assert main(["benchmark", *arguments, "--precision", "bfloat16"]) == 0
     *text, last = capsys.readouterr().out.splitlines()
     result = json.loads(last)
-    names = ["plain", *(step.__name__ for step in STEPS), "channels_last", "bfloat16", "fuse"]
+    names = ["plain", "install_kernels", *(step.__name__ for step in STEPS), "channels_last", "bfloat16", "fuse"]
     assert [row["step"] for row in result["steps"]] == names
     assert [line.split()[0] for line in text[-len(names) :]] == names
     first, *exact, half = result["steps"]
     assert first["speedup"] == 1
     assert first["psnr_between"] is None
-    # Equal in float64 (test_export.py); in float32 rounding may carry a phase of the spectrum from pi to -pi.
+    # Equal in float64 (test_optimise.py); in float32 rounding may carry a phase of the spectrum from pi to -pi.
     assert all(row["psnr_between"] is None or row["psnr_between"] > 50 for row in exact)
     assert half["psnr_between"] > 40
     # The figures of the whole are those of the last step.

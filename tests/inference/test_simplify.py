@@ -11,6 +11,7 @@ from torch import nn
 from fsmnet.inference import simplify
 from fsmnet.models import create_model
 from fsmnet.models.blocks import ChannelAttention, ConvPReLU, Down, FrequencyBlock, ResidualGroup
+from fsmnet.models.kernels.install import install_kernels
 
 VARIANTS = ["fsmnet", "fsmnet_released"]
 
@@ -32,9 +33,12 @@ def network(name, features=16):
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("step", simplify.STEPS, ids=lambda step: step.__name__)
-def test_each_step_leaves_the_network_s_function(name, step):
+@pytest.mark.parametrize("kernels", [False, True], ids=["readable", "kernels"])
+def test_each_step_leaves_the_network_s_function(name, step, kernels):
     model = network(name)
     changed = copy.deepcopy(model)
+    if kernels:
+        install_kernels(changed)
     step(changed)
     x, y = noise(1, 2, 1, 27, 40), noise(2, 2, 1, 27, 40)
     with torch.inference_mode():
@@ -73,7 +77,8 @@ def test_a_collapsed_down_takes_two_fifths_of_the_multiplications():
 @pytest.mark.parametrize("features", [8, 16, 64])
 def test_merged_attention_is_the_attention(features, layout):
     block = ChannelAttention(features).double()
-    assert block.merged == (features < 64)
+    install_kernels(block)
+    assert block.by_one_matrix == (features < 64)
     with torch.no_grad():
         block.temperature.copy_(3 * noise(3, 8, 1, 1))
         a, b = (noise(seed, 2, features, 6, 10).contiguous(memory_format=layout) for seed in (0, 1))

@@ -14,11 +14,12 @@ import golden
 from fsmnet.checkpoint import Header, load_model, save_checkpoint
 from fsmnet.cli import main
 from fsmnet.errors import UserError
-from fsmnet.export.write import optimise
 from fsmnet.inference.cost import predict_cost
+from fsmnet.inference.optimise import optimise
 from fsmnet.inference.simplify import collapse_down
 from fsmnet.models import create_model, list_models, model_options, recipe_of
-from fsmnet.models.kernels.checkpointing import checkpoint_activations
+from fsmnet.models.kernels.install import install_kernels
+from fsmnet.models.kernels.recompute import recompute_activations
 from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.transforms import pad_to_multiple, unpad
 
@@ -226,7 +227,9 @@ def test_every_parameter_gets_a_finite_gradient_from_the_loss(options):
 
 def test_feature_maps_computed_twice_give_the_same_gradients_with_less_memory():
     plain, twice = made(), made()
-    checkpoint_activations(twice)
+    install_kernels(plain)
+    install_kernels(twice)
+    recompute_activations(twice)
     expected = gradients(plain)
     assert all(torch.equal(g, expected[name]) for name, g in gradients(twice).items())
     kept, less = (predict_cost("fsmnet_fast", SMALL, 64, 64, 1, checkpointing) for checkpointing in (False, True))

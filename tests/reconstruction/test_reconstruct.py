@@ -330,7 +330,7 @@ def test_bfloat16(go):
 
 @pytest.mark.parametrize("best", ["float32", "bfloat16"])
 def test_the_record_says_which_precision_the_processor_got(go, monkeypatch, best):
-    monkeypatch.setattr("fsmnet.export.write.best_precision", lambda device: best)
+    monkeypatch.setattr("fsmnet.inference.optimise.best_precision", lambda device: best)
     assert go(precision="auto").sidecar["Precision"] == best
     assert go(precision="auto", optimise=False, overwrite=True).sidecar["Precision"] == "float32"
 

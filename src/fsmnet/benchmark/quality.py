@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.checkpoint import open_model
 from fsmnet.data.pairing.names import find_pairs
-from fsmnet.export.write import Precision, optimise
 from fsmnet.files import atomic_path
+from fsmnet.inference.optimise import Precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import recipe_of
 from fsmnet.protocols.brats import BRATS, brats_mask
@@ -23,7 +23,7 @@ from fsmnet.protocols.volumes import prepared_slices
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EVERY = 10  # of the slices with content, each so manieth is scored
+EVERY = 10  # of the slices with content, every tenth is scored
 ACCELERATION = 4
 KINDS = ("plain", "optimised")
 

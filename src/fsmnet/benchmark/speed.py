@@ -19,12 +19,13 @@ from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.benchmark.quality import draw, quality_against_time
 from fsmnet.errors import UserError
 from fsmnet.export.parity import psnr_between
-from fsmnet.export.write import Precision, after, channels_last, chosen_precision, optimise, steps
 from fsmnet.files import make_folder, write_text
-from fsmnet.inference.allocator import keep_freed_blocks
+from fsmnet.inference.allocator import keep_freed_blocks, large_blocks_apart
 from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.device import autocast, choose_device
+from fsmnet.inference.optimise import Precision, after, channels_last, chosen_precision, optimise, steps
 from fsmnet.models import create_model, model_options
+from fsmnet.models.kernels.install import install_kernels
 from fsmnet.training.losses import SpatialFrequencyLoss
 
 logger = logging.getLogger(__name__)
@@ -166,6 +167,7 @@ def _training(
     torch.manual_seed(0)
     model = create_model(config.model, **options).to(device)
     if fast:
+        install_kernels(model)
         channels_last(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     loss = SpatialFrequencyLoss()
@@ -258,6 +260,7 @@ def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
     """In a fresh process: the peak before the model is built, and after two runs of it."""
     kind, precision = request.pop("kind"), request.pop("precision")
     config = BenchmarkConfig(**request)
+    large_blocks_apart()
     device = choose_device(config.device, config.threads)
     before = peak_memory()
     fast = kind.startswith("fast")

@@ -8,11 +8,13 @@ from typing import Any
 
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.benchmark.speed import RELEASED, benchmark
+from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.inference.cost import human_bytes
 
 
 def command(config: BenchmarkConfig) -> int:
     """Measure, and print the figures; the last line is the JSON object."""
+    large_blocks_apart()
     result = benchmark(config)
     if not config.json:
         print(f"{config.model}, {result['parameters']:,} parameters, {result['gflops']:.1f} GFLOP a slice")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fsmnet.evaluation.compare import compare
 from fsmnet.evaluation.options import CompareConfig
+from fsmnet.inference.allocator import large_blocks_apart
 
 
 def command(config: CompareConfig) -> int:
     """Compare, and print the table."""
+    large_blocks_apart()
     compare(config)
     print((config.out / "table.md").read_text(encoding="utf-8"))
     print(f"written to {config.out}: table.md, table.csv, table.tex, and a folder per method")

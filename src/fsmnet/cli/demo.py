@@ -12,6 +12,7 @@ from fsmnet.errors import UserError
 from fsmnet.evaluation.evaluate import evaluate, summary_lines
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.files import make_folder
+from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.brats import BRATS, SIZE
 from fsmnet.reconstruction.reconstruct import reconstruct
@@ -79,6 +80,7 @@ def demo(config: DemoConfig) -> Path:
 
 def command(config: DemoConfig) -> int:
     """``fsmnet demo``."""
+    large_blocks_apart()
     demo(config)
     return 0
 

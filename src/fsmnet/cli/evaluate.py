@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fsmnet.evaluation.evaluate import evaluate, summary_lines
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.protocols import get_protocol
 
 
 def command(config: EvaluateConfig) -> int:
     """Score, and print the summary."""
+    large_blocks_apart()
     summary = evaluate(config)
     unit = get_protocol(config.protocol).unit
     print(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}s")

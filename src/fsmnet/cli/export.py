@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from fsmnet.export.export import export
 from fsmnet.export.options import ExportConfig
-from fsmnet.export.write import export
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from fsmnet.errors import NOT_CLINICAL
+from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.reconstruction.inputs import check, read_inputs
 from fsmnet.reconstruction.options import ReconstructConfig
 
@@ -31,6 +32,7 @@ def _for_good() -> Iterator[None]:
 
 def command(config: ReconstructConfig) -> int:
     """Reconstruct one scan, or a whole list; the exit code: 0, or for a list 3 if an exam failed."""
+    large_blocks_apart()
     return _one(config) if config.pairs is None else _list(config)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.training.log import in_words
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
@@ -13,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 def command(config: TrainConfig) -> int:
     """Train; exit code 130 if it was interrupted."""
+    large_blocks_apart()
     result = train(config)
     progress = result.progress
     if not result.finished:

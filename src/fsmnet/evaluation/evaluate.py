@@ -22,9 +22,9 @@ from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import comparison_picture
-from fsmnet.export.write import chosen_precision, optimise
 from fsmnet.files import write_text
 from fsmnet.inference.device import choose_device
+from fsmnet.inference.optimise import chosen_precision, optimise
 from fsmnet.inference.options import check_batch
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import Metrics

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.models.blocks import FrequencyBlock
-from fsmnet.models.polar import to_polar
+from fsmnet.models.polar import self_conjugate
 
 
 def without_complex_numbers(model: nn.Module) -> nn.Module:
@@ -24,7 +24,13 @@ class RealFrequencyBlock(FrequencyBlock):
 
     def transform(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Amplitude and phase of an image."""
-        return to_polar(*rfft2(image), image.shape[-2], image.shape[-1])
+        real, imaginary = rfft2(image)
+        phase = torch.where(
+            self_conjugate(real, image.shape[-2], image.shape[-1]),
+            (real < 0).to(real.dtype) * math.pi,
+            torch.atan2(imaginary, real),
+        )
+        return (real.square() + imaginary.square()).sqrt(), phase
 
     def inverse(self, amplitude: Tensor, phase: Tensor, height: int, width: int) -> Tensor:
         """The image of an amplitude and a phase."""

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from fsmnet.checkpoint import trained_recipe
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.errors import UserError
-from fsmnet.export.write import MULTIPLE
+from fsmnet.export.torch_file import MULTIPLE
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.float import FLOAT
 from fsmnet.transforms import pad_to_multiple, unpad
 
-EVERY = 10  # of the slices with content, each so manieth is compared
+EVERY = 10  # of the slices with content, every tenth is compared
 
 
 @dataclass(frozen=True)

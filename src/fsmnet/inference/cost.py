@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.models import create_model
-from fsmnet.models.kernels.checkpointing import blocks_to_checkpoint
+from fsmnet.models.kernels.install import install_kernels
+from fsmnet.models.kernels.recompute import recomputed_blocks
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ def predict_cost(
         height: rows of a slice.
         width: columns of a slice.
         batch: slices of a training step.
-        checkpointing: training computes the blocks' feature maps twice, see :mod:`fsmnet.models.kernels.checkpointing`.
+        checkpointing: training computes the blocks' feature maps twice, see :mod:`fsmnet.models.kernels.recompute`.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
         model = create_model(name, **options)
+        install_kernels(model)  # which training keeps less for
         image = torch.empty(1, 1, height, width)
     parameters = sum(p.numel() for p in model.parameters())
     if not parameters:
@@ -87,7 +89,7 @@ def _bytes_with_checkpoints(model: nn.Module, image: Tensor) -> int:
         nonlocal largest
         largest = max(largest, sum(inside.pop().bytes.values()))
 
-    for block in blocks_to_checkpoint(model):
+    for block in recomputed_blocks(model):
         block.register_forward_pre_hook(enter)
         block.register_forward_hook(leave)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: inside[-1].add(tensor), lambda tensor: tensor):

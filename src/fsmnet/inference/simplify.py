@@ -9,11 +9,14 @@ is one dense 3x3 convolution of nine times the multiplications, and the two 3x3 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from fsmnet.models.blocks import ChannelAttention, ConvPReLU, Down, FrequencyBlock, ResidualGroup, Up
+from fsmnet.models.blocks import ConvPReLU, Down, FrequencyBlock, ResidualGroup, Up
+from fsmnet.models.kernels.attention import ChannelAttentionKernel
+from fsmnet.models.kernels.layers import down_in_one
 
 
 def simplify(model: nn.Module) -> nn.Module:
@@ -24,12 +27,12 @@ def simplify(model: nn.Module) -> nn.Module:
 
 
 def collapse_down(model: nn.Module) -> None:
-    """Each Down becomes one 4x4 convolution of stride 2, with 40% of the multiplications (:meth:`Down.kernel`)."""
+    """Each Down becomes one 4x4 convolution of stride 2, with 40% of the multiplications (:func:`down_in_one`)."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Down):
                 with torch.no_grad():
-                    kernel = child.kernel()
+                    kernel = down_in_one(child)
                 setattr(parent, name, _convolution(kernel, stride=2, padding=1))
 
 
@@ -42,9 +45,9 @@ def _convolution(kernel: Tensor, stride: int, padding: int) -> nn.Conv2d:
 
 
 def merge_attention(model: nn.Module) -> None:
-    """Attention and the projection after it both mix the channels of a pixel: one matrix does it."""
+    """Attention and the projection after it both mix the channels of a pixel: one matrix does it, where kernels are."""
     for module in model.modules():
-        if isinstance(module, ChannelAttention):
+        if isinstance(module, ChannelAttentionKernel):
             module.merged = True
 
 
@@ -52,7 +55,8 @@ def fix_slopes(model: nn.Module) -> None:
     """A PReLU with a single slope that is learned no more is a leaky ReLU, which can work in place."""
     for module in model.modules():
         if isinstance(module, ConvPReLU | Up):
-            module.act = nn.LeakyReLU(module.act.weight.item(), inplace=True)  # type: ignore[assignment]
+            slope = cast("nn.PReLU", module.act).weight.item()
+            module.act = nn.LeakyReLU(slope, inplace=True)
 
 
 def fix_scales(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ In FSMNet, of one width, most of the time goes into full-resolution maps. Here
 - widths and residual blocks are given level by level;
 - the auxiliary has a frequency stream by option only, else its spatial features meet both streams of the target;
 - the image is halved by one 4 x 4 convolution of stride 2, which FSMNet's Down is too once its convolutions are
-  multiplied (:func:`fsmnet.inference.simplify.collapse_down`);
+  multiplied;
 - the scores of a selection come from one 3 x 3 convolution and a mixture of channels, instead of three 3 x 3
   convolutions in a row with nothing between them.
 
@@ -26,9 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
-from fsmnet.models.blocks import ChannelAttention, ConvPReLU, Pointwise, ResidualGroup, SelectionScores, Up
+from fsmnet.models.blocks import ChannelAttention, ConvPReLU, ResidualGroup, SelectionScores, Up
 from fsmnet.models.fsmnet import FSFE
-from fsmnet.models.kernels.fused import add
 from fsmnet.models.output import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
@@ -36,11 +35,17 @@ LEVELS = 4
 
 
 class Selection(SelectionScores):
-    """Two feature maps weighted by scores in (0, 1) and added, as in Eq. 3-4 with fewer convolutions."""
+    """Scores of two feature maps, as in Eq. 3 with fewer convolutions."""
 
     def __init__(self, features: int) -> None:
         super().__init__(features)
-        self.expand = Pointwise(features, 2 * features)
+        self.expand = nn.Conv2d(features, 2 * features, 1)
+
+    def mix(self, a: Tensor, b: Tensor) -> Tensor:
+        """Two ``(B, C, H, W)`` weighted by their scores and added: one (Eq. 4)."""
+        score_a, score_b = self(a, b)
+        mixed: Tensor = score_a * a + score_b * b
+        return mixed
 
 
 class BranchFusion(nn.Module):
@@ -54,9 +59,9 @@ class BranchFusion(nn.Module):
 
     def forward(self, spatial: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
         """Two ``(B, C, H, W)`` in, the next spatial and frequency features out."""
-        enhanced_spatial = add(self.to_spatial(spatial, frequency), spatial)
-        enhanced_frequency = add(self.to_frequency(frequency, spatial), frequency)
-        return self.select(enhanced_spatial, enhanced_frequency), enhanced_frequency
+        enhanced_spatial = spatial + self.to_spatial(spatial, frequency)
+        enhanced_frequency = frequency + self.to_frequency(frequency, spatial)
+        return self.select.mix(enhanced_spatial, enhanced_frequency), enhanced_frequency
 
 
 class EncoderStage(nn.Module):
@@ -86,8 +91,8 @@ class EncoderStage(nn.Module):
         )
         spatial, frequency = self.target(first, second)
         auxiliary = self.auxiliary(*others) if len(others) == 2 else (self.auxiliary(*others),)
-        spatial = self.fuse_spatial(auxiliary[0], spatial)
-        frequency = self.fuse_frequency(auxiliary[-1], frequency)
+        spatial = self.fuse_spatial.mix(auxiliary[0], spatial)
+        frequency = self.fuse_frequency.mix(auxiliary[-1], frequency)
         return self.fuse_branches(spatial, frequency), auxiliary
 
 
@@ -119,7 +124,7 @@ class FullResolution(nn.Module):
 
     def forward(self, spatial: Tensor, images: Tensor) -> Tensor:
         """Features ``(B, inputs, H/2, W/2)`` and the two images ``(B, 2, H, W)`` to ``(B, 1, H, W)``."""
-        residual: Tensor = self.tail(self.group(add(self.head(images), self.up(spatial))))
+        residual: Tensor = self.tail(self.group(self.head(images) + self.up(spatial)))
         return residual
 
 

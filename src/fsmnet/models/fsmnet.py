@@ -29,7 +29,6 @@ from fsmnet.models.blocks import (
     check_size,
     modality_fusion_block,
 )
-from fsmnet.models.kernels.layout import follow_weights
 from fsmnet.models.output import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
@@ -67,8 +66,8 @@ class FSFusion(nn.Module):
         """Two ``(B, C, H, W)`` in, the next spatial and frequency features out."""
         if self.kind == "sum":
             return spatial + frequency, frequency
-        enhanced_spatial = self.to_spatial(spatial, frequency, plus=spatial)
-        enhanced_frequency = self.to_frequency(frequency, spatial, plus=frequency)
+        enhanced_spatial = spatial + self.to_spatial(spatial, frequency)
+        enhanced_frequency = frequency + self.to_frequency(frequency, spatial)
         return self.select(enhanced_spatial, enhanced_frequency), enhanced_frequency
 
 
@@ -139,8 +138,7 @@ class FSMNet(nn.Module):
     def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
         """Zero-filled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, any H and W; residuals are learned."""
         height, width = target.shape[-2:]
-        weight = cast("ConvPReLU", self.tails[0]).conv.weight
-        x, y = (follow_weights(pad_to_multiple(image, 8), weight) for image in (target, auxiliary))
+        x, y = pad_to_multiple(target, 8), pad_to_multiple(auxiliary, 8)
         target_features = self.heads[0](x), self.heads[1](x)
         auxiliary_features = self.heads[2](y), self.heads[3](y)
         skips = [target_features]

@@ -25,7 +25,6 @@ from fsmnet.models.blocks import (
     check_size,
     modality_fusion_block,
 )
-from fsmnet.models.kernels.layout import follow_weights
 from fsmnet.models.output import Output
 from fsmnet.transforms import pad_to_multiple, unpad
 
@@ -47,9 +46,10 @@ class ReleasedFSFusion(nn.Module):
         if self.kind == "sum":
             return spatial + frequency
         f, t = self.conv_frequency(frequency), self.conv_spatial(spatial)
-        t = self.attention(t, f, plus=t)
-        f = self.attention(f, t, plus=f)
-        selected: Tensor = self.scores(t, f)
+        t = t + self.attention(t, f)
+        f = f + self.attention(f, t)
+        score_t, score_f = self.scores(t, f)
+        selected: Tensor = score_t * t + score_f * f
         return selected
 
 
@@ -135,8 +135,7 @@ class ReleasedFSMNet(nn.Module):
     def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
         """Zero-filled target and fully sampled auxiliary, ``(B, 1, H, W)`` each, any H and W."""
         height, width = target.shape[-2:]
-        weight = self.spatial.tail.conv.weight
-        x, y = (follow_weights(pad_to_multiple(image, 8), weight) for image in (target, auxiliary))
+        x, y = pad_to_multiple(target, 8), pad_to_multiple(auxiliary, 8)
         for_spatial, frequency_residual = self._frequency(x, y)
         image = x + self._spatial(x, y, for_spatial)
         return Output(unpad(image, height, width), unpad(x + frequency_residual, height, width))
@@ -237,7 +236,7 @@ def block_names(block: nn.Module) -> dict[str, str]:
     elif isinstance(block, SelectiveFusion):
         parts = {"conv_a": "t1", "conv_b": "t2", "scores": "fuse"}
     else:
-        return _BLOCK_NAMES.get(type(block), {})
+        return next((names for kind, names in _BLOCK_NAMES.items() if isinstance(block, kind)), {})
     return {
         f"{ours}.{k}": f"{theirs}.{v}"
         for ours, theirs in parts.items()

@@ -28,9 +28,9 @@ from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.scan import begin_nifti, write_scan
 from fsmnet.data.volume import Volume
 from fsmnet.errors import NOT_CLINICAL, UserError
-from fsmnet.export.write import Precision, chosen_precision, optimise
 from fsmnet.files import sha256, write_text
 from fsmnet.inference.device import choose_device
+from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import recipe_of
 from fsmnet.options import build, plain_config

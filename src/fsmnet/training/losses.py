@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError
+from fsmnet.models.kernels.polar import amplitude_phase
 from fsmnet.models.output import Output
-from fsmnet.models.polar import amplitude_phase
 from fsmnet.models.precision import full_precision
 from fsmnet.physics.fourier import fft2c
 

@@ -15,7 +15,8 @@ from fsmnet.checkpoint import load_weights
 from fsmnet.errors import UserError, first_line
 from fsmnet.inference.device import choose_device
 from fsmnet.models import create_model, model_options, recipe_of
-from fsmnet.models.kernels.checkpointing import checkpoint_activations
+from fsmnet.models.kernels.install import install_kernels
+from fsmnet.models.kernels.recompute import recompute_activations
 from fsmnet.training.data import TrainingData
 from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.training.options import TrainConfig
@@ -130,6 +131,7 @@ def set_up(
     if initial is not None:
         load_weights(model, initial, config.init)
     recipe = recipe_of(model)
+    install_kernels(model)
     if config.channels_last:
         _channels_last(model)
     average = None if config.ema is None else MovingAverage(model, config.ema, accelerator.device)
@@ -142,7 +144,7 @@ def set_up(
     )
     optimizer = make_optimizer(config, model)
     if config.checkpointing:
-        checkpoint_activations(model)
+        recompute_activations(model)
     network, optimizer = accelerator.prepare(_compiled(model) if config.compile else model, optimizer)
     return Setup(config, data, accelerator, model, network, recipe, average, loss, optimizer)
 

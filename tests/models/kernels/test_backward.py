@@ -6,8 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsmnet.models.blocks import ChannelAttention, Down, Pointwise, Up
+from fsmnet.models.blocks import ChannelAttention, Down, Up
+from fsmnet.models.kernels.attention import ChannelAttentionKernel
 from fsmnet.models.kernels.backward import attend, inner, join, prelu, products, select
+from fsmnet.models.kernels.install import install_kernels
+from fsmnet.models.kernels.layers import PointwiseKernel
 
 LAYOUTS = torch.contiguous_format, torch.channels_last
 
@@ -16,6 +19,11 @@ def maps(channels, layout=torch.channels_last, seed=0):
     """A feature map ``(2, channels, 10, 6)`` in float64 that wants a gradient."""
     x = torch.randn(2, channels, 10, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return x.contiguous(memory_format=layout).requires_grad_()
+
+
+def twin(block):
+    install_kernels(block)
+    return block
 
 
 def same(ours, theirs, inputs):
@@ -65,7 +73,7 @@ def test_an_inner_product(layout):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_1x1_convolution_keeps_the_layout(dtype):
-    layer, x = Pointwise(8, 16), maps(8).detach().to(dtype).requires_grad_()
+    layer, x = PointwiseKernel(8, 16, 1), maps(8).detach().to(dtype).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         out = layer(x)
     (gradient,) = torch.autograd.grad(out.sum(), x)
@@ -101,11 +109,12 @@ def formula(block, a, b):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_attention(features, layout):
     torch.manual_seed(0)
-    block = ChannelAttention(features).double()
+    block = twin(ChannelAttention(features).double())
     with torch.no_grad():
         block.temperature.uniform_(0.5, 2.0)
     a, b = maps(features, layout, 1), maps(features, layout, 2)
     ours = block(a, b)
+    assert type(block) is ChannelAttentionKernel
     assert type(ours.grad_fn).__name__ != "MmBackward0"
     same(ours, formula(block, a, b), [a, b, *block.parameters()])
     with torch.no_grad():
@@ -113,14 +122,14 @@ def test_the_attention(features, layout):
 
 
 def test_the_attention_keeps_the_layout_of_its_query():
-    block = ChannelAttention(8).double()
+    block = twin(ChannelAttention(8).double())
     for layout in LAYOUTS:
         assert block(maps(8, layout), maps(8, layout)).is_contiguous(memory_format=layout)
 
 
 def test_the_sums_of_the_attention_are_not_made_in_half_precision():
     torch.manual_seed(0)
-    block = ChannelAttention(16)
+    block = twin(ChannelAttention(16))
     a, b = (torch.randn(1, 16, 96, 96) + 3 for _ in range(2))
     exact = block.double()(a.double().requires_grad_(), b.double()).detach()
     block.float()
@@ -154,7 +163,7 @@ def test_the_gradients_of_alike_maps_survive_half_precision():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_down_in_training(layout):
     torch.manual_seed(0)
-    down = Down(8).double()
+    down = twin(Down(8).double())
     x = maps(8, layout)
     plain = down.mix(F.pixel_unshuffle(down.smooth(x), 2))
     same(down(x), plain, [x, *down.parameters()])
@@ -164,7 +173,7 @@ def test_down_in_training(layout):
 @pytest.mark.parametrize("outputs", [8, 4])
 def test_up(layout, outputs):
     torch.manual_seed(0)
-    up = Up(8, outputs).double()
+    up = twin(Up(8, outputs).double())
     x = maps(8, layout)
     plain = up.act(F.pixel_shuffle(F.conv2d(x, up.expand.weight, up.expand.bias), 2))
     out = up(x)

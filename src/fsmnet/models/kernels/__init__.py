@@ -1,1 +1,1 @@
-"""The models' mathematics, faster: put in place of the readable blocks, which do not know them."""
+"""The models' mathematics, faster: twins that :mod:`.install` puts in place of the readable blocks."""

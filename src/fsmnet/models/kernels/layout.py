@@ -103,6 +103,15 @@ def follow_weights(image: Tensor, weight: Tensor) -> Tensor:
     return image.contiguous().as_strided(image.shape, (height * width, 1, width, 1))
 
 
+def worked_in_parts(x: Tensor) -> bool:
+    """Whether temporary maps are to be made part by part, so that they are small and stay in the processor's cache.
+
+    Not where the backward pass keeps them anyway, on a GPU, and in a graph.
+    """
+    kept = torch.is_grad_enabled() and x.requires_grad
+    return not (kept or x.device.type != "cpu" or torch.compiler.is_compiling())
+
+
 class Layout(NamedTuple):
     """Precision and memory layout of a feature map."""
 

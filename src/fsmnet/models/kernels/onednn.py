@@ -1,4 +1,4 @@
-"""Convolutions together with what follows them: one pass over the memory instead of three, where oneDNN is there."""
+"""Convolutions together with what follows them, by oneDNN: one pass over the memory instead of three."""
 
 from __future__ import annotations
 

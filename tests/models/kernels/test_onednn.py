@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from fsmnet.models import create_model
-from fsmnet.models.kernels import fused
-from fsmnet.models.kernels.fused import FusedConv2d, convolve, fuse
+from fsmnet.models.kernels import onednn
+from fsmnet.models.kernels.install import install_kernels
+from fsmnet.models.kernels.onednn import FusedConv2d, convolve, fuse
 
 ACTIVATIONS = {
     "none": lambda x: x,
@@ -21,7 +22,7 @@ ACTIVATIONS = {
 
 @pytest.fixture(params=[True, False], ids=["oneDNN", "without it"])
 def one_pass(request, monkeypatch):
-    if not fused.available():
+    if not onednn.available():
         pytest.skip("this PyTorch has no oneDNN convolutions")
     if not request.param:
         monkeypatch.setattr(FusedConv2d, "takes", lambda *_: False)
@@ -81,6 +82,7 @@ def test_gradients_are_not_lost():
 def test_a_network_after_fusing(name, one_pass):
     torch.manual_seed(0)
     model = create_model(name, features=8, blocks=1).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    install_kernels(model)
     target, auxiliary = (torch.randn(1, 1, 44, 36) for _ in range(2))
     with torch.inference_mode():
         plain = model(target, auxiliary).image
@@ -90,7 +92,7 @@ def test_a_network_after_fusing(name, one_pass):
 
 
 def test_nothing_changes_where_oneDNN_is_missing(monkeypatch):  # noqa: N802
-    monkeypatch.setattr(fused, "available", lambda: False)
+    monkeypatch.setattr(onednn, "available", lambda: False)
     convolution = nn.Conv2d(8, 16, 3)
     assert fused_block(convolution, torch.float32) is convolution
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing: the blocks of a network keep their inputs alone and compute the rest again when needed.
+"""Activation checkpointing: the blocks of a network keep their inputs alone, and compute the rest again when needed.
 
 Chen et al. 2016, "Training deep nets with sublinear memory cost": one more forward pass for a fraction of the memory.
 """
@@ -17,7 +17,7 @@ from fsmnet.models.released import ReleasedFSFusion
 _KINDS = Down, Up, FrequencyBlock, ResidualGroup, SelectiveFusion, ChannelAttention, ReleasedFSFusion
 
 
-def blocks_to_checkpoint(model: nn.Module) -> list[nn.Module]:
+def recomputed_blocks(model: nn.Module) -> list[nn.Module]:
     """The blocks of an FSMNet variant, the outer one where they are nested; of other models none."""
     chosen: list[nn.Module] = []
     inner: set[nn.Module] = set()
@@ -28,13 +28,13 @@ def blocks_to_checkpoint(model: nn.Module) -> list[nn.Module]:
     return chosen
 
 
-def checkpoint_activations(model: nn.Module) -> None:
+def recompute_activations(model: nn.Module) -> None:
     """Let the blocks of a model, changed in place, compute their feature maps a second time in the backward pass.
 
     Raises:
         UserError: the model has no such blocks.
     """
-    blocks = blocks_to_checkpoint(model)
+    blocks = recomputed_blocks(model)
     if not blocks:
         raise UserError("checkpointing is there for fsmnet, fsmnet_released and fsmnet_fast only; leave it out")
     for block in blocks:

@@ -1,0 +1,75 @@
+"""A network with its weights in a file of its own, for use without this package, and compared with the original."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+
+from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
+from fsmnet.errors import UserError
+from fsmnet.export import parity
+from fsmnet.export.onnx_file import as_onnx
+from fsmnet.export.options import ExportConfig
+from fsmnet.export.torch_file import MULTIPLE, as_pt2
+from fsmnet.files import atomic_path, sha256
+from fsmnet.models import recipe_of
+
+logger = logging.getLogger(__name__)
+
+NORMALISATION = (
+    "target: zero-filled slice minus its mean, over its population standard deviation plus 1e-11, clipped to +-6; "
+    "auxiliary: likewise by its own statistics; image: times the target's deviation, plus its mean"
+)
+
+
+def export(config: ExportConfig) -> list[parity.Parity]:
+    """Write a network with its weights as ``.pt2`` (torch.export) or ``.onnx``, and compare it with the original.
+
+    Both take float32 of any H and W that are multiples of 8, one slice at a time. ONNX runtimes know no complex
+    numbers, so there the transforms are products of real matrices, equal to rounding.
+
+    Returns:
+        How well the written file agrees with the model: on noise, and on the slices of a scan if one was given. The
+        file's metadata says the same under ``parity``.
+
+    Raises:
+        UserError: options that cannot be used, or a written file that does not give the model's image.
+    """
+    kind = config.out.suffix
+    if kind not in (".pt2", ".onnx"):
+        raise UserError(f"{config.out}: the format follows the ending; choose .pt2 or .onnx")
+    if config.out.exists() and not config.overwrite:
+        raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
+    if (config.target is None) != (config.auxiliary is None):
+        missing = "--auxiliary" if config.auxiliary is None else "--target"
+        raise UserError(f"{missing} is missing; a comparison on real slices needs both contrasts")
+    checkpoint = config.checkpoint or shipped_checkpoint()
+    if checkpoint is None:
+        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    model = load_model(checkpoint)
+    inputs = [parity.noise()]
+    if config.target is not None and config.auxiliary is not None:
+        inputs.append(parity.of_scan(model, config.target, config.auxiliary))
+    metadata = {
+        "model": json.dumps(recipe_of(model)),
+        "weights_sha256": sha256(checkpoint),
+        "normalisation": NORMALISATION,
+        "multiple": str(MULTIPLE),
+        "use": "research use only, not for clinical use",
+        "versions": json.dumps(versions()),
+    }
+    logger.info("tracing %s; this takes about a minute", recipe_of(model)["name"])
+    save = (as_pt2 if kind == ".pt2" else as_onnx)(model)
+    with atomic_path(config.out) as path:
+        save(path, metadata)
+        checks = [parity.compare(path, model, each) for each in inputs]
+        for check in checks:
+            logger.info("%s", check)
+            if not check.largest_difference <= config.tolerance:
+                raise UserError(
+                    f"{config.out}: not written; its image of {check.of} differs from the model's by "
+                    f"{check.largest_difference:.2g}, more than --tolerance {config.tolerance:g}"
+                )
+        save(path, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
+    return checks
