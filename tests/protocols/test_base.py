@@ -10,6 +10,7 @@ from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol, protocol_names, register_protocol
 from fsmnet.protocols.brats import BRATS
 from fsmnet.protocols.float import Float
+from fsmnet.registry import Registry
 
 
 def test_protocols_by_name():
@@ -28,13 +29,14 @@ MINE = Mine()
 
 
 def test_a_protocol_of_ones_own_by_object_or_place(monkeypatch):
-    monkeypatch.setattr(protocols.PROTOCOLS, "_known", dict(protocols.PROTOCOLS._known))
+    registry = Registry("protocol", "fsmnet.protocols", {"brats": BRATS})
+    monkeypatch.setattr(protocols, "PROTOCOLS", registry)
     register_protocol("mine", MINE)
     register_protocol("elsewhere", "fsmnet.protocols.float:Float")
     assert get_protocol("mine") is MINE
     assert get_protocol("elsewhere").name == "float"
-    assert protocol_names()[3:] == ["mine", "elsewhere"]
-    with pytest.raises(UserError, match="the protocol 'brats' is registered already; choose another name"):
+    assert protocol_names() == ["brats", "mine", "elsewhere"]
+    with pytest.raises(UserError, match="the protocol 'brats' is one of fsmnet's own; choose another name"):
         register_protocol("brats", MINE)
 
 
