@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 
 import pytest
@@ -17,6 +18,7 @@ from fsmnet.checkpoint import (
     header_of,
     load_model,
     load_weights,
+    open_model,
     read_checkpoint,
     save_checkpoint,
     shipped_checkpoint,
@@ -132,6 +134,18 @@ def test_what_an_older_header_does_not_say_follows_from_its_options(path, traini
 def test_a_protocol_that_is_not_installed_does_no_harm(path):
     rewrite(path, protocol='"elsewhere"')
     assert trained_normalisation(load_model(path)).deviation == "sample"
+
+
+def test_warns_of_a_network_trained_for_other_masks(checkpoint_file, tmp_path, caplog):
+    training = {"protocol": "brats", "acceleration": 8}
+    file = checkpoint_file(tmp_path / "eight.safetensors", training=training)
+    open_model(str(file), MaskRecipe("equispaced_fraction", 8.0, 0.04, 1337))
+    open_model(str(file))
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "fsmnet"):
+        open_model(str(file), MaskRecipe("random", 4.0, 0.10, 1337))
+    assert "eight.safetensors was trained for other masks" in caplog.text
+    assert "(equispaced_fraction, 8x with centre 0.04, seed 1337) than these (random, 4x" in caplog.text
 
 
 def test_weights_of_any_layout_and_with_gradients_are_written(tmp_path, model):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
-import math
 
 import numpy as np
 import pytest
@@ -13,19 +11,17 @@ import torch
 from matplotlib.image import imread
 
 import golden
-from fsmnet.checkpoint import load_model, open_model
+from fsmnet.checkpoint import load_model
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
-from fsmnet.evaluation.evaluate import METRICS_COLUMNS, Row, evaluate, summarise, summary_lines
+from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.scores import METRICS_COLUMNS
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.metrics import Metrics
-from fsmnet.options import plain_config
-from fsmnet.physics.masks import MaskRecipe, load_mask, make_mask, seed_from_name
+from fsmnet.physics.masks import load_mask, make_mask, seed_from_name
 from fsmnet.protocols.brats import brats_mask
 from fsmnet.protocols.float import FLOAT
-from fsmnet.training.options import TrainConfig
 
 SUMMARY_KEYS = [
     *("model", "data", "acceleration", "protocol", "n"),
@@ -158,14 +154,6 @@ def test_picture_of_a_chosen_slice(configure):
     assert not config.out.exists()
 
 
-def test_identical_images_have_no_finite_psnr(configure):
-    rows = [Row("same", "case", 0, Metrics(math.inf, 1.0, 0.0)), Row("same", "case", 1, Metrics(30.0, 0.9, 0.1))]
-    summary = summarise(rows, configure(["same"]), MaskRecipe("random", 4.0, 0.08, "name"))
-    assert (summary[0]["psnr_mean"], summary[0]["psnr_std"]) == (None, None)
-    assert summary[0]["nmse_mean"] == pytest.approx(0.05)
-    assert "infinite" in summary_lines(summary)[1]
-
-
 def test_test_cases_of_a_split(configure, tmp_path):
     file = tmp_path / "split.json"
     split = {"train": ["phantom-0000"], "validation": [], "test": ["phantom-0003", "phantom-0001"]}
@@ -178,18 +166,6 @@ def test_test_cases_of_a_split(configure, tmp_path):
     file.write_text(json.dumps({**split, "test": []}))
     with pytest.raises(UserError, match=r"split\.json: the split keeps no case for testing; name some with --cases"):
         evaluate(configure(["zero_filling"], split=file))
-
-
-def test_warns_of_a_network_trained_for_other_masks(checkpoint_file, tmp_path, heads, caplog):
-    training = plain_config(TrainConfig(data=heads, out=tmp_path, acceleration=8))
-    file = checkpoint_file(tmp_path / "eight.safetensors", training=training)
-    open_model(str(file), MaskRecipe("equispaced_fraction", 8.0, 0.04, 1337))
-    open_model(str(file))
-    assert not caplog.records
-    with caplog.at_level(logging.WARNING, "fsmnet"):
-        open_model(str(file), MaskRecipe("random", 4.0, 0.10, 1337))
-    assert "eight.safetensors was trained for other masks" in caplog.text
-    assert "(equispaced_fraction, 8x with centre 0.04, seed 1337) than these (random, 4x" in caplog.text
 
 
 def test_diverged_weights_are_not_scored(configure, checkpoint_file, tmp_path):

@@ -18,8 +18,9 @@ from fsmnet.checkpoint import open_model
 from fsmnet.cli import main
 from fsmnet.data.options import PairOptions
 from fsmnet.errors import UserError
-from fsmnet.evaluation.evaluate import evaluate, summary_lines
+from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
+from fsmnet.evaluation.scores import summary_lines
 from fsmnet.physics.masks import load_mask
 from fsmnet.protocols import get_protocol
 from fsmnet.protocols.cases import thinned

@@ -9,8 +9,9 @@ from fsmnet.checkpoint import shipped_checkpoint
 from fsmnet.cli.options import DemoConfig
 from fsmnet.data.phantom import subject_name, write_subjects
 from fsmnet.errors import UserError
-from fsmnet.evaluation.evaluate import evaluate, summary_lines
+from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.scores import summary_lines
 from fsmnet.files import make_folder
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.physics.options import MaskOptions

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fsmnet.evaluation.evaluate import evaluate, summary_lines
+from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.scores import summary_lines
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.protocols import get_protocol
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from fsmnet.checkpoint import open_model
@@ -22,6 +17,7 @@ from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import comparison_picture
+from fsmnet.evaluation.scores import Row, by_acquisition, statistics, summarise, table
 from fsmnet.files import write_text
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import chosen_precision, optimise
@@ -32,23 +28,11 @@ from fsmnet.models.classical import ZeroFilling
 from fsmnet.options import by_name
 from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols import get_protocol
-from fsmnet.protocols.cases import Case, Slices
+from fsmnet.protocols.base import Protocol
+from fsmnet.protocols.cases import Accelerated, Case, Slices
 from fsmnet.transforms import to_unit
 
 logger = logging.getLogger(__name__)
-
-METRICS_COLUMNS = ["model", "case", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Scores of one slice (``brats``) or one volume (``float`` and ``fastmri``; ``slice`` is None)."""
-
-    model: str
-    case: str
-    slice: int | None
-    metrics: Metrics
-    acquisition: str = ""
 
 
 @by_name(EvaluateConfig)
@@ -66,132 +50,110 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     """
     protocol = get_protocol(config.protocol)
     recipe = protocol.mask_recipe(config)
+    _check(config, protocol)
+    networks = _networks(config, protocol, recipe)
+    pairs = protocol.find_cases(config, config.out, _cases(config))
+    rows: list[Row] = []
+    planes: list[Row] = []
+    for number, pair in enumerate(pairs):
+        case = protocol.accelerate(pair, recipe, resample=config.resample)
+        shown = _slice_to_show(config, protocol, pair, case.slices) if number == 0 else 0
+        save_mask(case.mask, config.out / "masks" / f"{pair.case}.npz")
+        n_slices = len(case.slices.numbers)
+        logger.info(
+            "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, len(pairs), n_slices, case.mask.describe()
+        )
+        images: dict[str, Tensor] = {}
+        for name, reconstruct in networks.items():
+            images[name] = reconstruct(case, f"{pair.case}, {name}")
+            scored, single = _score(protocol, case, images[name])
+            rows += [Row(name, pair.case, n, metrics, case.contrast) for n, metrics in scored]
+            planes += [Row(name, pair.case, n, metrics, case.contrast) for n, metrics in single]
+        if config.submission is not None:
+            _submit(config.submission, pair, case, images)
+        if number == 0:
+            _draw(config, pair, case.slices, shown, images, rows)
+    return _write(config, recipe, rows, planes)
+
+
+def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
+    """Refuse options that need measured k-space where there is none."""
     check_batch(config.batch)
-    device = choose_device(config.device, config.threads)
-    precision = chosen_precision(config.precision, device, config.optimise)
-    models = {name: open_model(name, recipe).to(device) for name in config.models}
-    if config.optimise:  # zero-filling has no weights, and is recognised by its class
-        models = {
-            name: model if isinstance(model, ZeroFilling) else optimise(model, precision)
-            for name, model in models.items()
-        }
     if config.submission is not None and not protocol.measured:
         raise UserError("submissions are fastMRI's; leave --submission out or choose --protocol fastmri")
     if config.data_consistency != "off" and not protocol.measured:
         raise UserError("only protocol fastmri has measured k-space; leave --data-consistency out")
-    pairs = protocol.find_cases(config, config.out, _cases(config))
-    out = config.out
-    folders = _folders(config.models)
-    rows: list[Row] = []
-    single: list[Row] = []
-    for number, pair in enumerate(pairs):
-        case = protocol.accelerate(pair, recipe, resample=config.resample)
-        slices, zero_filled, mask = case.slices, case.zero_filled, case.mask
-        shown = _slice_to_show(config, pair, slices) if number == 0 else 0
-        save_mask(mask, out / "masks" / f"{pair.case}.npz")
-        logger.info(
-            "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, len(pairs), len(slices.numbers), mask.describe()
-        )
-        images: dict[str, Tensor] = {}
-        for name, model in models.items():
-            # Zero-filling is scored as it is stored: normalised and back, it would lose grey levels.
-            images[name] = (
-                zero_filled
-                if isinstance(model, ZeroFilling)
-                else reconstruct_slices(
-                    model,
-                    zero_filled,
-                    slices.auxiliary,
-                    protocol.normalisation,
-                    finish=protocol.finish,
-                    batch=config.batch,
-                    device=device,
-                    precision=precision,
-                    progress=f"{pair.case}, {name}",
-                    name=name,
-                    auxiliary_zero_filled=case.auxiliary_zero_filled,
-                )
+
+
+Reconstruct = Callable[[Accelerated, str], Tensor]
+
+
+def _networks(config: EvaluateConfig, protocol: Protocol[Any], recipe: MaskRecipe) -> dict[str, Reconstruct]:
+    """By name what a model makes of a case; the second argument is the text of its progress bar."""
+    device = choose_device(config.device, config.threads)
+    precision = chosen_precision(config.precision, device, config.optimise)
+
+    def network(name: str) -> Reconstruct:
+        model = open_model(name, recipe).to(device)
+        if isinstance(model, ZeroFilling):
+            # Scored as it is stored: normalised and back, it would lose grey levels.
+            return lambda case, progress: case.zero_filled
+        if config.optimise:
+            model = optimise(model, precision)
+
+        def reconstruct(case: Accelerated, progress: str) -> Tensor:
+            image = reconstruct_slices(
+                model,
+                case.zero_filled,
+                case.slices.auxiliary,
+                protocol.normalisation,
+                finish=protocol.finish,
+                batch=config.batch,
+                device=device,
+                precision=precision,
+                progress=progress,
+                name=name,
+                auxiliary_zero_filled=case.auxiliary_zero_filled,
             )
-            if config.data_consistency == "hard" and not isinstance(model, ZeroFilling) and case.consistent is not None:
-                images[name] = case.consistent(images[name])
-            scores = protocol.score(slices.target, images[name])
-            numbers: list[int | None] = [*slices.numbers] if protocol.unit == "slice" else [None]
-            rows += [Row(name, pair.case, n, s, case.contrast) for n, s in zip(numbers, scores, strict=True)]
-            planes = protocol.score_planes(slices, images[name])
-            single += [Row(name, pair.case, number, scored, case.contrast) for number, scored in planes.items()]
-            if config.submission is not None:
-                if case.left_out and name == config.models[0]:
-                    count = len(slices.numbers)
-                    logger.warning(
-                        "%s: the submission has %d of %d slices, as many as the auxiliary",
-                        pair.case,
-                        count,
-                        count + case.left_out,
-                    )
-                write_submission(images[name], config.submission / folders[name] / f"{pair.case}.h5")
-        if number == 0:
-            _draw(config, pair, slices, shown, images, rows)
-    summary = summarise(rows, config, recipe)
-    write_text(out / "metrics.csv", _table(rows, config, recipe))
-    if single:
-        write_text(out / "metrics_slices.csv", _table(single, config, recipe))
-        for entry in summary:
-            entry["acquisitions"] = _by_acquisition(rows, entry["model"])
-            entry["slices"] = _statistics([row for row in single if row.model == entry["model"]])
-    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return summary
+            return image if case.consistent is None or config.data_consistency == "off" else case.consistent(image)
+
+        return reconstruct
+
+    return {name: network(name) for name in config.models}
 
 
-def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> list[dict[str, Any]]:
-    """Mean and population standard deviation per model."""
-    summary = []
-    for name in config.models:
-        summary.append(
-            {
-                "model": name,
-                "data": str(config.data),
-                "acceleration": recipe.acceleration,
-                "protocol": config.protocol,
-                **_statistics([row for row in rows if row.model == name]),
-            }
+Scored = list[tuple[int | None, Metrics]]
+
+
+def _score(protocol: Protocol[Any], case: Accelerated, image: Tensor) -> tuple[Scored, Scored]:
+    """Scores of a case with the numbers of their slices, and where volumes are scored those of single slices."""
+    numbers: list[int | None] = [*case.slices.numbers] if protocol.unit == "slice" else [None]
+    scores = protocol.score(case.slices.target, image)
+    return [*zip(numbers, scores, strict=True)], [*protocol.score_planes(case.slices, image).items()]
+
+
+def _submit(folder: Path, pair: Case, case: Accelerated, images: dict[str, Tensor]) -> None:
+    """Write the volumes of a case as submissions."""
+    if case.left_out:
+        count = len(case.slices.numbers)
+        logger.warning(
+            "%s: the submission has %d of %d slices, as many as the auxiliary", pair.case, count, count + case.left_out
         )
+    for name, run in _folders(list(images)).items():
+        write_submission(images[name], folder / run / f"{pair.case}.h5")
+
+
+def _write(config: EvaluateConfig, recipe: MaskRecipe, rows: list[Row], planes: list[Row]) -> list[dict[str, Any]]:
+    """Write the tables; the summary."""
+    summary = summarise(rows, config, recipe)
+    write_text(config.out / "metrics.csv", table(rows, config, recipe))
+    if planes:
+        write_text(config.out / "metrics_slices.csv", table(planes, config, recipe))
+        for entry in summary:
+            entry["acquisitions"] = by_acquisition(rows, entry["model"])
+            entry["slices"] = statistics([row for row in planes if row.model == entry["model"]])
+    write_text(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-def _statistics(rows: Sequence[Row]) -> dict[str, Any]:
-    table = np.array([row.metrics for row in rows], dtype=np.float64)
-    with np.errstate(invalid="ignore"):  # an identical slice has an infinite PSNR
-        mean, std = table.mean(axis=0), table.std(axis=0)
-    return {
-        "n": len(table),
-        "psnr_mean": _number(mean[0]),
-        "psnr_std": _number(std[0]),
-        "ssim_mean": _number(mean[1]),
-        "ssim_std": _number(std[1]),
-        "nmse_mean": _number(mean[2]),
-    }
-
-
-def _by_acquisition(rows: Sequence[Row], model: str) -> dict[str, dict[str, Any]]:
-    """Statistics of a model for every kind of target by itself."""
-    kinds = sorted({row.acquisition for row in rows})
-    return {kind: _statistics([row for row in rows if (row.model, row.acquisition) == (model, kind)]) for kind in kinds}
-
-
-def summary_lines(summary: Sequence[dict[str, Any]]) -> list[str]:
-    """The summary as a table for people, with a line for every acquisition where there are several."""
-    table: list[tuple[str, dict[str, Any]]] = []
-    for row in summary:
-        table.append((row["model"], row))
-        kinds = row.get("acquisitions", {})
-        table += [(f"  {kind}", part) for kind, part in kinds.items() if len(kinds) > 1]
-    width = max(len("model"), *(len(name) for name, _ in table))
-    lines = [f"{'model':{width}}  {'n':>5}  {'PSNR (dB)':>14}  {'SSIM':>15}  {'NMSE':>8}"]
-    for name, row in table:
-        psnr = "infinite" if row["psnr_mean"] is None else f"{row['psnr_mean']:.2f} +- {row['psnr_std']:.2f}"
-        ssim = f"{row['ssim_mean']:.3f} +- {row['ssim_std']:.3f}"
-        lines.append(f"{name:{width}}  {row['n']:>5}  {psnr:>14}  {ssim:>15}  {row['nmse_mean']:>8.4f}")
-    return lines
 
 
 def _cases(config: EvaluateConfig) -> list[str] | None:
@@ -205,21 +167,10 @@ def _cases(config: EvaluateConfig) -> list[str] | None:
     return test
 
 
-def _table(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(METRICS_COLUMNS)
-    for row in rows:
-        number = "" if row.slice is None else row.slice
-        figures = (f"{figure:.10g}" for figure in row.metrics)  # enough for the summary to follow from them
-        writer.writerow([row.model, row.case, number, f"{recipe.acceleration:g}", config.protocol, *figures])
-    return text.getvalue()
-
-
-def _slice_to_show(config: EvaluateConfig, pair: Case, slices: Slices) -> int:
+def _slice_to_show(config: EvaluateConfig, protocol: Protocol[Any], pair: Case, slices: Slices) -> int:
     """Index among the prepared slices of the one in the picture."""
     if config.picture_slice is None:
-        return get_protocol(config.protocol).slice_to_show(slices)
+        return protocol.slice_to_show(slices)
     if config.picture_slice not in slices.numbers:
         first, last = slices.numbers[0], slices.numbers[-1]
         raise UserError(f"slice {config.picture_slice} of {pair.case} has no content; choose one of {first} to {last}")
@@ -260,7 +211,3 @@ def _short(name: str, names: Iterable[str]) -> str:
         return name
     end = Path(name).parts[-2:]
     return "/".join(end) if sum(Path(other).parts[-2:] == end for other in names) == 1 else name
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
