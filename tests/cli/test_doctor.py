@@ -11,11 +11,11 @@ import torch
 import fsmnet.cli.doctor
 from fastmri_tree import write_knees
 from fsmnet.cli import main
-from fsmnet.cli.doctor import command, examine
+from fsmnet.cli.doctor import OPTIONAL, command, examine
 from fsmnet.cli.options import DoctorConfig
 from fsmnet.errors import UserError
 
-NAMES = ["versions", "machine", "nilearn", "tensorboard", "fourier transform", "masks", "network", "shipped weights"]
+NAMES = ["versions", "machine", *OPTIONAL, "fourier transform", "masks", "network", "shipped weights"]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_wrong_transform(monkeypatch, capsys):
 
 
 def test_other_masks(monkeypatch, states):
-    monkeypatch.setattr("fsmnet.physics.masks.BRATS_SEED", 1)
+    monkeypatch.setattr("fsmnet.protocols.brats.SEED", 1)
     assert states(examine())["masks"] == "failed"
 
 

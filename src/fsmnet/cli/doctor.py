@@ -25,9 +25,16 @@ from fsmnet.models import create_model
 from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.protocols.brats import brats_mask
 
+# Package -> what needs it, and the extra that installs it.
 OPTIONAL = {
-    "nilearn": "the demo's head; pip install 'fsmnet[demo]'",
-    "tensorboard": "train --tensorboard; pip install 'fsmnet[tensorboard]'",
+    "nilearn": ("the demo's head", "demo"),
+    "tensorboard": ("train --tensorboard", "tensorboard"),
+    "pydicom": ("DICOM", "dicom"),
+    "SimpleITK": ("DICOM and registration", "dicom"),
+    "ismrmrd": ("ISMRMRD files", "raw"),
+    "onnx": ("export to .onnx", "export"),
+    "onnxscript": ("export to .onnx", "export"),
+    "onnxruntime": ("export to .onnx", "export"),
 }
 
 
@@ -44,9 +51,10 @@ def examine(data: Path | None = None) -> list[Check]:
     """All checks, and a look through a data folder if one is given."""
     checks = [Check("versions", "ok", ", ".join(f"{name} {version}" for name, version in versions().items()))]
     checks.append(Check("machine", "ok", _machine()))
-    for package, use in OPTIONAL.items():
+    for package, (use, extra) in OPTIONAL.items():
         found = importlib.util.find_spec(package) is not None
-        checks.append(Check(package, "ok" if found else "missing", "installed" if found else f"needed for {use}"))
+        detail = "installed" if found else f"needed for {use}; pip install 'fsmnet[{extra}]'"
+        checks.append(Check(package, "ok" if found else "missing", detail))
     computations: dict[str, Callable[[], str]] = {
         "fourier transform": _fourier,
         "masks": _masks,
