@@ -210,7 +210,11 @@ def changes(earlier: Mapping[str, Any], now: Options) -> dict[str, tuple[Any, An
 
 def changed_options(earlier: Mapping[str, Any], now: Options) -> str:
     """:func:`changes` in words; empty if there are none."""
-    return ", ".join(f"{name} was {before!r}, is {value!r}" for name, (before, value) in changes(earlier, now).items())
+
+    def shown(value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else repr(value)
+
+    return ", ".join(f"{name} was {shown(a)}, is {shown(b)}" for name, (a, b) in changes(earlier, now).items())
 
 
 # -- types in words ---------------------------------------------------------------------------------------------------

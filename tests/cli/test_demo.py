@@ -67,7 +67,7 @@ def test_training_a_network_of_its_own(tmp_path, capsys):
     assert_complete(out, str(best))
 
     assert main([*arguments, "--acceleration", "8"]) == 2
-    assert "acceleration was 4, is 8.0; use its config.yaml or another --out" in capsys.readouterr().err
+    assert "acceleration was 4, is 8; use its config.yaml or another --out" in capsys.readouterr().err
 
 
 def test_with_the_shipped_network(tmp_path, monkeypatch, checkpoint_file):

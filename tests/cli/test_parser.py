@@ -304,7 +304,7 @@ YAML = {
     "list of one": ("cases: case-1", "cases in {file} takes a list of texts or null, not 'case-1'"),
     "list of texts": ("betas: [a, b]", "betas in {file} takes a list of numbers, not 'a'"),
     "mapping": ("model_options: 3", "model_options in {file} takes a mapping such as {{features: 16}}, not '3'"),
-    "choice": ("protocol: int", "protocol in {file} takes brats, float or fastmri, not 'int'"),
+    "choice": ("coils: both", "coils in {file} takes single or multi, not 'both'"),
 }
 
 

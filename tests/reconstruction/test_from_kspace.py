@@ -387,7 +387,7 @@ REFUSED = {
         {"mask": "auto", "acceleration": 4.0},
         "give a mask file or the options",
     ),
-    "phase axis": (COLUMNS, {"phase_encode": "up"}, "phase_encode is rows or columns, not 'up'"),
+    "phase axis": (COLUMNS, {"phase_encode": "up"}, "phase_encode takes rows, columns or null, not 'up'"),
     "list": (COLUMNS, {"pairs": "pairs.csv"}, "a list of exams names images; leave --kspace out, or --pairs"),
     "form": (COLUMNS, {"out": "result.png"}, r"result\.png: the result is written as NIfTI"),
 }

@@ -23,6 +23,7 @@ from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.options import RunOptions
+from fsmnet.models import model_class
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol
@@ -106,7 +107,10 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
             f"{name}: unknown training option {', '.join(map(str, unknown))}{hint}; see 'fsmnet train --help'"
         )
     try:
-        _training(config, {**common, **options}, Path()).check()
+        training = _training(config, {**common, **options}, Path())
+        training.check()
+        get_protocol(training.protocol)
+        model_class(training.model)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 

@@ -142,8 +142,6 @@ def check_options(config: ReconstructConfig) -> None:
     check_batch(config.batch)
     if config.acceleration is not None and not config.acceleration > 1:
         raise UserError(f"acceleration must be more than 1, not {config.acceleration:g}")
-    if config.phase_encode not in (None, "rows", "columns"):
-        raise UserError(f"phase_encode is rows or columns, not {config.phase_encode!r}")
     if (config.data_consistency == "soft") != (config.noise_weight is not None):
         raise UserError("--data-consistency soft and --noise-weight belong together; give both or neither")
     if config.noise_weight is not None and not (math.isfinite(config.noise_weight) and config.noise_weight > 0):

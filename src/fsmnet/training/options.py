@@ -9,106 +9,107 @@ from typing import Any, Literal
 from fsmnet.data.options import PairOptions, SplitOptions
 from fsmnet.errors import UserError
 from fsmnet.inference.options import RunOptions
-from fsmnet.options import at_least, option, required
+from fsmnet.options import Options, at_least, option, required
 from fsmnet.physics.options import TrainingMaskOptions
 
 
 @dataclass(kw_only=True)
-class TrainConfig(RunOptions, TrainingMaskOptions, SplitOptions, PairOptions):
-    """Train a network on pairs of contrasts."""
+class ModelOptions(Options, group="model"):
+    """What is trained, from which start."""
 
-    out: Path = required("folder for checkpoints, log, configuration, split and mask", material=False, group="output")
-    resume: bool = option(False, "go on where the run in --out was stopped", material=False, group="output")
-    model: str = option("fsmnet", "name, see 'fsmnet models'", group="model")
-    model_options: dict[str, Any] = option(
-        {}, "constructor options of the model, e.g. '{features: 16, blocks: 2}'", group="model"
-    )
-    init: Path | None = option(None, "start from the weights of this checkpoint", group="model")
-    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation", group="model")
+    model: str = option("fsmnet", "name, see 'fsmnet models'")
+    model_options: dict[str, Any] = option({}, "constructor options of the model, e.g. '{features: 16, blocks: 2}'")
+    init: Path | None = option(None, "start from the weights of this checkpoint")
+    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation")
 
-    cache: Literal["memory", "disk"] = option(
-        "memory", "where prepared slices are kept between epochs", material=False, group="preparation"
-    )
-    cache_folder: Path | None = option(
-        None, "folder of the disk cache; default: OUT/cache", material=False, group="preparation"
-    )
-    workers: int = option(
-        0, "processes that prepare slices; 0: in the training process", material=False, group="preparation"
-    )
+
+@dataclass(kw_only=True)
+class PreparationOptions(Options, group="preparation"):
+    """How slices become ready for training."""
+
+    cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs", material=False)
+    cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache", material=False)
+    workers: int = option(0, "processes that prepare slices; 0: in the training process", material=False)
     augment: bool = option(
-        True,
-        "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri",
-        group="preparation",
+        True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri"
     )
 
-    # A run may go on with more of these.
-    iterations: int | None = option(
-        100_000, "optimiser steps; null: until another budget is spent", material="extent", group="budget"
-    )
-    epochs: float | None = option(
-        None, "stop after so many passes through the slices", material="extent", group="budget"
-    )
+
+@dataclass(kw_only=True)
+class BudgetOptions(Options, group="budget"):
+    """How long a training goes; it may go on with more."""
+
+    iterations: int | None = option(100_000, "optimiser steps; null: until another budget is spent", material="extent")
+    epochs: float | None = option(None, "stop after so many passes through the slices", material="extent")
     minutes: float | None = option(
-        None,
-        "stop after this much training time; the schedule fits itself to it",
-        material="extent",
-        group="budget",
+        None, "stop after this much training time; the schedule fits itself to it", material="extent"
     )
 
-    batch: int = option(4, "slices per step, on all devices together", group="optimiser")
-    accumulate: int = option(
-        1, "parts of a batch that are computed one after the other, to save memory", group="optimiser"
-    )
-    checkpointing: bool = option(
-        False,
-        "compute the blocks' feature maps twice instead of keeping them: less memory, about a third more time",
-        group="device",
-    )
-    compile: bool = option(
-        False, "compile the network by torch.compile; the first step then takes minutes", group="device"
-    )
-    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "optimiser", group="optimiser")
-    learning_rate: float = option(1e-4, "initial learning rate", group="optimiser")
-    betas: list[float] = option(
-        [0.9, 0.999], "Adam's two averaging factors; SGD takes the first as momentum", group="optimiser"
-    )
-    weight_decay: float = option(0.01, "weight decay", group="optimiser")
-    schedule: Literal["constant", "step", "cosine"] = option("step", "how the learning rate falls", group="optimiser")
-    warmup: int = option(0, "steps over which the learning rate rises from 0", group="optimiser")
-    decay_every: int = option(20_000, "step schedule: steps (or epochs) between decays", group="optimiser")
-    decay_unit: Literal["steps", "epochs"] = option(
-        "steps", "step schedule: what decay_every counts", group="optimiser"
-    )
-    decay: float = option(
-        0.1, "step schedule: factor of a decay (the paper's 0.1; the released code's 0.5)", group="optimiser"
-    )
-    clip_norm: float | None = option(None, "largest gradient norm; null: no clipping", group="optimiser")
-    ema: float | None = option(
-        None, "decay of an exponential moving average of the weights; null: none", group="optimiser"
-    )
 
-    image_weight: float = option(1.0, "weight of the image's L1 in the loss", group="loss")
-    auxiliary_weight: float = option(
-        0.0, "weight of the auxiliary's L1, for models that reconstruct it (MINet, MCCA)", group="loss"
-    )
-    kspace_weight: float = option(0.0, "weight of the L1 in k-space (MCCA)", group="loss")
-    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss (FSMNet)", group="loss")
-    wrap_phase: bool = option(False, "measure phase differences around the circle", group="loss")
+@dataclass(kw_only=True)
+class OptimiserOptions(Options, group="optimiser"):
+    """What a step is."""
+
+    batch: int = option(4, "slices per step, on all devices together")
+    accumulate: int = option(1, "parts of a batch that are computed one after the other, to save memory")
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = option("adamw", "optimiser")
+    learning_rate: float = option(1e-4, "initial learning rate")
+    betas: list[float] = option([0.9, 0.999], "Adam's two averaging factors; SGD takes the first as momentum")
+    weight_decay: float = option(0.01, "weight decay")
+    schedule: Literal["constant", "step", "cosine"] = option("step", "how the learning rate falls")
+    warmup: int = option(0, "steps over which the learning rate rises from 0")
+    decay_every: int = option(20_000, "step schedule: steps (or epochs) between decays")
+    decay_unit: Literal["steps", "epochs"] = option("steps", "step schedule: what decay_every counts")
+    decay: float = option(0.1, "step schedule: factor of a decay (the paper's 0.1; the released code's 0.5)")
+    clip_norm: float | None = option(None, "largest gradient norm; null: no clipping")
+    ema: float | None = option(None, "decay of an exponential moving average of the weights; null: none")
+
+
+@dataclass(kw_only=True)
+class LossOptions(Options, group="loss"):
+    """What is minimised."""
+
+    image_weight: float = option(1.0, "weight of the image's L1 in the loss")
+    auxiliary_weight: float = option(0.0, "weight of the auxiliary's L1, for models that reconstruct it (MINet, MCCA)")
+    kspace_weight: float = option(0.0, "weight of the L1 in k-space (MCCA)")
+    frequency_weight: float = option(0.01, "weight of the amplitude and phase terms of the loss (FSMNet)")
+    wrap_phase: bool = option(False, "measure phase differences around the circle")
+
+
+@dataclass(kw_only=True)
+class LogOptions(Options, group="validation and log"):
+    """How often a training looks at itself."""
+
+    validate_every: int = option(1000, "steps between validations")
+    validate_slices: int = option(64, "validation slices at most, spread evenly over the patients; 0: all")
+    save_every: int = option(500, "steps between saves of the resumable state", material=False)
+    log_every: int = option(10, "steps between rows of log.csv", material=False)
+    tensorboard: bool = option(False, "also write TensorBoard events", material=False)
+
+
+@dataclass(kw_only=True)
+class TrainingRunOptions(RunOptions, group="device"):
+    """Where and how to compute the steps."""
 
     precision: Literal["float32", "bfloat16"] = option(
-        "float32", "bfloat16: autocast of convolutions; FFTs stay float32", group="device"
+        "float32", "bfloat16: autocast of convolutions; FFTs stay float32"
     )
-    channels_last: bool = option(True, "memory layout that suits convolutions on most processors", group="device")
+    channels_last: bool = option(True, "memory layout that suits convolutions on most processors")
+    checkpointing: bool = option(
+        False, "compute the blocks' feature maps twice instead of keeping them: less memory, about a third more time"
+    )
+    compile: bool = option(False, "compile the network by torch.compile; the first step then takes minutes")
 
-    validate_every: int = option(1000, "steps between validations", group="validation and log")
-    validate_slices: int = option(
-        64, "validation slices at most, spread evenly over the patients; 0: all", group="validation and log"
-    )
-    save_every: int = option(
-        500, "steps between saves of the resumable state", material=False, group="validation and log"
-    )
-    log_every: int = option(10, "steps between rows of log.csv", material=False, group="validation and log")
-    tensorboard: bool = option(False, "also write TensorBoard events", material=False, group="validation and log")
+
+@dataclass(kw_only=True)
+class TrainConfig(
+    TrainingRunOptions, LogOptions, LossOptions, OptimiserOptions, BudgetOptions, PreparationOptions, ModelOptions,
+    TrainingMaskOptions, SplitOptions, PairOptions, group="output",
+):  # fmt: skip
+    """Train a network on pairs of contrasts."""
+
+    out: Path = required("folder for checkpoints, log, configuration, split and mask", material=False)
+    resume: bool = option(False, "go on where the run in --out was stopped", material=False)
 
     def check(self) -> None:
         """Refuse impossible values, each in one sentence."""

@@ -363,7 +363,8 @@ def test_the_folder_may_stand_behind_the_command(brats_folder, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert main(["pair", str(brats_folder), "--auxiliary", "flair"]) == 0
     assert read_table(Path("pairs.csv"))[0].auxiliary.name == "case-1_flair.nii.gz"
-    for command in (["pair"], ["pair", "--out", "pairs.csv", str(brats_folder)]):
+    assert main(["pair", "--out", "other.csv", str(brats_folder)]) == 0
+    for command in (["pair"], ["pair", str(brats_folder), "--out", "pairs.csv", "word"]):
         with pytest.raises(SystemExit) as error:
             main(command)
         assert error.value.code == 2
