@@ -103,8 +103,8 @@ def options_of(config: type[Any]) -> tuple[Option, ...]:
     return tuple(sorted(found, key=lambda one: order.index(one.group)))
 
 
-def build(config: type[T], values: Mapping[str, Any]) -> T:
-    """A configuration from names and values.
+def build(config: type[T], values: Mapping[str, Any], show: Callable[[str], str] = str) -> T:
+    """A configuration from names and values; messages show the names as ``show`` writes them.
 
     Raises:
         UserError: a name that nobody reads, one that is missing, or an impossible value.
@@ -113,7 +113,7 @@ def build(config: type[T], values: Mapping[str, Any]) -> T:
     for name in values:
         if name not in known:
             raise UserError(f"unknown option {name!r}{similar(str(name), known)}")
-    missing = [name for name, one in known.items() if one.default is MISSING and name not in values]
+    missing = [show(name) for name, one in known.items() if one.default is MISSING and name not in values]
     if missing:
         raise UserError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     return config(**values)

@@ -254,6 +254,7 @@ PARSER = {
         "fsmnet train",
         "unknown option --iteration (did you mean --iterations?)",
     ),
+    "one dash": (["pair", "-d", "a"], "fsmnet pair", "unknown option -d"),
     "two words for one": (["pair", "a", "b"], "fsmnet pair", "'b' belongs to no option"),
     "stray word": (["mask", "--out", "m.npy", "extra"], "fsmnet mask", "'extra' belongs to no option"),
     "missing": (["train"], "fsmnet train", "--data and --out are missing"),

@@ -88,8 +88,7 @@ def parse(words: Sequence[str]) -> tuple[str, Options]:
         files = [_values_of_file(file, command.options) for file in flags.pop("config", [])]
         flags |= _positional(rest, command)
         values = {k: v for file in files for k, v in file.items()} | _values_of_flags(flags, command.options)
-        _check_complete(values, command.options)
-        return name, build(command.options, values)
+        return name, build(command.options, values, _flag)
     except UserError as error:
         parser.error(str(error))
 
@@ -109,7 +108,7 @@ def _command_name(words: Sequence[str]) -> str:
 
 def _positional(rest: Sequence[str], command: Command) -> dict[str, str]:
     """Words that belong to no flag, as the options they stand for."""
-    unknown = next((word.partition("=")[0] for word in rest if word.startswith("--")), None)
+    unknown = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
     if unknown is not None:
         raise UserError(f"unknown option {unknown}{similar(unknown, _kinds(command.options), _flag)}")
     if len(rest) > len(command.positional):
@@ -173,12 +172,6 @@ def _content(file: Path, config: type[Options]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds no options; write lines such as 'batch: 4'")
     return content
-
-
-def _check_complete(values: dict[str, Any], config: type[Options]) -> None:
-    missing = [_flag(one.name) for one in options_of(config) if one.default is MISSING and one.name not in values]
-    if missing:
-        raise UserError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
 def _kinds(config: type[Options]) -> dict[str, Any]:
