@@ -16,16 +16,17 @@ from fsmnet.physics.masks import make_mask
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES.remove(ROOT / "docs" / "extending.md")  # whose package tests/test_extending.py installs first
 # Appended to every training command: the same command, over in seconds.
 SHORT = ["--iterations", "2", "--minutes", "5", "--model-options", "{features: 8, blocks: 1}", "--threads", "1"]
 
 
+def in_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 def blocks(language: str) -> list[tuple[str, str]]:
-    return [
-        (page.name, block)
-        for page in PAGES
-        for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    ]
+    return [(page.name, block) for page in PAGES for block in in_blocks(page, language)]
 
 
 def commands() -> list[tuple[str, list[str]]]:

@@ -78,3 +78,8 @@ def test_public_names_are_listed_alike_for_people_and_for_type_checkers():
     checked = {alias.name: node.module for node in block.body for alias in node.names}
     assert checked == fsmnet._PLACES
     assert sorted([*checked, "__version__"]) == fsmnet.__all__ == dir(fsmnet)
+
+
+def test_every_public_name_has_a_place_in_the_reference():
+    listed = (Path(__file__).resolve().parents[1] / "docs" / "api.rst").read_text(encoding="utf-8")
+    assert [name for name in fsmnet.__all__ if name != "__version__" and f":: fsmnet.{name}\n" not in listed] == []

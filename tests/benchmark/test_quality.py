@@ -62,7 +62,7 @@ def test_the_command_measures_and_draws(two, brats_folder, tmp_path, capsys):
 def test_seconds_are_of_single_slices_in_turn_after_a_first_one(monkeypatch):
     asked = []
 
-    def reconstruct(network, zero_filled, auxiliary, protocol, *, batch, device):
+    def reconstruct(network, zero_filled, auxiliary, normalisation, *, finish, batch, device):
         asked.append((network, int(zero_filled[0, 0, 0])))
         return zero_filled
 

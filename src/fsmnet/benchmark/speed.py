@@ -26,6 +26,7 @@ from fsmnet.inference.device import autocast, choose_device
 from fsmnet.inference.optimise import Precision, after, channels_last, chosen_precision, optimise, steps
 from fsmnet.models import create_model, model_options
 from fsmnet.models.kernels.install import install_kernels
+from fsmnet.models.output import as_output
 from fsmnet.training.losses import SpatialFrequencyLoss
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     precision = chosen_precision(config.precision, device)
     options = _options(config)
     cost = predict_cost(config.model, options, config.size, config.size, config.training_batch)
-    if not cost.parameters:
-        raise UserError(f"model {config.model} computes nothing; choose another with --model")
+    if cost is None or not cost.parameters:
+        raise UserError(f"model {config.model} computes nothing, or cannot tell how much; choose another with --model")
     result: dict[str, Any] = {
         "model": config.model,
         "options": options,
@@ -156,8 +157,7 @@ def _inference(model: nn.Module, target: Tensor, auxiliary: Tensor) -> Task:
 
 def _image(model: nn.Module, target: Tensor, auxiliary: Tensor) -> Tensor:
     with torch.inference_mode():
-        image: Tensor = model(target, auxiliary).image
-    return image
+        return as_output(model(target, auxiliary)).image
 
 
 def _training(
@@ -176,7 +176,7 @@ def _training(
     def step() -> object:
         optimizer.zero_grad()
         with autocast(device, precision):
-            output = model(target, auxiliary)
+            output = as_output(model(target, auxiliary))
         value = loss(output, auxiliary, auxiliary)
         value.backward()
         optimizer.step()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import logging
+from dataclasses import asdict, fields
 from typing import Any
 
 from fsmnet.cli.options import ModelsConfig
 from fsmnet.errors import UserError
-from fsmnet.inference.cost import human_bytes, predict_cost
+from fsmnet.inference.cost import Cost, human_bytes, predict_cost
 from fsmnet.models import MODELS, model_options
+
+logger = logging.getLogger(__name__)
 
 
 def command(config: ModelsConfig) -> int:
@@ -18,9 +21,14 @@ def command(config: ModelsConfig) -> int:
         raise UserError(f"size must be at least 8 and batch at least 1, not {config.size} and {config.batch}")
     rows: list[dict[str, Any]] = []
     for name in MODELS:
-        options = {"image_size": config.size} if "image_size" in model_options(name) else {}
-        cost = predict_cost(name, options, config.size, config.size, config.batch)
-        rows.append({"model": name, **asdict(cost), "citation": MODELS.get(name).citation})
+        try:
+            options = {"image_size": config.size} if "image_size" in model_options(name) else {}
+            cost = predict_cost(name, options, config.size, config.size, config.batch)
+        except UserError as error:  # one from outside that is broken, or needs an option
+            logger.warning(error)
+            continue
+        numbers = asdict(cost) if cost is not None else dict.fromkeys(one.name for one in fields(Cost))
+        rows.append({"model": name, **numbers, "citation": MODELS.get(name).citation})
     if config.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -29,6 +37,9 @@ def command(config: ModelsConfig) -> int:
     )
     print(f"{'model':16} {'parameters':>12} {'GFLOP/slice':>12} {'inference':>10} {'training':>10}  source")
     for row in rows:
+        if row["parameters"] is None:
+            print(f"{row['model']:16} {'cost cannot be told':>48}  {row['citation']}")
+            continue
         inference, training = human_bytes(row["inference_bytes"]), human_bytes(row["training_bytes"])
         sizes = f"{row['parameters']:>12,} {row['gflops']:>12.1f} {inference:>10} {training:>10}"
         print(f"{row['model']:16} {sizes}  {row['citation']}")

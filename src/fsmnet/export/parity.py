@@ -14,6 +14,7 @@ from fsmnet.checkpoint import trained_recipe
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.errors import UserError
 from fsmnet.export.torch_file import MULTIPLE
+from fsmnet.models.output import as_output
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.float import FLOAT
 from fsmnet.transforms import pad_to_multiple, unpad
@@ -103,7 +104,7 @@ def compare(path: Path, model: nn.Module, inputs: Inputs) -> Parity:
         height, width = pair[0].shape[-2:]
         padded = [pad_to_multiple(image, MULTIPLE) for image in pair]
         with torch.inference_mode():
-            expected.append(unpad(model(*padded).image, height, width).flatten())
+            expected.append(unpad(as_output(model(*padded)).image, height, width).flatten())
             images.append(unpad(exported(*padded), height, width).flatten())
     reference, image = torch.cat(expected), torch.cat(images)
     largest = float((image - reference).abs().max())

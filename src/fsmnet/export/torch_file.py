@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.inference.simplify import simplify
+from fsmnet.models.output import as_output
 
 Save = Callable[[Path, dict[str, str]], None]  # writes a network, ready in memory, with this metadata
 MULTIPLE = 8  # rows and columns of what an exported network takes are multiples of this
@@ -26,8 +27,7 @@ class ImageOnly(nn.Module):
 
     def forward(self, target: Tensor, auxiliary: Tensor) -> Tensor:
         """Normalised ``(1, 1, H, W)`` each, H and W multiples of 8, to the normalised reconstruction."""
-        image: Tensor = self.model(target, auxiliary).image
-        return image
+        return as_output(self.model(target, auxiliary)).image
 
 
 def traced(model: nn.Module) -> torch.export.ExportedProgram:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fsmnet.models import create_model
+from fsmnet.models import create_model, recipe_of
 from fsmnet.models.kernels.install import install_kernels
 from fsmnet.models.kernels.recompute import recomputed_blocks
 
@@ -33,7 +33,7 @@ class Cost:
 
 def predict_cost(
     name: str, options: Mapping[str, object], height: int, width: int, batch: int, checkpointing: bool = False
-) -> Cost:
+) -> Cost | None:
     """Cost of a model by name, found on the meta device: no memory is taken and nothing is computed.
 
     Args:
@@ -43,6 +43,12 @@ def predict_cost(
         width: columns of a slice.
         batch: slices of a training step.
         checkpointing: training computes the blocks' feature maps twice, see :mod:`fsmnet.models.kernels.recompute`.
+
+    Returns:
+        None for a network from outside that cannot be run on the meta device.
+
+    Raises:
+        UserError: no such model or option.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,9 +60,14 @@ def predict_cost(
     if not parameters:
         return Cost(0, 0.0, 4 * height * width, 0)
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        model(image, image)
-    saved = _bytes_kept_for_backward(model, image)
+    try:
+        with counter, torch.no_grad():
+            model(image, image)
+        saved = _bytes_kept_for_backward(model, image)
+    except Exception:
+        if "class" in recipe_of(model):  # somebody else's: it may look at values, which there are none of
+            return None
+        raise
     # Inference keeps a few feature maps at a time; the widest handful of what training saves stands for them.
     weights = 4 * parameters
     return Cost(

@@ -61,17 +61,17 @@ def choose_batch(asked: BatchSize, model: nn.Module, slices: Tensor, device: tor
     if device.type == "cpu":
         return 1
     recipe = recipe_of(model)
-    each = _bytes_of_a_slice(recipe["name"], json.dumps(recipe["options"]), *slices.shape[-2:])
-    return max(1, min(free_memory(device) // 2 // each, LARGEST_BATCH, len(slices)))
+    each = _bytes_of_a_slice(recipe.get("class", recipe["name"]), json.dumps(recipe["options"]), *slices.shape[-2:])
+    return 1 if each is None else max(1, min(free_memory(device) // 2 // each, LARGEST_BATCH, len(slices)))
 
 
 @cache
-def _bytes_of_a_slice(name: str, options: str, height: int, width: int) -> int:
-    """Memory for the feature maps of one slice; ``options`` as JSON. Found once for all scans of one size."""
+def _bytes_of_a_slice(name: str, options: str, height: int, width: int) -> int | None:
+    """Memory for the feature maps of one slice, if that can be told; ``options`` as JSON. Found once for a size."""
     from fsmnet.inference.cost import predict_cost  # a processor does without
 
     cost = predict_cost(name, json.loads(options), height, width, batch=1)
-    return max(1, cost.inference_bytes - 4 * cost.parameters)
+    return None if cost is None else max(1, cost.inference_bytes - 4 * cost.parameters)
 
 
 def free_memory(device: torch.device) -> int:

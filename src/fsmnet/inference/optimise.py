@@ -16,7 +16,7 @@ from fsmnet.models.fast import FastFSMNet
 from fsmnet.models.fsmnet import FSMNet
 from fsmnet.models.kernels.install import install_kernels
 from fsmnet.models.kernels.onednn import fuse
-from fsmnet.models.output import Output
+from fsmnet.models.output import Output, as_output
 from fsmnet.models.released import ReleasedFSMNet
 
 Variant = FSMNet | ReleasedFSMNet | FastFSMNet
@@ -41,8 +41,7 @@ class Optimised(nn.Module):
         """Zero-filled target and auxiliary, ``(B, 1, H, W)`` float32, to an output in float32."""
         half = self.precision == "bfloat16"
         with torch.autocast(target.device.type, dtype=torch.bfloat16, enabled=half):
-            output: Output = self.model(target, auxiliary)
-        return output
+            return as_output(self.model(target, auxiliary))
 
     def train(self, mode: bool = True) -> Optimised:
         """Refused: slopes and scales are numbers here, and kernels are sums of the trained ones."""

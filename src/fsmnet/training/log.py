@@ -33,16 +33,19 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
     mask = data.slices.example_mask()  # before anything is said: it may be refused
     part = math.ceil(config.batch / config.accumulate)
     cost = predict_cost(config.model, model_options, height, width, part, config.checkpointing)
-    logger.info(
-        "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d%s%s",
-        config.model,
-        f"{cost.parameters:,}",
-        cost.gflops,
-        human_bytes(cost.training_bytes),
-        config.batch,
-        f" in parts of {part}" if part < config.batch else "",
-        ", feature maps computed twice" if config.checkpointing else "",
-    )
+    if cost is None:
+        logger.info("%s: a network whose cost cannot be told beforehand", config.model)
+    else:
+        logger.info(
+            "%s: %s parameters, %.1f GFLOP a slice, about %s for training with batches of %d%s%s",
+            config.model,
+            f"{cost.parameters:,}",
+            cost.gflops,
+            human_bytes(cost.training_bytes),
+            config.batch,
+            f" in parts of {part}" if part < config.batch else "",
+            ", feature maps computed twice" if config.checkpointing else "",
+        )
     logger.info(
         "%d training slices of %d cases, %d validation slices of %d; protocol %s",
         len(data.slices),
@@ -53,7 +56,7 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
     )
     logger.info("mask %s", mask.describe())
     free = psutil.virtual_memory().available
-    if device.type == "cpu" and cost.training_bytes > free:
+    if cost is not None and device.type == "cpu" and cost.training_bytes > free:
         remedy = "lower batch or the model's size, raise accumulate, or turn checkpointing on"
         logger.warning("that is more than the %s that are free; %s", human_bytes(free), remedy)
     if not data.validation:
