@@ -31,12 +31,11 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on(configure, tmp_path):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not (config.out / "resume.pt").exists() and time.monotonic() < deadline:
+    while not (config.out / "resume.pt").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     last_line = errors.splitlines()[-1]
