@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.dcamsr import DualCrossAttention, released_names, released_options, unused_entries
+from fsmnet.models.dcamsr import DualCrossAttention
+from fsmnet.models.released_names.dcamsr import released_names, released_options, unused_entries
 from fsmnet.models.released_weights import export_released, load_released
 
 SMALL = {"image_size": (48, 64), "n_blks": (1, 1, 1), "n_blks_dec": (1,) * 6, "depths": (1, 1, 2)}

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.mcca import ChannelNorm, data_consistency, released_names, released_options, unused_entries
+from fsmnet.models.mcca import ChannelNorm, data_consistency
+from fsmnet.models.released_names.mcca import released_names, released_options, unused_entries
 from fsmnet.models.released_weights import export_released, load_released
 from fsmnet.physics.fourier import fft2c
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.mdunet import released_names, released_options, unused_entries
+from fsmnet.models.released_names.mdunet import released_names, released_options, unused_entries
 from fsmnet.models.released_weights import export_released, load_released
 
 # key in the table of entries: options; parameters and operations at 240 x 240 of the full size

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.minet import LayerAttention, released_names, released_options, unused_entries
+from fsmnet.models.minet import LayerAttention
+from fsmnet.models.released_names.minet import released_names, released_options, unused_entries
 from fsmnet.models.released_weights import export_released, load_released
 
 # options: parameters and operations at 240 x 240 (rounded in the second row)

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.mtrans import image_of_patches, patches, released_names, released_options, unused_entries
+from fsmnet.models.mtrans import image_of_patches, patches
+from fsmnet.models.released_names.mtrans import released_names, released_options, unused_entries
 from fsmnet.models.released_weights import export_released, load_released
 
 SMALL = {"image_size": 48, "hidden": 2, "patch_target": 4, "patch_aux": 8, "depth": 2}

@@ -9,7 +9,8 @@ import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
 from fsmnet.models.blocks import ChannelAttention, Down, FrequencyBlock, ResidualGroup, SelectiveFusion, Up
-from fsmnet.models.released import ReleasedFSFusion, block_names
+from fsmnet.models.released import ReleasedFSFusion
+from fsmnet.models.released_names.fsmnet_released import block_names
 from fsmnet.models.released_weights import export_released, load_released
 
 SIZES = {"small": ((1, 1, 48, 64), 1, 1e-5, 1e-4), "default": ((2, 1, 64, 80), 3, 5e-4, 3e-3)}

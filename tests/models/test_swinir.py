@@ -9,19 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import golden
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.released_weights import export_released, load_released
-from fsmnet.models.swinir import (
-    WindowAttention,
+from fsmnet.models.released_names.swinir import (
     computed_entries,
-    from_windows,
-    offset_index,
     released_names,
     released_options,
-    shift_mask,
     target_only,
-    to_windows,
     unused_entries,
 )
+from fsmnet.models.released_weights import export_released, load_released
+from fsmnet.models.swinir import WindowAttention, from_windows, offset_index, shift_mask, to_windows
 
 TINY = {"embed_dim": 8, "depths": (2, 1), "num_heads": (2, 1), "mlp_ratio": 2}
 SMALL = {"embed_dim": 24, "depths": (2, 3), "num_heads": (3, 4), "mlp_ratio": 2, "head": "residual"}

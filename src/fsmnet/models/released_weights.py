@@ -1,6 +1,7 @@
 """Weights trained by the authors' code of each method, in and out.
 
-A model's module states how its entries are called in the authors' checkpoints:
+A file of the model's name in :mod:`fsmnet.models.released_names` states how its entries are called in the authors'
+checkpoints:
 
 - ``released_names(model)``: our entry name -> theirs, in their order;
 - ``released_options(shapes)``: the constructor options that their entries' shapes decide;
@@ -11,6 +12,7 @@ A model's module states how its entries are called in the authors' checkpoints:
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
-from fsmnet.models import MODELS, create_model, model_class, recipe_of
+from fsmnet.models import MODELS, create_model, model_class, recipe_of, released_names
 
 Weights = str | Path | Mapping[str, Any]
 
@@ -95,11 +97,12 @@ def export_released(network: nn.Module, path: str | Path | None = None) -> dict[
 
 
 def _names_module(model: str) -> Any:
-    module = importlib.import_module(model_class(model).__module__)
-    if not hasattr(module, "released_names"):
-        known = ", ".join(name for name in MODELS if name not in ("zero_filling", "fsmnet", "fsmnet_fast"))
-        raise UserError(f"{model} has no weights trained by others; load_released knows {known}")
-    return module
+    model_class(model)  # refuses what is no model
+    known = [module.name for module in pkgutil.iter_modules(released_names.__path__)]
+    if model not in known:
+        told = ", ".join(name for name in MODELS if name in known)
+        raise UserError(f"{model} has no weights trained by others; load_released knows {told}")
+    return importlib.import_module(f"{released_names.__name__}.{model}")
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:

@@ -22,10 +22,9 @@ follow from the image, so any size works without stored ones.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,13 +37,32 @@ from fsmnet.models.precision import full_precision
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of one published network."""
+    """Sizes of one published network, or of another one."""
 
     embed_dim: int
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
+    depths: Sequence[int]
+    num_heads: Sequence[int]
     mlp_ratio: float
     head: str
+
+    @property
+    def hidden(self) -> int:
+        """Neurons between the two layers of a block."""
+        return int(self.embed_dim * self.mlp_ratio + 1e-6)  # a ratio from a checkpoint may be a rounding too small
+
+    def check(self) -> None:
+        """Refuse impossible sizes in one sentence."""
+        width, depths, heads = self.embed_dim, self.depths, self.num_heads
+        if not depths or min(depths) < 1:
+            raise UserError(f"depths must be positive numbers of blocks, one for each stage, not {depths}")
+        if len(depths) != len(heads):
+            raise UserError(f"depths and num_heads must have one entry per stage each, not {depths} and {heads}")
+        if min(heads) < 1 or width < 1 or any(width % h for h in heads):
+            raise UserError(f"embed_dim must be a positive multiple of each of num_heads {heads}, not {width}")
+        if self.head not in ("direct", "residual"):
+            raise UserError(f"head is 'direct' or 'residual', not {self.head!r}")
+        if self.hidden < 1:
+            raise UserError(f"mlp_ratio {self.mlp_ratio} leaves no neurons at embed_dim {width}; take a larger one")
 
 
 PRESETS = {
@@ -272,20 +290,11 @@ class SwinIR(nn.Module):
         super().__init__()
         if preset not in PRESETS:
             raise UserError(f"preset is one of {', '.join(PRESETS)}, not {preset!r}")
-        sizes = PRESETS[preset]
-        embed_dim = sizes.embed_dim if embed_dim is None else embed_dim
-        depths = sizes.depths if depths is None else depths
-        num_heads = sizes.num_heads if num_heads is None else num_heads
-        mlp_ratio = sizes.mlp_ratio if mlp_ratio is None else mlp_ratio
-        head = sizes.head if head is None else head
-        if not depths or min(depths) < 1:
-            raise UserError(f"depths must be positive numbers of blocks, one for each stage, not {depths}")
-        if len(depths) != len(num_heads):
-            raise UserError(f"depths and num_heads must have one entry per stage each, not {depths} and {num_heads}")
-        if min(num_heads) < 1 or embed_dim < 1 or any(embed_dim % h for h in num_heads):
-            raise UserError(f"embed_dim must be a positive multiple of each of num_heads {num_heads}, not {embed_dim}")
-        if head not in ("direct", "residual"):
-            raise UserError(f"head is 'direct' or 'residual', not {head!r}")
+        given: dict[str, Any] = {
+            "embed_dim": embed_dim, "depths": depths, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "head": head,
+        }  # fmt: skip
+        sizes = replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
+        sizes.check()
         if in_channels not in (1, 2):
             raise UserError(f"in_channels is 2 (target and auxiliary) or 1 (target), not {in_channels}")
         if not 1 <= out_channels <= in_channels:
@@ -294,32 +303,30 @@ class SwinIR(nn.Module):
             raise UserError(f"window_size must be at least 2, not {window_size}")
         if convolutions not in (1, 3):
             raise UserError(f"convolutions is 1 or 3, not {convolutions}")
-        if convolutions == 3 and embed_dim < 4:
-            raise UserError(f"three convolutions need an embed_dim of at least 4, not {embed_dim}")
+        if convolutions == 3 and sizes.embed_dim < 4:
+            raise UserError(f"three convolutions need an embed_dim of at least 4, not {sizes.embed_dim}")
         if image_range <= 0:
             raise UserError(f"image_range must be positive, not {image_range}")
         if not 0 <= drop_path < 1:
             raise UserError(f"drop_path must be at least 0 and below 1, not {drop_path}")
-        hidden = int(embed_dim * mlp_ratio + 1e-6)  # a ratio read from a checkpoint may be a rounding too small
-        if hidden < 1:
-            raise UserError(f"mlp_ratio {mlp_ratio} leaves no neurons at embed_dim {embed_dim}; take a larger one")
 
+        width, depths = sizes.embed_dim, sizes.depths
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.window = window_size
         self.image_range = image_range
-        self.residual = head == "residual"
-        self.shallow = nn.Conv2d(in_channels, embed_dim, 3, padding=1)
-        self.embed_norm = nn.LayerNorm(embed_dim)
+        self.residual = sizes.head == "residual"
+        self.shallow = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.embed_norm = nn.LayerNorm(width)
         total = sum(depths)
         rates = iter([drop_path * block / max(total - 1, 1) for block in range(total)])
         self.stages = nn.ModuleList(
-            Stage(embed_dim, window_size, heads, hidden, [next(rates) for _ in range(depth)], convolutions)
-            for depth, heads in zip(depths, num_heads, strict=True)
+            Stage(width, window_size, heads, sizes.hidden, [next(rates) for _ in range(depth)], convolutions)
+            for depth, heads in zip(depths, sizes.num_heads, strict=True)
         )
-        self.norm = nn.LayerNorm(embed_dim)
-        self.close = closing_convolution(embed_dim, convolutions)
-        self.head = nn.Conv2d(embed_dim, out_channels, 3, padding=1)
+        self.norm = nn.LayerNorm(width)
+        self.close = closing_convolution(width, convolutions)
+        self.head = nn.Conv2d(width, out_channels, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -347,104 +354,3 @@ class SwinIR(nn.Module):
         if self.residual:
             out = out + x[:, : self.out_channels]
         return out[..., :height, :width] / self.image_range
-
-
-# Entries of one Swin block: ours -> the authors', in the authors' order.
-_BLOCK_NAMES = {
-    "norm1.weight": "norm1.weight",
-    "norm1.bias": "norm1.bias",
-    "attention.bias_table": "attn.relative_position_bias_table",
-    "attention.qkv.weight": "attn.qkv.weight",
-    "attention.qkv.bias": "attn.qkv.bias",
-    "attention.project.weight": "attn.proj.weight",
-    "attention.project.bias": "attn.proj.bias",
-    "norm2.weight": "norm2.weight",
-    "norm2.bias": "norm2.bias",
-    "mlp.0.weight": "mlp.fc1.weight",
-    "mlp.0.bias": "mlp.fc1.bias",
-    "mlp.2.weight": "mlp.fc2.weight",
-    "mlp.2.bias": "mlp.fc2.bias",
-}
-
-
-def released_names(model: SwinIR) -> dict[str, str]:
-    """Every entry of our state dict -> its name in the authors' checkpoints, in the authors' order."""
-    names: dict[str, str] = {}
-
-    def convolutions_or_norm(ours: str, theirs: str) -> None:
-        # Inside a row of convolutions the numbers are the same as theirs.
-        names.update({f"{ours}.{k}": f"{theirs}.{k}" for k in model.get_submodule(ours).state_dict()})
-
-    convolutions_or_norm("shallow", "conv_first")
-    convolutions_or_norm("embed_norm", "patch_embed.norm")
-    for i, j in _blocks(model):
-        names.update({f"stages.{i}.blocks.{j}.{k}": f"{_block(i, j)}.{v}" for k, v in _BLOCK_NAMES.items()})
-        if j == len(cast("Stage", model.stages[i]).blocks) - 1:
-            convolutions_or_norm(f"stages.{i}.close", f"layers.{i}.conv")
-    convolutions_or_norm("norm", "norm")
-    convolutions_or_norm("close", "conv_after_body")
-    convolutions_or_norm("head", "conv_last" if model.residual else "upsample.0")
-    return names
-
-
-def released_options(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Constructor options read from the shapes of an authors' checkpoint; only those it decides."""
-    options: dict[str, Any] = {}
-    if "conv_first.weight" in shapes:
-        options["embed_dim"], options["in_channels"] = shapes["conv_first.weight"][:2]
-    blocks = {
-        (int(m[1]), int(m[2])) for name in shapes if (m := re.match(r"layers\.(\d+)\.\w+\.blocks\.(\d+)\.", name))
-    }
-    stages = sorted({i for i, _ in blocks})
-    tables = [f"{_block(i, 0)}.attn.relative_position_bias_table" for i in stages]
-    if stages and all(table in shapes for table in tables):
-        options["depths"] = tuple(sum(stage == i for stage, _ in blocks) for i in stages)
-        options["num_heads"] = tuple(shapes[table][1] for table in tables)
-        options["window_size"] = (math.isqrt(shapes[tables[0]][0]) + 1) // 2
-    hidden = f"{_block(0, 0)}.mlp.fc1.weight"
-    if hidden in shapes:
-        options["mlp_ratio"] = shapes[hidden][0] / shapes[hidden][1]
-    for name, head in (("upsample.0.weight", "direct"), ("conv_last.weight", "residual")):
-        if name in shapes:
-            options["head"], options["out_channels"] = head, shapes[name][0]
-    if "conv_after_body.weight" in shapes or "conv_after_body.0.weight" in shapes:
-        options["convolutions"] = 1 if "conv_after_body.weight" in shapes else 3
-    return options
-
-
-def unused_entries(model: SwinIR) -> dict[str, Tensor]:
-    """Tables in the authors' checkpoints that follow from the sizes and are not read, for the paper's 240 x 240."""
-    return computed_entries(model)
-
-
-def computed_entries(model: SwinIR, height: int = 240, width: int = 240) -> dict[str, Tensor]:
-    """The tables that the authors' strict loader expects.
-
-    Args:
-        model: network to be exported.
-        height: H for which the authors' network is built, a multiple of the window.
-        width: W likewise.
-    """
-    mask, index = shift_mask(height, width, model.window, model.window // 2), offset_index(model.window)
-    return {
-        name: mask if name.endswith("attn_mask") else index for i, j in _blocks(model) for name in _computed_names(i, j)
-    }
-
-
-def target_only(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An authors' state dict with only the first row of its last convolution: what a model with one output reads."""
-    head = "upsample.0." if "upsample.0.weight" in state else "conv_last."
-    return {name: tensor[:1] if name.startswith(head) else tensor for name, tensor in state.items()}
-
-
-def _blocks(model: SwinIR) -> list[tuple[int, int]]:
-    return [(i, j) for i, stage in enumerate(model.stages) for j in range(len(cast("Stage", stage).blocks))]
-
-
-def _block(i: int, j: int) -> str:
-    return f"layers.{i}.residual_group.blocks.{j}"
-
-
-def _computed_names(i: int, j: int) -> list[str]:
-    index = f"{_block(i, j)}.attn.relative_position_index"
-    return [f"{_block(i, j)}.attn_mask", index] if j % 2 else [index]

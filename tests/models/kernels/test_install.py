@@ -17,6 +17,7 @@ from fsmnet.models.kernels.layers import PointwiseKernel, PReLUKernel
 from fsmnet.models.kernels.recompute import recompute_activations, recomputed_blocks
 from fsmnet.models.output import Output
 from fsmnet.models.polar import amplitude_phase, from_amplitude_phase
+from fsmnet.models.released_names.fsmnet_released import block_names
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 SIZE = 10, 6
@@ -223,4 +224,4 @@ def test_a_twin_is_an_instance_of_its_block():
     model = create_model("fsmnet", features=8, blocks=1)
     install_kernels(model)
     assert isinstance(model, FSMNet)
-    assert released.block_names(model.encoder[0].down[0]) == released.block_names(blocks.Down(8))
+    assert block_names(model.encoder[0].down[0]) == block_names(blocks.Down(8))

@@ -1,0 +1,1 @@
+"""How each method's authors call the entries of their checkpoints: one file a model, of the model's name."""
