@@ -146,7 +146,7 @@ def test_the_record_suffices_to_make_it_again(go, scan, checkpoint):
 
 def test_seconds_are_told_by_stage(go, monkeypatch):
     from fsmnet.data.scan import read_scan
-    from fsmnet.reconstruction.undersampled import of_image
+    from fsmnet.reconstruction.measured import of_image
 
     def slowed(work, seconds):
         def slow(*arguments, **options):
@@ -156,8 +156,8 @@ def test_seconds_are_told_by_stage(go, monkeypatch):
         return slow
 
     monkeypatch.setattr("fsmnet.reconstruction.inputs.read_scan", slowed(read_scan, 0.3))
-    monkeypatch.setattr("fsmnet.reconstruction.reconstruct.load_model", slowed(load_model, 0.4))
-    monkeypatch.setattr("fsmnet.reconstruction.reconstruct.of_image", slowed(of_image, 0.5))
+    monkeypatch.setattr("fsmnet.reconstruction.stages.load_model", slowed(load_model, 0.4))
+    monkeypatch.setattr("fsmnet.reconstruction.stages.of_image", slowed(of_image, 0.5))
     monkeypatch.setattr("fsmnet.reconstruction.inputs.similarity_in_place", slowed(lambda *_: 0.25, 0.6))
     record = go().sidecar
     assert record["Registration"]["Similarity"] == 0.25
@@ -367,13 +367,13 @@ def test_refused_options(go, tmp_path, name):
 
 
 def test_no_weights(go, monkeypatch):
-    monkeypatch.setattr("fsmnet.reconstruction.reconstruct.shipped_checkpoint", lambda: None)
+    monkeypatch.setattr("fsmnet.reconstruction.stages.shipped_checkpoint", lambda: None)
     with pytest.raises(UserError, match="this build carries no weights; give a checkpoint"):
         go(checkpoint=None)
 
 
 def test_shipped_weights(go, monkeypatch, checkpoint):
-    monkeypatch.setattr("fsmnet.reconstruction.reconstruct.shipped_checkpoint", lambda: checkpoint)
+    monkeypatch.setattr("fsmnet.reconstruction.stages.shipped_checkpoint", lambda: checkpoint)
     assert go(checkpoint=None).sidecar["Model"]["file"] == str(checkpoint)
 
 

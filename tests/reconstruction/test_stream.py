@@ -16,8 +16,8 @@ from fsmnet.errors import UserError
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import volume_metrics
 from fsmnet.physics.masks import make_mask
+from fsmnet.reconstruction.measured import of_image
 from fsmnet.reconstruction.stream import Finishing
-from fsmnet.reconstruction.undersampled import of_image
 
 KEEP = torch.tensor([False, True, True, False, True, True, True, False])
 
@@ -29,15 +29,15 @@ def target(smooth):
     return Scan(Volume(data, np.diag([1.0, 2.0, 3.0, 1.0]), Path("made")))
 
 
-def simulated(target, consistency="auto"):
+def simulated(target):
     scaled = torch.from_numpy(target.volume.data)[KEEP] / target.volume.maximum
-    return scaled, of_image(scaled, make_mask("random", 24, 3, 0.2, 1), consistency, None)
+    return scaled, of_image(scaled, make_mask("random", 24, 3, 0.2, 1))
 
 
-@pytest.mark.parametrize("consistency", ["auto", "off"])
+@pytest.mark.parametrize("put_back", [True, False])
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_parts_make_the_whole(tmp_path, target, size, consistency):
-    scaled, scan = simulated(target, consistency)
+def test_parts_make_the_whole(tmp_path, target, size, put_back):
+    scaled, scan = simulated(target)
     image = scaled + 0.3 * torch.randn(scaled.shape, generator=torch.Generator().manual_seed(0))
     out = tmp_path / "out.nii.gz"
     threads = []
@@ -46,7 +46,8 @@ def test_parts_make_the_whole(tmp_path, target, size, consistency):
         threads.append(threading.current_thread())
         return 0.5
 
-    with Finishing(scan, target, KEEP, begin_nifti(target, out, "a test"), beside) as finishing:
+    writer = begin_nifti(target, out, "a test")
+    with Finishing(scan, target, KEEP, writer, beside, put_back=put_back) as finishing:
         for start in range(0, 5, size):
             part = slice(start, start + size)
             finishing.take(Batch(part, image[part], 0.25))
@@ -55,8 +56,10 @@ def test_parts_make_the_whole(tmp_path, target, size, consistency):
 
     images = {"zero_filling": scan.zero_filled, "network": image.clamp_min(0)}
     last, residuals = image, {}
-    if consistency == "auto":
-        last, residuals = scan.consistency(image, slice(None))
+    if put_back:
+        slices = [scan.put_back(one, number, None) for number, one in enumerate(image)]
+        last = torch.stack([one for one, _ in slices])
+        residuals = {name: [values[name] for _, values in slices] for name in slices[0][1]}
         images["consistent"] = last.clamp_min(0)
     expected = np.zeros_like(target.volume.data)
     expected[KEEP] = last.clamp_min(0) * target.volume.maximum
@@ -71,7 +74,7 @@ def test_parts_make_the_whole(tmp_path, target, size, consistency):
     assert finishing.network == 0.25 * -(-5 // size)
     assert finishing.consistency > 0
     assert finishing.complex_image() is None
-    if consistency == "off":
+    if not put_back:
         assert finishing.record() is None
     else:
         record = finishing.record()
@@ -85,7 +88,7 @@ def test_what_fails_in_the_thread_is_raised(target):
     def beside():
         raise UserError("SimpleITK is tired")
 
-    with Finishing(scan, target, KEEP, None, beside) as finishing:
+    with Finishing(scan, target, KEEP, None, beside, put_back=True) as finishing:
         finishing.take(Batch(slice(0, 5), scan.zero_filled, 1.0))
         with pytest.raises(UserError, match="SimpleITK is tired"):
             finishing.wait()
@@ -94,4 +97,4 @@ def test_what_fails_in_the_thread_is_raised(target):
 def test_a_reference_that_cannot_be_compared_with_is_refused_before_the_network(target):
     _, scan = simulated(target)
     with pytest.raises(UserError, match="at least 7 x 7 pixels"):
-        Finishing(of_image(scan.reference[:, :5], scan.mask, "off", None), target, KEEP, None, lambda: None)
+        Finishing(of_image(scan.reference[:, :5], scan.mask), target, KEEP, None, lambda: None, put_back=False)

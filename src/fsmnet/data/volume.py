@@ -65,6 +65,17 @@ class Volume:
         return f"{self.name}: {' and '.join(parts)} voxels of {self.data.size} set to 0" if parts else ""
 
 
+def slices_with_content(data: Array, share: float = 0.0) -> npt.NDArray[np.bool_]:
+    """Which slices of ``(S, H, W)`` show something: bool ``(S,)``.
+
+    Args:
+        data: magnitudes.
+        share: least share of a slice's pixels that are above zero; at 0, one pixel.
+    """
+    count = np.count_nonzero(data > 0, axis=(1, 2))
+    return np.asarray((count > 0) & (count / data[0].size >= share))
+
+
 def repaired(array: Array, where: object) -> tuple[Array, int, int]:
     """NaN, infinite and negative voxels set to 0, and how many there were of the first two and of the third.
 

@@ -127,7 +127,11 @@ class Acquisition:
 
     def adjoint(self, lines: Tensor) -> Tensor:
         """``A^H y = sum_c conj(S_c) F^-1 M y_c``; lines ``(..., C, H, W)`` to a complex image ``(..., H, W)``."""
-        return self._combined(ifft1c(lines * over_coils(self.mask)))
+        return self.combined(ifft1c(lines * over_coils(self.mask)))
+
+    def combined(self, coils: Tensor) -> Tensor:
+        """``sum_c conj(S_c) x_c``; coil images ``(..., C, H, W)`` to a complex image ``(..., H, W)``."""
+        return coils[..., 0, :, :] if (maps := self._sensitivities()) is None else combine(coils, maps)
 
     @property
     def coil_images(self) -> Tensor:
@@ -137,7 +141,7 @@ class Acquisition:
     @property
     def zero_filled(self) -> Tensor:
         """``A^H y``: the image whose missing lines are zero; complex ``(..., H, W)``, magnitude by ``.abs()``."""
-        return self._combined(self.coil_images)
+        return self.combined(self.coil_images)
 
     def residual(self, image: Tensor) -> Tensor:
         """How far an image ``(..., H, W)`` is from the measurement, ``||A x - y|| / ||y||``; real ``(...)``.
@@ -176,12 +180,12 @@ class Acquisition:
                 f"the weight of the measurement must be 0 or more, not {weight:g}; leave it out to replace lines"
             )
         if weight is None or weight == float("inf"):
-            return self._combined(self.consistent_coils(image))
+            return self.combined(self.consistent_coils(image))
         start = self._phased(image)
         if self.maps is None:
             spectrum = fft1c(self._seen(start))
             blend = (spectrum + weight * self.lines) / (1 + weight)
-            return self._combined(ifft1c(torch.where(over_coils(self.mask), blend, spectrum)))
+            return self.combined(ifft1c(torch.where(over_coils(self.mask), blend, spectrum)))
         return start if weight == 0 else self.sense(STEPS, 1 / weight, start)
 
     def consistent_coils(self, image: Tensor) -> Tensor:
@@ -245,9 +249,6 @@ class Acquisition:
         """``S_c x``."""
         coils = self._checked(image).unsqueeze(-3)
         return coils if (maps := self._sensitivities()) is None else maps * coils
-
-    def _combined(self, coils: Tensor) -> Tensor:
-        return coils[..., 0, :, :] if (maps := self._sensitivities()) is None else combine(coils, maps)
 
     def _sensitivities(self) -> Tensor | None:
         if self.maps is None and self.lines.shape[-3] > 1:

@@ -1,10 +1,9 @@
 """Many exams: a list from ``fsmnet pair`` reconstructed one after the other, as often started again as need be.
 
 While the network computes one exam, a pool of threads reads the next ones and writes those before (decompression,
-hashing and array arithmetic leave the interpreter free). What is done and verified
-(:mod:`fsmnet.reconstruction.finished`) is skipped. A bad exam is put
-down with its reason and the list goes on. ``exams.csv`` in the output folder says what became of each
-exam and is written anew after every one.
+hashing and array arithmetic leave the interpreter free). What is done and verified is skipped
+(:mod:`fsmnet.reconstruction.record`). A bad exam is put down with its reason and the list goes on. ``exams.csv`` in the
+output folder says what became of each exam and is written anew after every one.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from fsmnet.errors import UserError, first_line
 from fsmnet.files import PART, make_folder, reason, remove_parts
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, write_rows
-from fsmnet.reconstruction.finished import doubt, is_ours
 from fsmnet.reconstruction.inputs import Inputs, check, check_options, mask_path, read_inputs, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
-from fsmnet.reconstruction.reconstruct import Computed, Network, compute, load_network, write
+from fsmnet.reconstruction.record import doubt, is_ours
 from fsmnet.reconstruction.shards import TABLE, device_of, merge, shard_of
+from fsmnet.reconstruction.stages import Computed, Network, compute, load_network, write
 
 logger = logging.getLogger(__name__)
 

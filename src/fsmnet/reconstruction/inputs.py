@@ -5,6 +5,7 @@ Nothing here imports PyTorch but for k-space, so that files can be read while it
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -15,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fsmnet.data.formats import format_of, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.grid import grid_difference, on_one_grid
@@ -24,6 +27,8 @@ from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.inference.options import check_batch
 from fsmnet.reconstruction.options import ReconstructConfig
+
+logger = logging.getLogger(__name__)
 
 AUTO = Path("auto")  # of --mask
 
@@ -68,14 +73,64 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
             scan = reading.result()
             warn_if_strange(target, scan, registered=config.register != "none")
         else:
-            from fsmnet.reconstruction.from_kspace import place  # imports PyTorch
-
             kspace = read_kspace(config.kspace, config.phase_encode == "rows")
             target, scan = place(kspace, reading.result(), config.phase_encode == "rows")
     auxiliary, registration, similarity = _auxiliary(config, target.volume, scan.volume)
     sources = [_source(target), _source(scan)]
     seconds = time.perf_counter() - started
     return Inputs(config, target, auxiliary, kspace, registration, similarity, sources, seconds)
+
+
+def place(kspace: KSpace, auxiliary: Scan, turned: bool) -> tuple[Scan, Scan]:
+    """The scan that a k-space makes, and the auxiliary with its axes as the k-space has them.
+
+    The image is the root sum of squares of what was measured; the result takes its place in space. That is the file's
+    own, or, where the file knows none and the sizes agree, the auxiliary's.
+
+    Args:
+        kspace: as read, phase-encode axis last.
+        auxiliary: as read.
+        turned: whether rows and columns of the k-space were changed over on reading.
+
+    Raises:
+        UserError: coils that were read as slices, as the auxiliary shows.
+    """
+    helper = auxiliary.volume
+    if kspace.affine is None:  # no geometry but the order of the axes
+        if auxiliary.turned:
+            helper = replace(turn(helper), header=auxiliary.header)
+        header = helper.header
+        if turned:
+            helper = turn(helper)
+        auxiliary = replace(auxiliary, volume=helper, turned=turned, header=header if turned else None)
+    slices = len(kspace.data)
+    if kspace.coils == 1 and slices > 1 and len(helper.data) != slices and not kspace.knows_axis:
+        raise UserError(
+            f"{kspace.source}: three axes are read as {slices} slices, but {helper.name} has {len(helper.data)}; if "
+            "they are coils, save the array with four axes (slices, coils, rows, columns)"
+        )
+    import torch
+
+    from fsmnet.physics.coils import root_sum_of_squares
+    from fsmnet.physics.fourier import ifft2c
+
+    rows, columns = window(kspace)
+    image = np.stack([root_sum_of_squares(ifft2c(torch.from_numpy(one)))[rows, columns].numpy() for one in kspace.data])
+    if kspace.affine is not None:
+        return Scan(Volume(image, kspace.affine, kspace.source)), auxiliary
+    if image.shape != helper.data.shape:
+        return Scan(Volume(image, np.eye(4), kspace.source, placed=False)), auxiliary
+    if helper.placed:
+        logger.warning("%s: has no place in space; taken to lie on the grid of %s", kspace.source, helper.name)
+    volume = Volume(image, helper.affine, kspace.source, header=helper.header, placed=helper.placed)
+    return Scan(volume, None, turned, auxiliary.header), auxiliary
+
+
+def window(kspace: KSpace) -> tuple[slice, slice]:
+    """Rows and columns of the matrix that make the reconstructed image; the centre ``N // 2`` stays the centre."""
+    begins = [whole // 2 - part // 2 for whole, part in zip(kspace.data.shape[-2:], kspace.size, strict=True)]
+    rows, columns = (slice(begin, begin + part) for begin, part in zip(begins, kspace.size, strict=True))
+    return rows, columns
 
 
 def mask_path(out: Path) -> Path:
@@ -146,26 +201,30 @@ def check_options(config: ReconstructConfig) -> None:
         raise UserError("--data-consistency soft and --noise-weight belong together; give both or neither")
     if config.noise_weight is not None and not (math.isfinite(config.noise_weight) and config.noise_weight > 0):
         raise UserError(f"noise_weight must be a finite number above 0, not {config.noise_weight:g}")
-    if config.kspace is not None and config.pairs is not None:
-        raise UserError("a list of exams names images; leave --kspace out, or --pairs")
     if config.kspace is None:
-        for name, there in (("maps", config.maps is not None), ("complex", config.complex)):
-            if there:
-                raise UserError(f"--{name} goes with k-space, and a magnitude image has none; give --kspace")
-        if config.mask == AUTO:
-            raise UserError("--mask auto infers the lines from k-space; give --kspace, or a mask file")
+        _check_image(config)
+    elif config.pairs is not None:
+        raise UserError("a list of exams names images; leave --kspace out, or --pairs")
     elif config.target_is != "full" or config.target_series is not None:
         raise UserError("--target-is and --target-series describe an image; leave them out with --kspace")
-    given = config.mask is not None or drawn_options(config)
-    if config.target_is == "zero-filled" and given:
+    if config.mask is not None and drawn_options(config):
+        raise UserError("give a mask file or the options to draw one, not both")
+
+
+def _check_image(config: ReconstructConfig) -> None:
+    """Options that do not go with an image."""
+    for name, there in (("maps", config.maps is not None), ("complex", config.complex)):
+        if there:
+            raise UserError(f"--{name} goes with k-space, and a magnitude image has none; give --kspace")
+    if config.mask == AUTO:
+        raise UserError("--mask auto infers the lines from k-space; give --kspace, or a mask file")
+    if config.target_is == "zero-filled" and (config.mask is not None or drawn_options(config)):
         raise UserError("a zero-filled target is taken as it is; leave the mask and acceleration options out")
     if config.target_is == "zero-filled" and config.data_consistency in ("hard", "soft"):
         raise UserError(
             "a zero-filled target comes without its k-space, so no measured line can be put back; "
             "leave --data-consistency out"
         )
-    if config.mask is not None and drawn_options(config):
-        raise UserError("give a mask file or the options to draw one, not both")
 
 
 def drawn_options(config: ReconstructConfig) -> bool:

@@ -16,8 +16,8 @@ from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.scan import Scan
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import VolumeScores
-from fsmnet.reconstruction.from_kspace import with_phase_of
-from fsmnet.reconstruction.undersampled import Undersampled
+from fsmnet.physics.acquisition import with_phase
+from fsmnet.reconstruction.measured import Measured
 
 
 class Finishing:
@@ -35,7 +35,15 @@ class Finishing:
     """
 
     def __init__(
-        self, scan: Undersampled, target: Scan, keep: Tensor, writer: NiftiWriter | None, beside: Callable[[], Any]
+        self,
+        scan: Measured,
+        target: Scan,
+        keep: Tensor,
+        writer: NiftiWriter | None,
+        beside: Callable[[], Any],
+        *,
+        put_back: bool,
+        weight: float | None = None,
     ) -> None:
         """Nothing happens yet.
 
@@ -45,6 +53,8 @@ class Finishing:
             keep: bool ``(S,)``, the slices with content.
             writer: see ``writer``.
             beside: other work for the thread, done after the first slices; :meth:`wait` gives its result.
+            put_back: whether to put the measured lines back, where they are known.
+            weight: of the measured lines; None to replace them.
 
         Raises:
             UserError: a reference that nothing can be compared with.
@@ -53,7 +63,8 @@ class Finishing:
         self.writer = writer
         self.n_below_zero, self.network, self.consistency = 0, 0.0, 0.0
         self._scan, self._numbers, self._maximum = scan, np.flatnonzero(keep.numpy()), target.volume.maximum
-        names = ("zero_filling", "network", *(() if scan.consistency is None else ("consistent",)))
+        self._put_back, self._weight = put_back and scan.acquisition is not None, weight
+        names = ("zero_filling", "network", *(("consistent",) if self._put_back else ()))
         reference = None if scan.reference is None else scan.reference.numpy()
         self._scores = {} if reference is None else {name: VolumeScores(reference) for name in names}
         self._residuals: dict[str, list[float]] = {}
@@ -78,15 +89,13 @@ class Finishing:
         part, image = batch.part, batch.image
         zero_filled = self._scan.zero_filled[part]
         below, images = image < 0, {"zero_filling": zero_filled.abs(), "network": image.clamp_min(0)}
-        if self._scan.consistency is not None:
-            image, residuals = self._scan.consistency(image, part)
-            for name, values in residuals.items():
-                self._residuals.setdefault(name, []).extend(values)
+        if self._put_back:
+            image = self._consistent(image, part)
             if not image.is_complex():
                 below = image < 0
             images["consistent"] = image.abs() if image.is_complex() else image.clamp_min(0)  # a magnitude
         elif zero_filled.is_complex():
-            image = with_phase_of(image, zero_filled)
+            image = with_phase(image, zero_filled)
         if image.is_complex():
             self._complex.append(image)
         self.n_below_zero += int(below.sum())
@@ -112,9 +121,20 @@ class Finishing:
 
     def record(self) -> dict[str, Any] | None:
         """What the record says of the measured lines; None if they were not put back."""
-        if self._scan.consistency is None:
+        if not self._put_back:
             return None
-        return self._scan.how | {name: float(np.mean(values)) for name, values in self._residuals.items()}
+        return self._scan.describe(self._weight) | {
+            name: float(np.mean(values)) for name, values in self._residuals.items()
+        }
+
+    def _consistent(self, image: Tensor, part: slice) -> Tensor:
+        slices = []
+        for number, one in zip(range(part.start, part.stop), image, strict=False):  # the last batch may be smaller
+            consistent, residuals = self._scan.put_back(one, number, self._weight)
+            slices.append(consistent)
+            for name, value in residuals.items():
+                self._residuals.setdefault(name, []).append(value)
+        return torch.stack(slices)
 
     def _finish(self, part: slice, images: dict[str, Tensor]) -> None:
         for name, scores in self._scores.items():

@@ -1,4 +1,8 @@
-"""Is a result there, whole, and what the same command would make again? Its record and the files themselves tell."""
+"""The JSON record beside a result: made when it is written, read and judged before it would be made again.
+
+Judging answers: is the result there, whole, and what the same command would make again? Its record and the files
+themselves tell.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,42 @@ import numpy as np
 
 from fsmnet.data import formats
 from fsmnet.data.scan import source_sha256
-from fsmnet.errors import UserError
+from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import sha256
-from fsmnet.options import changes
-from fsmnet.physics.masks import load_mask
-from fsmnet.reconstruction.inputs import mask_path, sidecar_path
+from fsmnet.options import changes, plain_config
+from fsmnet.physics.masks import Mask, load_mask
+from fsmnet.reconstruction.inputs import Inputs, mask_path, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
 
 # Of these the name counts: a mask may be drawn from it. Their content is compared, and a folder may have been moved.
 FILES = ("target", "auxiliary")
+
+
+def make_record(
+    inputs: Inputs, mask: Mask | None, computed: dict[str, Any], seconds: dict[str, float]
+) -> dict[str, Any]:
+    """The record of a result whose image is written.
+
+    Args:
+        inputs: what it was made from.
+        mask: the sampling mask; None for a target that was degraded before.
+        computed: how it was computed, and what came of it.
+        seconds: time on the clock by stage: ``read`` both files until they lie on one grid; ``load`` the network
+            (beside the reading; for a list once); ``prepare`` scale, under-sample, normalise; ``network`` its passes
+            alone; ``consistency`` measured lines put back; ``write`` what scoring, compressing and writing took after
+            the last slice. Beside the network run the scores and the compression of the slices before, and the
+            similarity.
+    """
+    config = inputs.config
+    return {
+        "Description": f"Multi-contrast MRI reconstruction; {NOT_CLINICAL}",
+        "Sources": inputs.sources,
+        "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
+        **computed,
+        "Output": {"file": config.out.name, "sha256": sha256(config.out)},
+        "Options": plain_config(config),
+        "Seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
 
 
 def doubt(config: ReconstructConfig, weights: str) -> str:
@@ -100,3 +131,14 @@ def _source(path: Path, which: str | None) -> str:
     from fsmnet.data.formats.dicom import choose_series, list_series
 
     return source_sha256(path, choose_series(list_series(path), which))
+
+
+def _describe(mask: Mask) -> dict[str, Any]:
+    return {
+        "kind": mask.kind,
+        "requested_acceleration": mask.acceleration,
+        "achieved_acceleration": mask.achieved_acceleration,
+        "center_fraction": mask.center_fraction,
+        "columns": np.flatnonzero(mask.columns).tolist(),
+        "of": mask.columns.size,
+    }

@@ -1,0 +1,213 @@
+"""The stages of a reconstruction: load the network, compute, write. A list of exams runs them side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_normalisation, versions
+from fsmnet.data.formats.nifti import NiftiWriter
+from fsmnet.data.scan import begin_nifti, write_scan
+from fsmnet.data.volume import slices_with_content
+from fsmnet.errors import NOT_CLINICAL, UserError
+from fsmnet.files import sha256, write_text
+from fsmnet.inference.device import choose_device
+from fsmnet.inference.optimise import Precision, chosen_precision, optimise
+from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.models import recipe_of
+from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
+from fsmnet.reconstruction.inputs import Inputs, complex_path, input_files, mask_path, sidecar_path
+from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
+from fsmnet.reconstruction.options import ReconstructConfig
+from fsmnet.reconstruction.record import make_record
+from fsmnet.reconstruction.stream import Finishing
+
+DESCRIPTION = f"FSMNet reconstruction, {NOT_CLINICAL}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to compute, for any number of scans.
+
+    Attributes:
+        model: in eval mode, on ``device``.
+        file: where its weights came from.
+        sha256: of that file.
+        device: where it computes.
+        precision: of its convolutions.
+        seconds: time that loading took.
+    """
+
+    model: nn.Module
+    file: Path
+    sha256: str
+    device: torch.device
+    precision: Precision
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What :func:`reconstruct` made.
+
+    Attributes:
+        image: float32 ``(S, H, W)`` in the target's intensities, the phase-encode axis last.
+        out: the NIfTI file or DICOM folder.
+        mask: sampling mask; None for a target that was degraded before.
+        sidecar: content of the JSON file beside the image.
+        complex_image: complex64, from k-space; its magnitude is ``image``. None for an image.
+    """
+
+    image: npt.NDArray[np.float32]
+    out: Path
+    mask: Mask | None
+    sidecar: dict[str, Any]
+    complex_image: npt.NDArray[np.complex64] | None = None
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What :func:`write` needs to finish.
+
+    Attributes:
+        inputs: what it was computed from.
+        network: what computed it.
+        mask: sampling mask; None for a target that was degraded before.
+        result: float32 ``(S, H, W)`` in the target's intensities.
+        packed: the same as NIfTI, to be saved; None for other forms.
+        complex_image: the result from k-space with its phase, ``(S, H, W)``; None for an image.
+        record: what it says of the computation.
+        seconds: time by stage, see :func:`fsmnet.reconstruction.record.make_record`.
+    """
+
+    inputs: Inputs
+    network: Network
+    mask: Mask | None
+    result: npt.NDArray[np.float32]
+    packed: NiftiWriter | None
+    complex_image: npt.NDArray[np.complex64] | None
+    record: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def load_network(config: ReconstructConfig) -> Network:
+    """The network of a configuration, on its device."""
+    started = time.perf_counter()
+    device = choose_device(config.device, config.threads)
+    precision = chosen_precision(config.precision, device, config.optimise)
+    checkpoint = config.checkpoint or shipped_checkpoint()
+    if checkpoint is None:
+        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    model = load_model(checkpoint).to(device)
+    if config.optimise:
+        model = optimise(model, precision)
+    return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
+
+
+def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
+    """Second stage: under-sample, reconstruct, put the measured lines back, score and compress.
+
+    Args:
+        inputs: from :func:`read_inputs`.
+        network: from :func:`load_network`.
+        progress: text of the predicted time and of the progress bar; neither if empty.
+    """
+    started = time.perf_counter()
+    config, target, auxiliary = inputs.config, inputs.target.volume, inputs.auxiliary
+    keep = torch.from_numpy(slices_with_content(target.data))
+    helper = torch.from_numpy(auxiliary.data)[keep].div_(auxiliary.maximum)
+    recipe, normalisation = mask_recipe(config, network.model), trained_normalisation(network.model)
+    measured, helper_zero_filled = _measured(inputs, recipe, keep), None
+    if normalisation.auxiliary == "undersampled":  # as if it had been accelerated too, as in the training
+        mask = recipe.draw(helper.shape[-1], input_files(config)[1].name)
+        helper_zero_filled = of_image(helper, mask).zero_filled
+    packed = begin_nifti(inputs.target, config.out, DESCRIPTION)
+    with Finishing(
+        measured,
+        inputs.target,
+        keep,
+        packed,
+        inputs.similarity or (lambda: None),
+        put_back=config.data_consistency != "off",
+        weight=config.noise_weight if config.data_consistency == "soft" else None,
+    ) as finishing:
+        reconstruct_slices(
+            network.model,
+            measured.zero_filled.abs() if measured.zero_filled.is_complex() else measured.zero_filled,
+            helper,
+            normalisation,
+            batch=config.batch,
+            device=network.device,
+            precision=network.precision,
+            progress=progress,
+            name=network.file,
+            auxiliary_zero_filled=helper_zero_filled,
+            each=finishing.take,
+        )
+        prepare = time.perf_counter() - started - finishing.network - finishing.consistency
+        waiting = time.perf_counter()
+        found = finishing.wait()
+    complex_image = None
+    if (phased := finishing.complex_image()) is not None:
+        complex_image = np.zeros(target.data.shape, dtype=np.complex64)
+        complex_image[keep.numpy()] = phased.numpy() * target.maximum
+    record = {
+        "Simulation": measured.simulation,
+        "Registration": inputs.registration | ({} if inputs.similarity is None else {"Similarity": found}),
+        "Model": {**recipe_of(network.model), "file": str(network.file), "sha256": network.sha256},
+        "Normalisation": str(normalisation),
+        "Coils": measured.coils,
+        "DataConsistency": finishing.record(),
+        "SlicesReconstructed": int(keep.sum()),
+        "VoxelsBelowZeroSetToZero": finishing.n_below_zero,
+        "Metrics": finishing.metrics(),
+        "Versions": versions(),
+        "Device": str(network.device),
+        "Precision": network.precision,
+    }
+    seconds = {"prepare": prepare, "network": finishing.network, "consistency": finishing.consistency}
+    seconds["write"] = time.perf_counter() - waiting
+    return Computed(inputs, network, measured.mask, finishing.result, packed, complex_image, record, seconds)
+
+
+def write(computed: Computed) -> Reconstruction:
+    """Third stage: image, mask, and last the record, whose presence says that the result is complete."""
+    started = time.perf_counter()
+    inputs, network, mask = computed.inputs, computed.network, computed.mask
+    config = inputs.config
+    if computed.packed is not None:
+        computed.packed.save()
+    else:
+        write_scan(computed.result, inputs.target, config.out, DESCRIPTION, network.file.name)
+    if mask is None:
+        mask_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
+    else:
+        save_mask(mask, mask_path(config.out))
+    if computed.complex_image is not None and config.complex:
+        write_scan(computed.complex_image, inputs.target, complex_path(config.out), DESCRIPTION)
+    elif inputs.kspace is not None:
+        complex_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
+    seconds = {"read": inputs.seconds, "load": network.seconds, **computed.seconds}
+    seconds["write"] += time.perf_counter() - started
+    sidecar = make_record(inputs, mask, computed.record, seconds)
+    write_text(sidecar_path(config.out), json.dumps(sidecar, indent=2) + "\n")
+    return Reconstruction(computed.result, config.out, mask, sidecar, computed.complex_image)
+
+
+def _measured(inputs: Inputs, recipe: MaskRecipe, keep: Tensor) -> Measured:
+    """What was measured of the target's slices with content."""
+    config, target = inputs.config, inputs.target.volume
+    if inputs.kspace is not None:
+        return of_kspace(inputs.kspace, config, recipe, keep, target.maximum)
+    columns, mask = target.data.shape[-1], None
+    if config.target_is == "full":
+        mask = recipe.draw(columns, input_files(config)[0].name) if config.mask is None else load_mask(config.mask, columns)
+    return of_image(torch.from_numpy(target.data)[keep].div_(target.maximum), mask)
