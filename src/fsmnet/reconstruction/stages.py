@@ -208,6 +208,8 @@ def _measured(inputs: Inputs, recipe: MaskRecipe, keep: Tensor) -> Measured:
     if inputs.kspace is not None:
         return of_kspace(inputs.kspace, config, recipe, keep, target.maximum)
     columns, mask = target.data.shape[-1], None
-    if config.target_is == "full":
-        mask = recipe.draw(columns, input_files(config)[0].name) if config.mask is None else load_mask(config.mask, columns)
+    if config.mask is not None:
+        mask = load_mask(config.mask, columns)
+    elif config.target_is == "full":
+        mask = recipe.draw(columns, input_files(config)[0].name)
     return of_image(torch.from_numpy(target.data)[keep].div_(target.maximum), mask)
