@@ -45,17 +45,12 @@ from fsmnet.data.pairing.names import load_pair
 from fsmnet.files import write_text
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import volume_metrics
-from fsmnet.physics.coils import (
-    adjoint,
-    cg_sense,
-    multi_coil_data_consistency,
-    replace_measured,
-    root_sum_of_squares,
-)
+from fsmnet.physics.acquisition import Acquisition, with_phase
+from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
-from fsmnet.physics.fourier import data_consistency, fft2c, ifft2c
+from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.protocols.float import FLOAT
-from fsmnet.reconstruction.from_kspace import consistent, with_phase_of
+from fsmnet.reconstruction.measured import consistent
 
 MACHINE: dict[str, Any] = {"device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
 CASE = "TCGA-FG-6692"
@@ -143,7 +138,7 @@ def single_coil(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
     network, back = runs["off"], runs["hard"]
     columns = torch.from_numpy(network.mask.columns)
     magnitude = torch.from_numpy(network.image)
-    known = data_consistency(torch.polar(magnitude, image.angle()), kspace * columns, columns)
+    known = Acquisition.from_kspace(kspace[:, None], columns).consistent(torch.polar(magnitude, image.angle()))
     images = {
         "zero_filled": ifft2c(kspace * columns).abs(),
         "network": magnitude,
@@ -177,33 +172,27 @@ def eight_coils(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
         for kind in ("off", "hard")
     }
     columns = torch.from_numpy(command["off"].mask.columns)
-    measured = kspace * columns
-    estimated = [estimate_maps(one, columns) for one in measured]
-    pairs = list(zip(measured, estimated, strict=True))
-    sense = torch.stack([cg_sense(y, columns, s, ITERATIONS, REGULARISATION) for y, s in pairs])
+    scans = [Acquisition.from_kspace(y, columns, estimate_maps(y * columns, columns)) for y in kspace]
+    sense = torch.stack([scan.sense(ITERATIONS, REGULARISATION) for scan in scans])
     # The same between: SENSE first, the network on its magnitude, its phase carried along.
     model = load_model(shipped_checkpoint())
     between = reconstruct_slices(model, sense.abs(), auxiliary, FLOAT.normalisation)
-    start = with_phase_of(between, sense)
-    done = [consistent(x, y, columns, s, None) for x, (y, s) in zip(start, pairs, strict=True)]
-    plain = [consistent(x, y, columns, s, None) for x, (y, s) in zip(sense, pairs, strict=True)]
+    done = [consistent(scan, x, None) for scan, x in zip(scans, with_phase(between, sense), strict=True)]
+    plain = [scan.consistent(x) for scan, x in zip(scans, sense, strict=True)]
     begun = torch.from_numpy(command["off"].complex_image)
     trials = {
         f"{steps} steps": [
-            replace_measured(multi_coil_data_consistency(x, y, columns, s, None, steps), y, columns, s)[0]
-            for x, (y, s) in zip(begun, pairs, strict=True)
+            scan.combined(scan.replaced(scan.sense(steps, start=x))) for scan, x in zip(scans, begun, strict=True)
         ]
         for steps in (0, 2, 5, 10, 20)
     } | {
-        f"soft, weight {weight:g}": [
-            consistent(x, y, columns, s, weight)[0] for x, (y, s) in zip(begun, pairs, strict=True)
-        ]
+        f"soft, weight {weight:g}": [scan.consistent(x, weight) for scan, x in zip(scans, begun, strict=True)]
         for weight in (1, 10, 100)
     }
     images = {
-        "zero_filled": torch.stack([adjoint(y, s, columns) for y, s in pairs]).abs(),
+        "zero_filled": torch.stack([scan.zero_filled for scan in scans]).abs(),
         "sense": sense.abs(),
-        "sense_then_hard": torch.stack([x for x, _ in plain]).abs(),
+        "sense_then_hard": torch.stack(plain).abs(),
         "network_on_zero_filled": torch.from_numpy(command["off"].image),
         "network_on_zero_filled_then_hard": torch.from_numpy(command["hard"].image),
         "network_on_sense": between.clamp_min(0),

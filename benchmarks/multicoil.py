@@ -34,17 +34,10 @@ from torch import Tensor
 
 from fsmnet.files import write_text
 from fsmnet.metrics import nmse
-from fsmnet.physics import coils
-from fsmnet.physics.coils import (
-    adjoint,
-    cg_sense,
-    combine,
-    forward,
-    replace_measured,
-    root_sum_of_squares,
-)
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.physics.coils import combine, conjugate_gradients, root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
-from fsmnet.physics.fourier import ifft2c, residual
+from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.physics.masks import make_mask
 
 ACCELERATION, CENTER_FRACTION = 4, 0.08
@@ -95,13 +88,13 @@ def as_file(kspace: Tensor, mask: Tensor) -> dict[str, Any]:
 
 def resimulated(kspace: Tensor, points: Tensor, mask: Tensor, seed: int) -> dict[str, Any]:
     true_maps = estimate_maps(kspace, points)
-    truth = cg_sense(kspace, points, true_maps, ITERATIONS, REGULARISATION)
+    truth = sense_of_points(kspace, points, true_maps, ITERATIONS, REGULARISATION)
     height, width = points.shape
     y, x = (torch.arange(n) / (n // 2) - 1 for n in (height, width))
     outermost = points & (y[:, None] ** 2 + x**2 > 0.9**2)
     noise = float(kspace[:, outermost].abs().square().mean().sqrt())
     generator = torch.Generator().manual_seed(seed)
-    full = forward(truth, true_maps, torch.ones_like(mask))
+    full = fft2c(true_maps * truth)
     full = full + noise * torch.randn(full.shape, generator=generator, dtype=full.dtype)
     maps, seconds = timed(lambda: estimate_maps(full * mask, mask))
     return {"noise_rms": noise, "seconds_maps": seconds, **compare(full * mask, mask, maps, truth.abs())}
@@ -117,27 +110,42 @@ def held_out(kspace: Tensor, points: Tensor, seed: int) -> dict[str, Any]:
     maps = estimate_maps(kspace, kept)
 
     def missed(image: Tensor) -> float:
-        return float(coils.residual(image, kspace, withheld, maps)) ** 2
+        left = withheld * (fft2c(maps * image) - kspace)
+        return float(left.abs().square().sum() / (withheld * kspace).abs().square().sum())
 
     return {
         "points": int(withheld.sum()),
-        "zero_filled": missed(adjoint(kspace, maps, kept)),
-        "cg_sense": missed(cg_sense(kspace, kept, maps, ITERATIONS, REGULARISATION)),
+        "zero_filled": missed(combine(ifft2c(kspace * kept), maps)),
+        "cg_sense": missed(sense_of_points(kspace, kept, maps, ITERATIONS, REGULARISATION)),
         "cg_sense_by_iterations_and_regularisation": {
-            f"{iterations}, {regularisation:g}": missed(cg_sense(kspace, kept, maps, iterations, regularisation))
+            f"{iterations}, {regularisation:g}": missed(sense_of_points(kspace, kept, maps, iterations, regularisation))
             for regularisation in (0, 0.001, 0.01, 0.03)
             for iterations in (5, 10, 20, 40)
         },
     }
 
 
+def sense_of_points(kspace: Tensor, points: Tensor, maps: Tensor, iterations: int, regularisation: float) -> Tensor:
+    """CG-SENSE from points instead of lines, with the transform in two dimensions."""
+    right = combine(ifft2c(kspace * points), maps)
+    return conjugate_gradients(
+        lambda x: combine(ifft2c(points * fft2c(maps * x)), maps),
+        right,
+        torch.zeros_like(right),
+        iterations,
+        regularisation,
+    )
+
+
 def compare(kspace: Tensor, mask: Tensor, maps: Tensor, reference: Tensor) -> dict[str, Any]:
     """Scores of all reconstructions from the under-sampled k-space, and residuals around hard consistency."""
-    image, seconds = timed(lambda: cg_sense(kspace, mask, maps, ITERATIONS, REGULARISATION))
-    combined, images = replace_measured(image, kspace, mask, maps)
+    scan = Acquisition.from_kspace(kspace, mask, maps)
+    image, seconds = timed(lambda: scan.sense(ITERATIONS, REGULARISATION))
+    images = scan.replaced(image)
+    combined = scan.combined(images)
     reconstructions = {
         "zero_filled_rss": root_sum_of_squares(ifft2c(kspace)),
-        "zero_filled_maps": adjoint(kspace, maps, mask).abs(),
+        "zero_filled_maps": scan.zero_filled.abs(),
         "cg_sense": image.abs(),
         "cg_sense_then_hard_consistency": combined.abs(),
     }
@@ -146,9 +154,9 @@ def compare(kspace: Tensor, mask: Tensor, maps: Tensor, reference: Tensor) -> di
         "share_of_pixels_with_maps": float((maps != 0).any(0).float().mean()),
         "scores": {name: score(reference, magnitude) for name, magnitude in reconstructions.items()},
         "residual": {
-            "cg_sense_before": float(coils.residual(image, kspace, mask, maps)),
-            "coil_images_after_hard_consistency": float(residual(images, kspace, mask).max()),
-            "combined_image_after_hard_consistency": float(coils.residual(combined, kspace, mask, maps)),
+            "cg_sense_before": float(scan.residual(image)),
+            "coil_images_after_hard_consistency": float(scan.coil_residual(images)),
+            "combined_image_after_hard_consistency": float(scan.residual(combined)),
         },
     }
 

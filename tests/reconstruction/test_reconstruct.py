@@ -353,7 +353,7 @@ REFUSED = {
     ),
     "two masks": ({"mask": "m.npy", "mask_seed": 3}, "give a mask file or the options to draw one, not both"),
     "mask": ({"mask": "nowhere.npy"}, r"nowhere\.npy: no such mask file"),
-    "kind": ({"mask_kind": "spiral"}, "mask_kind takes random, equispaced, .* or null, not 'spiral'"),
+    "kind": ({"mask_kind": "spiral"}, "unknown mask kind 'spiral'; choose one of random, equispaced, .*"),
 }
 
 

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from fsmnet.errors import UserError
 from fsmnet.models.output import Output
 from fsmnet.models.precision import full_precision, without_autocast
-from fsmnet.physics.fourier import fft2c, ifft2c
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.physics.fourier import fft1c, ifft1c
 from fsmnet.transforms import pad_to_multiple, unpad
 
 GROUPS = 32
@@ -308,19 +309,17 @@ def data_consistency(image: Tensor, kspace: Tensor, mask: Tensor, noise_level: f
     Args:
         image: real and imaginary part, ``(B, 2, H, W)``.
         kspace: K0, ``(B, H, W, 2)``, last axis real and imaginary part.
-        mask: 1 where measured, else 0, ``(B, H, W, 1)``.
+        mask: 1 where a line is measured, else 0, ``(B, H, W, 1)``; every row is the same.
         noise_level: v.
 
     Returns:
         The image, ``(B, 2, H, W)``, and its k-space, ``(B, H, W, 2)``.
     """
-    spectrum = torch.view_as_real(fft2c(torch.view_as_complex(full_precision(image).movedim(1, -1).contiguous())))
-    measured, sampled = kspace.to(spectrum.dtype), mask.to(spectrum.dtype)
-    if noise_level > 0:
-        measured = (spectrum + noise_level * measured) / (1 + noise_level)
-    consistent = (1 - sampled) * spectrum + sampled * measured
-    restored = torch.view_as_real(ifft2c(torch.view_as_complex(consistent.contiguous())))
-    return restored.movedim(-1, 1), consistent
+    measured = torch.view_as_complex(full_precision(kspace).contiguous())
+    acquisition = Acquisition.from_kspace(measured[:, None], mask[:, :1, :, 0])
+    spatial = torch.view_as_complex(full_precision(image).movedim(1, -1).contiguous())
+    lines = acquisition.drawn_lines(spatial, noise_level or None)[:, 0]
+    return torch.view_as_real(ifft1c(lines)).movedim(-1, 1), torch.view_as_real(fft1c(lines, -2))
 
 
 class MCCA(nn.Module):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fsmnet.errors import UserError
-from fsmnet.physics.coils import coil_data, combine, conjugate_gradients
+from fsmnet.physics.coils import check_maps, coil_data, combine, conjugate_gradients
 from fsmnet.physics.fourier import TINY, broadcast_mask, fft1c, full_complex, ifft1c
 from fsmnet.physics.masks import Mask
 
@@ -56,7 +56,7 @@ class Acquisition:
                 f"a mask of shape {tuple(self.mask.shape)} leaves out points; only whole lines are left out"
             )
         if self.maps is not None:
-            _check_maps(self.maps, self.lines.shape)
+            check_maps(self.maps, self.lines.shape)
 
     @classmethod
     def simulate(
@@ -79,7 +79,7 @@ class Acquisition:
         known = broadcast_mask(mask, image.shape)
         coils = full_complex(image).unsqueeze(-3)
         if maps is not None:
-            _check_maps(maps, (*image.shape[:-2], *maps.shape[-3:-2], *image.shape[-2:]))
+            check_maps(maps, (*image.shape[:-2], *maps.shape[-3:-2], *image.shape[-2:]))
             coils = maps * coils
         lines = fft1c(coils)
         if noise:
@@ -183,9 +183,7 @@ class Acquisition:
             return self.combined(self.consistent_coils(image))
         start = self._phased(image)
         if self.maps is None:
-            spectrum = fft1c(self._seen(start))
-            blend = (spectrum + weight * self.lines) / (1 + weight)
-            return self.combined(ifft1c(torch.where(over_coils(self.mask), blend, spectrum)))
+            return self.combined(ifft1c(self.drawn_lines(start, weight)))
         return start if weight == 0 else self.sense(STEPS, 1 / weight, start)
 
     def consistent_coils(self, image: Tensor) -> Tensor:
@@ -203,8 +201,14 @@ class Acquisition:
 
     def replaced(self, image: Tensor) -> Tensor:
         """Coil images ``(..., C, H, W)`` of an image ``(..., H, W)``, the measured lines in place of their own."""
-        spectrum = fft1c(self._seen(image))
-        return ifft1c(torch.where(over_coils(self.mask), self.lines, spectrum))
+        return ifft1c(self.drawn_lines(image))
+
+    def drawn_lines(self, image: Tensor, weight: float | None = None) -> Tensor:
+        """All lines ``F S_c x``, the measured ones ``(F S_c x + w y_c) / (1 + w)``, or y_c; ``(..., C, H, W)``."""
+        lines, measured = fft1c(self._seen(image)), self.lines
+        if weight is not None:
+            measured = (lines + weight * measured) / (1 + weight)
+        return torch.where(over_coils(self.mask), measured, lines)
 
     def sense(self, iterations: int = 20, regularisation: float = 0.0, start: Tensor | None = None) -> Tensor:
         """Image by conjugate gradients (Pruessmann et al., Magn Reson Med 46:638, 2001); complex ``(..., H, W)``.
@@ -308,9 +312,3 @@ def _norm(lines: Tensor) -> Tensor:
     """Norm over coils and both axes; of pairs of real numbers, for which the sum is vectorised."""
     norm: Tensor = torch.linalg.vector_norm(torch.view_as_real(lines), dim=(-4, -3, -2, -1))
     return norm
-
-
-def _check_maps(maps: Tensor, shape: tuple[int, ...]) -> None:
-    """Maps for lines of ``shape`` may lack leading axes, never the last three."""
-    if maps.dim() < 3 or maps.dim() > len(shape) or maps.shape[-3:] != torch.Size(shape[-3:]):
-        raise UserError(f"maps of shape {tuple(maps.shape)} do not fit data of shape {tuple(shape)} (..., coils, H, W)")

@@ -14,6 +14,7 @@ from fsmnet.data.options import PairOptions, SplitOptions
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair, read_pairs, split_pairs
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.data.split import Split
+from fsmnet.data.volume import slices_with_content
 from fsmnet.errors import UserError
 from fsmnet.metrics import Metrics, plane_metrics
 from fsmnet.physics.masks import MaskRecipe
@@ -94,8 +95,9 @@ class FastMRI(Protocol[FastMRIPair]):
 
     def score_planes(self, slices: Slices, image: Tensor) -> dict[int, Metrics]:
         """Every slice that is not empty by itself, its own maximum as data range."""
-        planes = zip(slices.numbers, slices.target.numpy(), image.numpy(), strict=True)
-        return {number: plane_metrics(g, p) for number, g, p in planes if g.any()}
+        shown = slices_with_content(slices.target.numpy())
+        planes = zip(slices.numbers, shown, slices.target.numpy(), image.numpy(), strict=True)
+        return {number: plane_metrics(g, p) for number, content, g, p in planes if content}
 
     def slice_to_show(self, slices: Slices) -> int:
         """The brightest, since noise is everywhere above zero."""

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
-from fsmnet.physics.coils import adjoint, replace_measured, root_sum_of_squares
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
-from fsmnet.physics.fourier import data_consistency, ifft2c
 from fsmnet.physics.masks import Mask, MaskRecipe
 from fsmnet.protocols.cases import Accelerated, Slices
 from fsmnet.protocols.slices import Sample, TrainingSlices
@@ -38,10 +38,7 @@ def zero_filled_slice(file: FastMRIFile, index: int, mask: Tensor, size: tuple[i
     Returns:
         float32 ``size``.
     """
-    image = ifft2c(torch.from_numpy(file.kspace(index)) * mask)
-    if image.dim() == 3:
-        return root_sum_of_squares(center_fit(image, *size))
-    return center_fit(image, *size).abs()
+    return root_sum_of_squares(center_fit(Acquisition.from_kspace(_kspace(file, index), mask).coil_images, *size))
 
 
 def target_slice(file: FastMRIFile, index: int, size: tuple[int, int]) -> Tensor:
@@ -50,11 +47,12 @@ def target_slice(file: FastMRIFile, index: int, size: tuple[int, int]) -> Tensor
 
 
 def consistent_slice(file: FastMRIFile, index: int, mask: Tensor, image: Tensor) -> Tensor:
-    """A network's magnitude with the measured lines put back (hard data consistency).
+    """A network's magnitude with the measured lines put back (hard data consistency), as ``fsmnet reconstruct`` does.
 
     The image gets the phase of the zero-filled one, which also stands outside the cropped middle. Of several coils the
-    sensitivities are estimated from the measured centre (:func:`fsmnet.physics.coils.estimate_maps`), the measured
-    lines of every coil replace its own, and the root of the sum of squares is taken, as of the reference.
+    sensitivities are estimated from the measured centre (:func:`fsmnet.physics.espirit.estimate_maps`), and the root of
+    the sum of squares is taken of the coil images that agree with the measurement, as of the reference
+    (:meth:`fsmnet.physics.acquisition.Acquisition.consistent_coils`).
 
     Args:
         file: the volume.
@@ -65,13 +63,13 @@ def consistent_slice(file: FastMRIFile, index: int, mask: Tensor, image: Tensor)
     Returns:
         float32 ``(h, w)``.
     """
-    measured = torch.from_numpy(file.kspace(index)) * mask
-    if not file.multicoil:
-        full = data_consistency(_embedded(image, ifft2c(measured)), measured, mask)
-        return center_fit(full, *image.shape).abs()
-    maps = estimate_maps(measured, mask)
-    _, coils = replace_measured(_embedded(image, adjoint(measured, maps, mask)), measured, mask, maps)
-    return root_sum_of_squares(center_fit(coils, *image.shape))
+    kspace = _kspace(file, index)
+    maps = estimate_maps(kspace * mask, mask) if len(kspace) > 1 else None
+    acquisition = Acquisition.from_kspace(kspace, mask, maps)
+    begins = [(whole - part) // 2 for whole, part in zip(acquisition.shape, image.shape, strict=True)]
+    rows, columns = (slice(begin, begin + part) for begin, part in zip(begins, image.shape, strict=True))
+    coils = acquisition.consistent_coils(acquisition.embedded(image, rows, columns))
+    return root_sum_of_squares(coils[:, rows, columns])
 
 
 def consistent_volume(file: FastMRIFile, numbers: Sequence[int], mask: Mask, images: Tensor) -> Tensor:
@@ -80,13 +78,10 @@ def consistent_volume(file: FastMRIFile, numbers: Sequence[int], mask: Mask, ima
     return torch.stack([consistent_slice(file, n, columns, image) for n, image in zip(numbers, images, strict=True)])
 
 
-def _embedded(image: Tensor, around: Tensor) -> Tensor:
-    """A magnitude in the middle of a complex image whose phase it takes."""
-    full = around.clone()
-    top, left = ((n - m) // 2 for n, m in zip(around.shape, image.shape, strict=True))
-    middle = full[top : top + image.shape[0], left : left + image.shape[1]]
-    middle.copy_(torch.polar(image.abs(), middle.angle()) * image.sign())
-    return full
+def _kspace(file: FastMRIFile, index: int) -> Tensor:
+    """k-space of a slice, ``(C, H, W)``; C = 1 of a single coil."""
+    kspace = torch.from_numpy(file.kspace(index))
+    return kspace if file.multicoil else kspace[None]
 
 
 def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[int] | None = None) -> Accelerated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fsmnet.physics import fourier
+from fsmnet.physics.acquisition import undersample, zero_fill
 from fsmnet.protocols.volumes import VolumeProtocol
 from fsmnet.transforms import to_unit
 
@@ -16,7 +16,7 @@ class Float(VolumeProtocol):
 
     def undersample(self, target: Tensor, mask: Tensor) -> Tensor:
         """Zero-filled magnitude, float32."""
-        return fourier.zero_fill(fourier.undersample(to_unit(target), mask))
+        return zero_fill(undersample(to_unit(target), mask))
 
 
 FLOAT = Float()

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from fsmnet._version import __version__
 from fsmnet.data.options import PairOptions
 from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
-from fsmnet.data.volume import Volume
+from fsmnet.data.volume import Volume, slices_with_content
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
 from fsmnet.physics.masks import Mask, MaskRecipe
@@ -71,8 +71,7 @@ class VolumeProtocol(Protocol[Pair]):
             UserError: no slice has enough content.
         """
         frames = [self.frame(torch.from_numpy(volume.data)) for volume in (target, auxiliary)]
-        keep = (frames[0] > 0).float().mean((-2, -1)) >= CONTENT
-        numbers = keep.nonzero()[:, 0].tolist()
+        numbers = np.flatnonzero(slices_with_content(frames[0].numpy(), CONTENT)).tolist()
         if not numbers:
             raise UserError(
                 f"{target.source}: no slice has 10% of its pixels above zero; is the third axis the slice axis?"
@@ -84,7 +83,7 @@ class VolumeProtocol(Protocol[Pair]):
                 height, width = frame.shape[-2:]
                 raise UserError(f"{volume.source}: nothing is left of the image in the {height} x {width} centre")
             # In double precision, so that a value just below a grey level does not round up to it.
-            scaled.append(self.precision(frame[keep].double() / maximum.double()))
+            scaled.append(self.precision(frame[numbers].double() / maximum.double()))
         return Slices(scaled[0], scaled[1], numbers)
 
     def accelerate(

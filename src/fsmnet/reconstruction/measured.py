@@ -66,25 +66,13 @@ class Measured:
             weight: of the measurement; None to replace lines.
 
         Returns:
-            The image, real if the phase is known to be 0, and residuals by name, before and after. Of hard consistency
-            the coil images' is at rounding; that of the image, where it is not the same, stands beside it.
+            The image, real if the phase is known to be 0, and residuals by name.
         """
         assert self.acquisition is not None
         acquisition = self.acquisition(number)
         start = image if acquisition.real else acquisition.embedded(image, *self.place)
-        if weight is None:
-            coils = acquisition.consistent_coils(start)
-            whole, after = acquisition.combined(coils), acquisition.coil_residual(coils)
-        else:
-            whole = acquisition.consistent(start, weight)
-            after = acquisition.residual(whole)
-        residuals = {"ResidualBefore": acquisition.residual(start), "ResidualAfter": after}
-        if acquisition.real:
-            whole = whole.real
-            residuals["ResidualOfRealPart"] = acquisition.residual(whole)
-        elif weight is None and len(acquisition.lines) > 1:
-            residuals["ResidualOfCombinedImage"] = acquisition.residual(whole)
-        return whole[self.place], {name: float(value) for name, value in residuals.items()}
+        whole, residuals = consistent(acquisition, start, weight)
+        return whole[self.place], residuals
 
     def describe(self, weight: float | None) -> dict[str, Any]:
         """What the record says of :meth:`put_back`, but for the residuals."""
@@ -93,6 +81,27 @@ class Measured:
             kind = f"soft: measured lines with weight {weight:g}"
         several = self.coils is not None and self.coils["Number"] > 1
         return {"Kind": kind, **({"Steps": STEPS} if several else {})}
+
+
+def consistent(acquisition: Acquisition, start: Tensor, weight: float | None) -> tuple[Tensor, dict[str, float]]:
+    """One image ``(H, W)`` drawn to its measured lines, and residuals by name, before and after.
+
+    The residual after hard consistency is that of the coil images, at rounding; that of the image, where it is not the
+    same, stands beside it.
+    """
+    if weight is None:
+        coils = acquisition.consistent_coils(start)
+        whole, after = acquisition.combined(coils), acquisition.coil_residual(coils)
+    else:
+        whole = acquisition.consistent(start, weight)
+        after = acquisition.residual(whole)
+    residuals = {"ResidualBefore": acquisition.residual(start), "ResidualAfter": after}
+    if acquisition.real:
+        whole = whole.real
+        residuals["ResidualOfRealPart"] = acquisition.residual(whole)
+    elif weight is None and len(acquisition.lines) > 1:
+        residuals["ResidualOfCombinedImage"] = acquisition.residual(whole)
+    return whole, {name: float(value) for name, value in residuals.items()}
 
 
 def of_image(target: Tensor, mask: Mask | None) -> Measured:
