@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +20,15 @@ from fsmnet.training.step import Figures, take_step
 from training_run import UNET, assert_same_run, assert_same_weights, log_rows
 
 
+def on(device: str) -> SimpleNamespace:
+    """One process on a device, as far as figures know it."""
+    return SimpleNamespace(device=torch.device(device), reduce=lambda tensor, how: tensor)
+
+
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Figures are looked at as on a GPU: when they are needed."""
-    monkeypatch.setattr(fsmnet.training.run, "Figures", lambda out, _: Figures(out, torch.device("cuda")))
+    monkeypatch.setattr(fsmnet.training.run, "Figures", lambda out, _: Figures(out, on("cuda")))
 
 
 def diverge(monkeypatch, step: int, **factors: float) -> None:
@@ -45,7 +51,7 @@ def diverge(monkeypatch, step: int, **factors: float) -> None:
 
 
 def test_figures_by_hand(tmp_path):
-    figures = Figures(tmp_path, torch.device("cuda"))
+    figures = Figures(tmp_path, on("cuda"))
     figures.look()
     assert math.isnan(figures.loss)
     for step in (5, 6):
@@ -56,7 +62,7 @@ def test_figures_by_hand(tmp_path):
 
 
 def test_the_first_step_that_diverged_is_named(tmp_path):
-    figures = Figures(tmp_path, torch.device("cuda"))
+    figures = Figures(tmp_path, on("cuda"))
     for step, loss in ((1, 1.0), (2, math.inf), (3, math.nan)):
         figures.add(step, [torch.tensor(loss)], torch.tensor(1.0))
     with pytest.raises(UserError, match=r"the loss is inf and the gradient's norm 1 at step 2; no checkpoint was"):
@@ -64,7 +70,7 @@ def test_the_first_step_that_diverged_is_named(tmp_path):
 
 
 def test_on_a_cpu_every_step_is_looked_at(tmp_path):
-    figures = Figures(tmp_path, torch.device("cpu"))
+    figures = Figures(tmp_path, on("cpu"))
     with pytest.raises(UserError, match="the loss is nan and the gradient's norm 1 at step 7"):
         figures.add(7, [torch.tensor(math.nan)], torch.tensor(1.0))
 
@@ -102,7 +108,7 @@ def test_a_step_reads_nothing_off_the_device(configure, monkeypatch, as_on_a_gpu
 def test_looking_later_changes_nothing(configure, monkeypatch):
     options = {"iterations": 5, "validation_fraction": 0.25, "validate_every": 3, "log_every": 2, "ema": 0.9}
     at_once = train(configure("at once", **options))
-    monkeypatch.setattr(fsmnet.training.run, "Figures", lambda out, _: Figures(out, torch.device("cuda")))
+    monkeypatch.setattr(fsmnet.training.run, "Figures", lambda out, _: Figures(out, on("cuda")))
     later = train(configure("later", **options))
     assert_same_run(at_once.last.parent, later.last.parent)
 

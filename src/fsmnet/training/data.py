@@ -88,13 +88,10 @@ def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -
 def batches(
     config: TrainConfig, data: TrainingData, start: int, accelerator: Accelerator
 ) -> Iterator[Sequence[Tensor]]:
-    """Batches without end: normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
+    """This process's share of every batch behind step ``start``, without end.
 
-    Args:
-        config: options of the run.
-        data: what the batches are made of.
-        start: steps that are taken already.
-        accelerator: processes, of which each gets its share of every batch.
+    Yields:
+        Normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
 
     Raises:
         UserError: a file that cannot be used; from a worker, without the traceback PyTorch puts around the sentence.

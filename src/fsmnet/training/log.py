@@ -8,7 +8,6 @@ import logging
 import math
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -64,12 +63,9 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
 
 
 class Log:
-    """The rows of a run, and who is shown them: with it entered, a terminal and TensorBoard.
+    """The rows of a run, shown on a terminal and to TensorBoard too; of an earlier part of it those until ``progress``.
 
-    Args:
-        schedule: tells epoch and time left.
-        progress: where the run stands; the rows of later steps in ``log.csv`` are dropped.
-        silent: show and write nothing, as the processes beside the main one.
+    ``silent`` shows and writes nothing, for the processes beside the main one.
     """
 
     def __init__(self, schedule: Schedule, progress: Progress, *, silent: bool = False) -> None:
@@ -78,31 +74,22 @@ class Log:
         self.rows = _rows_until(self.file, progress.step)
         tensorboard = schedule.config.tensorboard and not silent
         self._board = _tensorboard(schedule.config.out / "tensorboard") if tensorboard else None
-
-    def __enter__(self) -> Log:
         # The bar counts thousandths of the budget, be it steps or minutes.
-        watched = sys.stderr.isatty() and not self.silent
+        watched = sys.stderr.isatty() and not silent
         form = "{l_bar}{bar}| {elapsed} < {remaining}{postfix}"
         self._bar = tqdm(total=1000, desc="training", disable=not watched, bar_format=form)
-        self._bar.update(int(1000 * self.schedule.share_done(self.progress)))
+        self._bar.update(int(1000 * schedule.share_done(progress)))
         if watched:  # time left counts from the start of the run, not of its continuation
-            self._bar.start_t -= self.progress.seconds
-        return self
+            self._bar.start_t -= progress.seconds
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Leave the terminal and TensorBoard."""
         self._bar.close()
         if self._board is not None:
             self._board.close()
 
     def add(self, loss: float, norm: float, rate: float, psnr: float | None) -> None:
-        """A row of what the last step gave.
-
-        Args:
-            loss: of the whole batch.
-            norm: of the gradient before it was clipped.
-            rate: learning rate.
-            psnr: mean over the validation slices in dB, or None if there was no validation.
-        """
+        """A row: loss, gradient norm and learning rate of the last step, and the PSNR in dB if it was validated."""
         progress = self.progress
         self.rows.append(
             {
@@ -116,9 +103,9 @@ class Log:
             }
         )
         if psnr is not None and not self.silent:
-            left = f", {in_words(self.schedule.seconds_left(progress))} left"
-            left = "" if self.schedule.done(progress) else left
-            logger.info("step %d: loss %.4f, validation %.2f dB%s", progress.step, loss, psnr, left)
+            left = self.schedule.seconds_left(progress)
+            words = f", {in_words(left)} left" if left else ""
+            logger.info("step %d: loss %.4f, validation %.2f dB%s", progress.step, loss, psnr, words)
         if self._board is not None:
             for name, value in (("loss", loss), ("learning_rate", rate), ("validation_psnr", psnr)):
                 if value is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from fsmnet.training.setup import Setup, choose_accelerator, options_of_model, s
 from fsmnet.training.signals import stop_on_signal
 from fsmnet.training.state import read_state, restore, save_state, save_weights, split_of
 from fsmnet.training.step import Figures, check_last_step, take_step
+from fsmnet.training.together import Together
 
 logger = logging.getLogger(__name__)
 
@@ -97,20 +98,21 @@ def _write_definition(config: TrainConfig, data: TrainingData) -> None:
 def _take_steps(setup: Setup, progress: Progress) -> bool:
     """Train until the budget is spent or a signal comes; whether the budget is spent."""
     config, data, accelerator, first = setup.config, setup.data, setup.accelerator, progress.step
-    schedule, figures = Schedule(config, len(data.slices)), Figures(config.out, accelerator.device)
+    schedule, figures = Schedule(config, len(data.slices)), Figures(config.out, accelerator)
     log = Log(schedule, progress, silent=not setup.is_main)
     source = batches(config, data, first, accelerator)
+    together = Together(accelerator)
     finished = schedule.done(progress)
-    with stop_on_signal() as stop, log:
+    with stop_on_signal() as stop, closing(log), together.watching():
         clock = Clock(progress.seconds)
-        while not finished and not stop:
+        while not finished and not together.any(stop):
             rate = schedule.learning_rate(progress)
             batch = next(source)
             take_step(setup, batch, rate, figures, progress.step + 1)
             if progress.step == first:
                 keep_freed_blocks()
             progress.step += 1
-            progress.seconds = clock()
+            progress.seconds = together.first(clock())
             finished = schedule.done(progress)
             if finished:
                 check_last_step(setup, batch, figures)
@@ -118,7 +120,7 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
             if data.validation and (finished or progress.step % config.validate_every == 0):
                 figures.look()
                 psnr = _validate(setup, progress)
-                progress.seconds = clock()
+                progress.seconds = together.first(clock())
             if psnr is not None or finished or progress.step % config.log_every == 0:
                 figures.look()
                 log.add(figures.loss, figures.norm, rate, psnr)

@@ -60,14 +60,9 @@ class Setup:
 
 
 class MovingAverage(AveragedModel):
-    """Exponential moving average of a model's weights; buffers are copied.
+    """Exponential moving average of a model's weights, as PyTorch's, but that it never waits for a GPU.
 
-    As PyTorch's, but that it never waits for a GPU: how many were averaged is kept on the CPU.
-
-    Args:
-        model: the network; the average begins as its copy.
-        decay: what the average keeps of itself at every step.
-        device: where it is kept.
+    How many were averaged is kept on the CPU. ``decay`` is what the average keeps of itself at every step.
     """
 
     def __init__(self, model: nn.Module, decay: float, device: torch.device) -> None:
@@ -112,18 +107,7 @@ def set_up(
     options: dict[str, Any],
     initial: Mapping[str, Tensor] | None,
 ) -> Setup:
-    """Make model, average, loss and optimiser.
-
-    Args:
-        config: options of the run; the weights follow from its seed.
-        data: what it learns from.
-        accelerator: processes and device.
-        options: of the model.
-        initial: weights to begin with instead.
-
-    Raises:
-        UserError: a model or an option that cannot be trained with.
-    """
+    """Make model, average, loss and optimiser; the weights follow from the seed, or are ``initial``."""
     torch.manual_seed(config.seed)
     model = create_model(config.model, **options)
     if not any(p.requires_grad for p in model.parameters()):

@@ -22,15 +22,8 @@ from fsmnet.training.setup import Setup
 
 
 def save_weights(setup: Setup, name: str, **metrics: float) -> None:
-    """Write a checkpoint of the weights to use.
-
-    Args:
-        setup: the run's parts; its options and its split are kept in the header.
-        name: of the file in the output folder.
-        metrics: step, validation PSNR; kept in the header.
-    """
-    path = setup.config.out / name
-    data = setup.data
+    """Write a checkpoint of the weights to use, with ``metrics`` (step, validation PSNR) in its header."""
+    path, data = setup.config.out / name, setup.data
     header = Header(
         model=setup.recipe,
         training=plain_config(setup.config),

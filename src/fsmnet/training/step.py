@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fsmnet.errors import UserError, first_line
@@ -19,25 +20,18 @@ SPOILT = 1000.0  # a loss that one step raises by more than this diverged
 
 
 class Figures:
-    """Loss and gradient norm of the steps; on a GPU they stay there until somebody looks at them.
+    """Loss and gradient norm (before clipping) of the steps; on a GPU they stay there until somebody looks at them.
 
     Reading a number off a GPU waits for all that it has been given to do. So the figures of several steps are fetched
     together, always before weights are validated or saved: what was spoilt since is never kept. On a CPU there is
     nothing to wait for: every step is looked at before the weights follow.
 
-    Args:
-        out: output folder of the run.
-        device: that computes.
-
-    Attributes:
-        step: the last one that was looked at.
-        loss: of that step.
-        norm: of its gradient, before it was clipped.
+    :attr:`step`, :attr:`loss` (the whole batch's) and :attr:`norm` are those of the last step that was looked at.
     """
 
-    def __init__(self, out: Path, device: torch.device) -> None:
+    def __init__(self, out: Path, accelerator: Accelerator) -> None:
         self.step, self.loss, self.norm = 0, math.nan, math.nan
-        self._out, self._at_once = out, device.type == "cpu"
+        self._out, self._accelerator = out, accelerator
         self._steps: list[int] = []
         self._figures: list[Tensor] = []
 
@@ -45,7 +39,7 @@ class Figures:
         """Note a step's shares of the loss and its gradient norm, scalars on the device."""
         self._steps.append(step)
         self._figures.append(torch.stack([*losses, norm]))
-        if self._at_once:
+        if self._accelerator.device.type == "cpu":
             self.look()
 
     def look(self) -> None:
@@ -56,7 +50,8 @@ class Figures:
         """
         if not self._steps:
             return
-        for step, (*losses, norm) in zip(self._steps, torch.stack(self._figures).tolist(), strict=True):
+        fetched = self._accelerator.reduce(torch.stack(self._figures), "mean").tolist()
+        for step, (*losses, norm) in zip(self._steps, fetched, strict=True):
             self.step, self.loss, self.norm = step, sum(losses), norm
             if not (math.isfinite(self.loss) and math.isfinite(self.norm)):
                 raise self.diverged(f"the loss is {self.loss:g} and the gradient's norm {self.norm:g}")
@@ -71,17 +66,9 @@ class Figures:
 
 
 def take_step(setup: Setup, batch: Sequence[Tensor], rate: float, figures: Figures, step: int) -> None:
-    """Move the weights, and their average, by one step.
+    """Move the weights, and their average, by one step, the ``step``-th; its loss and norm go to ``figures``.
 
-    Args:
-        setup: the run's parts.
-        batch: zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
-        rate: learning rate.
-        figures: take loss and norm.
-        step: its number, from 1.
-
-    Raises:
-        UserError: see :meth:`Figures.look`; or the network cannot be compiled.
+    ``batch`` is zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
     """
     config, accelerator, network = setup.config, setup.accelerator, setup.network
     for group in setup.optimizer.param_groups:
@@ -113,7 +100,7 @@ def check_last_step(setup: Setup, batch: Sequence[Tensor], figures: Figures) -> 
     figures.look()
     setup.model.eval()
     part = [t[: math.ceil(len(t) / setup.config.accumulate)] for t in batch]
-    loss = float(_loss(setup, setup.model, part))
+    loss = float(setup.accelerator.reduce(_loss(setup, setup.model, part), "mean"))
     if not loss <= max(1.0, SPOILT * figures.loss):
         raise figures.diverged(f"the loss went from {figures.loss:g} to {loss:g}")
 
