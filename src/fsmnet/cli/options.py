@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsmnet.inference.options import RunOptions
+from fsmnet.inference.options import OPTIMISE, RunOptions
 from fsmnet.options import Options, option, required
 from fsmnet.physics.masks import MaskKind
 
@@ -45,13 +45,13 @@ class DoctorConfig(Options):
 
 
 @dataclass(kw_only=True)
-class DemoConfig(RunOptions):
+class DemoConfig(RunOptions, group="data"):
     """Make a head, accelerate it, reconstruct it, and show the picture; needs no data."""
 
     out: Path = option(Path("demo"), "folder for images, scores and the picture", group="output")
-    minutes: float = option(4.0, "training time if no weights are shipped or --train is given")
-    train: bool = option(False, "train the quick network here instead of using the shipped one")
-    acceleration: float = option(4, "requested acceleration")
+    minutes: float = option(4.0, "training time if no weights are shipped or --train is given", group="model")
+    train: bool = option(False, "train the quick network here instead of using the shipped one", group="model")
+    acceleration: float = option(4, "requested acceleration", group="mask")
     subjects: int = option(6, "subjects made for training; one more is held out")
-    optimise: bool = option(True, "compute the same image with less work: exact algebra, memory layout")
+    optimise: bool = option(True, OPTIMISE, group="device")
     seed: int = option(0, "seed of the subjects and of the training")
