@@ -14,10 +14,10 @@ from fsmnet.registry import Registry
 
 
 def test_protocols_by_name():
-    assert protocol_names() == ["brats", "float", "fastmri"]
+    assert protocol_names() == ["brats", "float", "complex", "fastmri"]
     assert all(get_protocol(name).name == name for name in protocol_names())
     assert get_protocol("brats") is BRATS
-    with pytest.raises(UserError, match="unknown protocol 'png'; choose one of brats, float, fastmri"):
+    with pytest.raises(UserError, match="unknown protocol 'png'; choose one of brats, float, complex, fastmri"):
         get_protocol("png")
 
 

@@ -6,14 +6,14 @@ from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.scores import summary_lines
 from fsmnet.inference.allocator import large_blocks_apart
-from fsmnet.protocols import get_protocol
+from fsmnet.protocols import protocol_of
 
 
 def command(config: EvaluateConfig) -> int:
     """Score, and print the summary."""
     large_blocks_apart()
     summary = evaluate(config)
-    unit = get_protocol(config.protocol).unit
+    unit = protocol_of(config).unit
     print(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}s")
     print("\n".join(summary_lines(summary)))
     print(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")

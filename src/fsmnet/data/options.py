@@ -27,8 +27,13 @@ class PairOptions(Options, group="data"):
     auxiliary: str = option("t1", "fully sampled contrast, likewise")
     cases: list[str] | None = option(None, "only these cases")
     protocol: str = option(
-        "brats", "how to simulate and score: brats (8 bits, per slice), float or fastmri (k-space; both per volume)"
+        "brats",
+        "how to simulate and score: brats (8 bits, per slice), float, complex (phase and noise) or fastmri (measured "
+        "k-space; all three per volume)",
     )
+    phase: float = option(1.0, "complex: standard deviation of the smooth random phase, in radians")
+    noise: float = option(0.01, "complex: standard deviation of the noise in k-space, the volume's maximum being 1")
+    simulated_coils: int = option(1, "complex: number of coils")
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     pairs: Path | None = option(
         None, "fastmri: list of pairs (.csv), auxiliary first, as 'fsmnet pair' writes it or MINet published"

@@ -26,7 +26,7 @@ from fsmnet.inference.options import RunOptions
 from fsmnet.models import model_class
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
-from fsmnet.protocols import get_protocol
+from fsmnet.protocols import protocol_of
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 
@@ -109,7 +109,7 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
     try:
         training = _training(config, {**common, **options}, Path())
         training.check()
-        get_protocol(training.protocol)
+        protocol_of(training)
         model_class(training.model)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
@@ -132,7 +132,7 @@ def _split(config: CompareConfig, out: Path) -> Split:
     if config.split is not None:
         split = load_split(config.split)
     else:
-        protocol = get_protocol(config.protocol)
+        protocol = protocol_of(config)
         split = protocol.split(protocol.find_cases(config, out, config.cases), config)
     if not split.test:
         raise UserError("the split keeps no case for testing; set test_fraction or name test cases in the split file")
@@ -229,7 +229,7 @@ def _tests(lines: Sequence[Line], out: Path, reference: str) -> None:
 
 def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split) -> None:
     """The table as Markdown, CSV and LaTeX."""
-    unit = get_protocol(config.protocol).unit
+    unit = protocol_of(config).unit
     caption = (
         f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {unit}s of "
         f"{len(split.test)} patient{'s' * (len(split.test) != 1)}; interval: 95% bootstrap over patients; "

@@ -27,7 +27,7 @@ from fsmnet.metrics import Metrics
 from fsmnet.models.classical import ZeroFilling
 from fsmnet.options import by_name
 from fsmnet.physics.masks import MaskRecipe, save_mask
-from fsmnet.protocols import get_protocol
+from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case, Slices
 from fsmnet.transforms import to_unit
@@ -48,7 +48,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     Raises:
         UserError: a model, case or option that cannot be used.
     """
-    protocol = get_protocol(config.protocol)
+    protocol = protocol_of(config)
     recipe = protocol.mask_recipe(config)
     _check(config, protocol)
     networks = _networks(config, protocol, recipe)

@@ -1,7 +1,8 @@
 """The ways to simulate and to score; what they differ in is answered by one object each.
 
 ``brats`` is the paper's protocol for the brain, ``fastmri`` its protocol for the knee on measured k-space, ``float``
-keeps the scan's own size and precision and scores whole volumes as fastMRI does. A protocol of one's own is a subclass
+keeps the scan's own size and precision and scores whole volumes as fastMRI does, and ``complex`` adds what a scanner's
+k-space has: phase and noise. A protocol of one's own is a subclass
 of :class:`fsmnet.protocols.base.Protocol`, or of :class:`fsmnet.protocols.volumes.VolumeProtocol` if it simulates
 k-space from volumes; :func:`register_protocol` makes it known by name.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fsmnet.data.options import SliceOptions
+from fsmnet.data.options import PairOptions, SliceOptions
 from fsmnet.options import build
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.slices import TrainingSlices
@@ -24,6 +25,7 @@ PROTOCOLS: Registry[Protocol[Any]] = Registry(
     {
         "brats": "fsmnet.protocols.brats:BRATS",
         "float": "fsmnet.protocols.float:FLOAT",
+        "complex": "fsmnet.protocols.complex:COMPLEX",
         "fastmri": "fsmnet.protocols.fastmri:FASTMRI",
     },
 )
@@ -69,6 +71,11 @@ def training_slices(data: str | Path, *, seed: int = 0, augment: bool = False, *
 def protocol_names() -> list[str]:
     """Names of all protocols."""
     return PROTOCOLS.names()
+
+
+def protocol_of(options: PairOptions) -> Protocol[Any]:
+    """The protocol that the options name, as they configure it."""
+    return get_protocol(options.protocol).configured(options)
 
 
 def get_protocol(name: str) -> Protocol[Any]:

@@ -39,6 +39,10 @@ class Protocol(ABC, Generic[C]):
     normalisation: NormalisationRecipe = NormalisationRecipe()
     measured: bool = False
 
+    def configured(self, options: PairOptions) -> Protocol[C]:
+        """The protocol as the options of its own make it; here there are none."""
+        return self
+
     def mask_recipe(self, options: MaskOptions) -> MaskRecipe:
         """How masks are drawn: what the options give, over the protocol's own."""
         return given_over("random", default_center_fraction(options.acceleration), "name", options)

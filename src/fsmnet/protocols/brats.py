@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from fsmnet.metrics import Metrics, slice_metrics
-from fsmnet.physics import fourier
+from fsmnet.physics.fourier import brats_undersample
 from fsmnet.physics.masks import Mask, MaskKind, MaskRecipe, default_center_fraction
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.base import given_over
-from fsmnet.protocols.volumes import VolumeProtocol
+from fsmnet.protocols.volumes import CHUNK, Seeds, VolumeProtocol
 from fsmnet.transforms import CLIP, NormalisationRecipe, center_fit
 
 SIZE = 240
@@ -47,10 +47,10 @@ class Brats(VolumeProtocol):
         """8 bits, uint8."""
         return to_8_bit(image)
 
-    def undersample(self, target: Tensor, mask: Tensor) -> Tensor:
+    def zero_fill(self, target: Tensor, mask: Tensor, seeds: Seeds = ()) -> Tensor:
         """Zero-filled magnitude by the released code's own transform, in 8 bits again (uint8)."""
-        grey = target.double() / 255 if target.dtype == torch.uint8 else target.double()
-        return to_8_bit(fourier.brats_undersample(grey, mask))
+        grey = (part.double() / 255 if part.dtype == torch.uint8 else part.double() for part in target.split(CHUNK))
+        return torch.cat([to_8_bit(brats_undersample(part, mask)) for part in grey])
 
     def finish(self, image: Tensor) -> Tensor:
         """8 bits, uint8."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import Mask
 
 
@@ -47,6 +48,7 @@ class Accelerated:
         contrast: kind of the target where the file says it, such as fastMRI's ``CORPDFS_FBK``; scores are also given
             for each kind. Empty where all cases are of one.
         left_out: slices of the target's file that have no counterpart in the auxiliary's.
+        measured: which slices -> what was measured of them, in the scale of ``slices``; None where that is not told.
         consistent: puts the measured lines back into reconstructions ``(n, H, W)``; None where nothing was measured.
     """
 
@@ -56,6 +58,7 @@ class Accelerated:
     mask: Mask
     contrast: str = ""
     left_out: int = 0
+    measured: Callable[[slice], Acquisition] | None = None
     consistent: Callable[[Tensor], Tensor] | None = None
 
 

@@ -109,7 +109,7 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
         mask,
         target.acquisition,
         target.slices - pair.slices,
-        lambda images: consistent_volume(target, numbers, mask, images),
+        consistent=lambda images: consistent_volume(target, numbers, mask, images),
     )
 
 

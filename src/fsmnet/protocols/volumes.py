@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
 from fsmnet.data.volume import Volume, slices_with_content
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
-from fsmnet.physics.masks import Mask, MaskRecipe
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.physics.masks import Mask, MaskRecipe, seed_from_name
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Slices, thinned
 from fsmnet.protocols.slices import Sample, TrainingSlices
@@ -34,8 +34,11 @@ CONTENT = 0.1  # least share of pixels above zero that makes a slice worth keepi
 SHIFT = 16  # the paper's 240 -> 256
 
 
+Seeds = Sequence[tuple[int, ...]]  # of each slice, for all that is random about it but the mask
+
+
 class VolumeProtocol(Protocol[Pair]):
-    """A protocol whose cases are pairs of volumes; what remains to be said is :meth:`undersample`."""
+    """A protocol whose cases are pairs of volumes; what remains to be said is its name."""
 
     def find_cases(self, options: PairOptions, out: Path, cases: Sequence[str] | None = None) -> list[Pair]:
         """Pairs by their files' names, see :func:`fsmnet.data.pairing.names.find_pairs`."""
@@ -49,20 +52,21 @@ class VolumeProtocol(Protocol[Pair]):
         """A fully sampled image on [0, 1], in double precision, in the protocol's precision; here float32."""
         return image.float()
 
-    @abstractmethod
-    def undersample(self, target: Tensor, mask: Tensor) -> Tensor:
-        """The zero-filled image of an accelerated scan, in the protocol's precision.
+    def measure(self, target: Tensor, mask: Tensor, seeds: Seeds = ()) -> Acquisition:
+        """What an accelerated scan would have measured of slices; here of a real image, without noise.
 
         Args:
-            target: slices on [0, 1], ``(..., H, W)``, float or uint8.
-            mask: bool, ``(W,)`` or ``(..., 1, W)``.
+            target: slices on [0, 1], ``(n, H, W)``, float or uint8.
+            mask: bool, ``(W,)``.
+            seeds: one of each slice, where the protocol draws something.
         """
+        return Acquisition.simulate(to_unit(target), mask)
 
-    def zero_fill(self, target: Tensor, mask: Tensor) -> Tensor:
-        """:meth:`undersample`, a few slices at a time, which stay in the processor's cache."""
-        if target.dim() == 3 and len(target) > CHUNK:
-            return torch.cat([self.undersample(part, mask) for part in target.split(CHUNK)])
-        return self.undersample(target, mask)
+    def zero_fill(self, target: Tensor, mask: Tensor, seeds: Seeds = ()) -> Tensor:
+        """The zero-filled magnitude of :meth:`measure` in the protocol's precision, ``(n, H, W)``."""
+        # A few slices at a time stay in the processor's cache.
+        parts = [slice(first, first + CHUNK) for first in range(0, len(target), CHUNK)]
+        return torch.cat([self.measure(target[part], mask, seeds[part]).zero_filled.abs() for part in parts])
 
     def prepare(self, target: Volume, auxiliary: Volume) -> Slices:
         """Scale both volumes, keep the slices with content, and go to the protocol's frame and precision.
@@ -101,7 +105,15 @@ class VolumeProtocol(Protocol[Pair]):
             keep = thinned(len(slices.numbers), most)
             slices = Slices(slices.target[keep], slices.auxiliary[keep], [slices.numbers[i] for i in keep])
         mask = recipe.draw(slices.target.shape[-1], case.target.name)
-        return Accelerated(slices, self.zero_fill(slices.target, torch.from_numpy(mask.columns)), None, mask)
+        columns = torch.from_numpy(mask.columns)
+        seeds = [(*seed_from_name(case.target.name), number) for number in slices.numbers]
+        return Accelerated(
+            slices,
+            self.zero_fill(slices.target, columns, seeds),
+            None,
+            mask,
+            measured=lambda part: self.measure(slices.target[part], columns, seeds[part]),
+        )
 
     def training_slices(
         self,
@@ -197,7 +209,9 @@ class SlicePairs(TrainingSlices):
             )
             shifted = shift_pair(to_unit(target), to_unit(auxiliary), SHIFT, generator)
             target, auxiliary = (_like(image, target) for image in shifted)
-        zero_filled = self.protocol.zero_fill(target, self._mask(target.shape[-1], case, position))
+        zero_filled = self.protocol.zero_fill(
+            target, self._mask(target.shape[-1], case, position), [(self.seed, position)]
+        )
         recipe = self.protocol.normalisation
         inputs = recipe.inputs(zero_filled, auxiliary)
         return Sample(inputs.target, inputs.auxiliary, recipe.target(target, inputs.normalisation))

@@ -15,7 +15,7 @@ from fsmnet.data.split import Split, load_split
 from fsmnet.errors import UserError
 from fsmnet.files import make_folder
 from fsmnet.physics.masks import MaskRecipe
-from fsmnet.protocols import get_protocol
+from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
 from fsmnet.protocols.slices import RunSampler, TrainingSlices
@@ -54,7 +54,7 @@ def read_data(config: TrainConfig, split: Split | None) -> TrainingData:
     Raises:
         UserError: data that cannot be used.
     """
-    protocol = get_protocol(config.protocol)
+    protocol = protocol_of(config)
     masks = protocol.training_recipe(config)
     cases = {case.case: case for case in protocol.find_cases(config, config.out, config.cases)}
     if split is None:
