@@ -6,7 +6,6 @@ dataclass is built: in Python, from YAML, from flags.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
@@ -272,43 +271,38 @@ def _alternatives(kind: Any) -> list[str]:
 
 # -- values against types ---------------------------------------------------------------------------------------------
 
-_CLASSES = {NoneType: NoneType, bool: bool, int: Integral, float: Real, str: str, Path: Path, dict: dict}
+_NONE = object()  # what is left of a value that is none of a type
 
 
 def checked(kind: Any, value: Any, name: str) -> Any:
-    """A value in the form that is kept, e.g. a path for a text where a path is meant.
+    """A value in the form that is kept: a path for a text where a path is meant, a list for a tuple.
 
     Raises:
         UserError: it is none of the type; the sentence begins with the name.
     """
-    value = _converted(kind, value)
-    if not fits(kind, value):
+    kept = _kept(kind, value)
+    if kept is _NONE:
         raise UserError(f"{name} {refusal(kind, value)}")
-    return value
+    return kept
 
 
 def fits(kind: Any, value: object) -> bool:
     """Whether a value is of a type that an option may have."""
-    members = type_members(kind)
+    return _kept(kind, value) is not _NONE
+
+
+def _kept(kind: Any, value: Any) -> Any:
+    members, wanted = type_members(kind), get_origin(kind) or kind
     if len(members) > 1:
-        return any(fits(member, value) for member in members)
-    if get_origin(kind) is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in get_args(kind))
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(fits(get_args(kind)[0], item) for item in value)
-    wanted = get_origin(kind) or kind
-    return isinstance(value, _CLASSES[wanted]) and (wanted is bool or not isinstance(value, bool))
-
-
-def _converted(kind: Any, value: Any) -> Any:
-    """A value in the form that is kept: paths given as texts and the other way round, whole numbers, tuples."""
-    members, items = type_members(kind), item_type(kind)
-    if items is not None and isinstance(value, (list, tuple)):
-        return [_converted(items, item) for item in value]
-    if isinstance(value, Real) and not isinstance(value, bool):
-        if isinstance(value, Integral) and int in members:
-            return int(value)
-        return float(value) if float in members else value
-    if isinstance(value, str) and Path in members:
-        return Path(value)
-    return os.fspath(value) if isinstance(value, Path) and str in members else value
+        return next((kept for kept in (_kept(member, value) for member in members) if kept is not _NONE), _NONE)
+    if wanted is Literal:
+        return value if any(value == choice and type(value) is type(choice) for choice in get_args(kind)) else _NONE
+    if wanted is list:
+        items = [_kept(item_type(kind), item) for item in value] if isinstance(value, (list, tuple)) else [_NONE]
+        return items if _NONE not in items else _NONE
+    if wanted in (int, float):
+        number = Integral if wanted is int else Real  # of NumPy too
+        return wanted(value) if isinstance(value, number) and not isinstance(value, bool) else _NONE
+    if (wanted is Path and isinstance(value, str)) or (wanted is str and isinstance(value, Path)):
+        return wanted(value)
+    return value if isinstance(value, wanted) else _NONE
