@@ -15,28 +15,25 @@ WAVES = 2  # periods of the fastest wave of the phase across the field of view
 
 
 def smooth_phase(height: int, width: int, strength: float, generator: torch.Generator) -> Tensor:
-    """A random phase of slow waves, ``sum_k a_k cos(2 pi k r) + b_k sin(2 pi k r)``, |k_x|, |k_y| <= 2.
+    """A random phase of slow waves, the real part of ``sum_k c_k exp(2 pi i k r)`` over ``|k_x|, |k_y| <= 2``.
 
     Args:
         height: rows H.
         width: columns W.
-        strength: standard deviation over the field of view, in radians; the mean is 0 but for a random constant.
+        strength: standard deviation over the field of view, in radians; a random constant is added.
         generator: of the coefficients, which fall with ``1 / |k|^2`` as those of field inhomogeneity do.
 
     Returns:
         float32 ``(H, W)``.
     """
-    constant, *coefficients = torch.randn(1 + 2 * (2 * WAVES + 1) ** 2, generator=generator).tolist()
-    y, x = (2 * math.pi * torch.arange(n, dtype=torch.float64) / n for n in (height, width))
-    phase = torch.zeros(height, width, dtype=torch.float64)
-    for k_y in range(-WAVES, WAVES + 1):
-        for k_x in range(-WAVES, WAVES + 1):
-            cosine, sine = coefficients.pop(), coefficients.pop()
-            if (k_y, k_x) > (0, 0):  # the other half are the same waves
-                angle = k_y * y[:, None] + k_x * x
-                phase += (cosine * angle.cos() + sine * angle.sin()) / (k_y**2 + k_x**2)
-    scaled: Tensor = phase * (strength / phase.std(correction=0)) + math.pi * constant
-    return scaled.float()
+    k = torch.arange(-WAVES, WAVES + 1, dtype=torch.float64)
+    squared = k[:, None] ** 2 + k**2
+    drawn = torch.randn(2 * WAVES + 1, 2 * WAVES + 1, generator=generator, dtype=torch.complex128)
+    coefficients = torch.where(squared > 0, drawn / squared.clamp_min(1), 0)
+    down, across = (torch.exp(2j * math.pi * torch.outer(torch.arange(n) / n, k)) for n in (height, width))
+    phase: Tensor = (down @ coefficients @ across.mT).real
+    constant = math.pi * torch.randn((), generator=generator)
+    return (phase * (strength / phase.std(correction=0)) + constant).float()
 
 
 def coil_profiles(coils: int, height: int, width: int) -> Tensor:
