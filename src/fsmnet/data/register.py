@@ -176,16 +176,6 @@ def to_simpleitk(volume: Volume) -> Any:
     return image
 
 
-def from_simpleitk(image: Any, like: Volume) -> Volume:
-    """A SimpleITK image of three axes as volume, float32; source and counts are those of ``like``."""
-    sitk = _simpleitk()
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    data = np.ascontiguousarray(sitk.GetArrayFromImage(image).swapaxes(1, 2), dtype=np.float32)
-    return replace(like, data=data, affine=LPS @ affine, header=None)
-
-
 def _simpleitk() -> Any:
     try:
         import SimpleITK
