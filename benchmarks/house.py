@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def main() -> None:
         print(json.dumps(way(*arguments.child)))
         return
     measured = [measure(checkout.resolve(), arguments.no_way) for checkout in arguments.checkouts or [ROOT]]
-    for name in measured[0]:
+    for name in (name for name in measured[0] if name != "ways"):
         print(f"| {name} | " + " | ".join(str(one[name]) for one in measured) + " |")
     if arguments.out:
         arguments.out.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
@@ -90,14 +91,17 @@ def measure(checkout: Path, no_way: bool = False) -> dict[str, Any]:
         f"functions over complexity {floors.MAX_COMPLEXITY}": len(floors.complex_functions(package)),
     }
     if not no_way:
+        result["ways"] = {}
         for command in COMMANDS:
             files, up = run_child(checkout, command)
             result[f"{command}: files that one slice passes"] = len(files)
-            result[f"{command}: calls to a higher floor"] = up
+            result[f"{command}: of them not in models"] = len([f for f in files if not f.startswith("models/")])
+            result[f"{command}: from which file to one on a higher floor"] = len(up)
+            result["ways"][command] = {"files": files, "up": up}
     return result
 
 
-def run_child(checkout: Path, command: str) -> tuple[list[str], int]:
+def run_child(checkout: Path, command: str) -> tuple[list[str], dict[str, int]]:
     """The way of one slice, in a process that imports the checkout's package."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +113,7 @@ def run_child(checkout: Path, command: str) -> tuple[list[str], int]:
     return files, up
 
 
-def way(command: str, package: str, folder: str) -> tuple[list[str], int]:
+def way(command: str, package: str, folder: str) -> tuple[list[str], dict[str, int]]:
     """Files of the package that a command's run on one slice enters, and how many calls go to a higher floor."""
     import threading
 
@@ -122,7 +126,7 @@ def way(command: str, package: str, folder: str) -> tuple[list[str], int]:
     case = write_subjects(data, range(4), slices=1)[0].name
     known: dict[str, tuple[str, int] | None] = {}
     entered: set[str] = set()
-    up = 0
+    up: Counter[str] = Counter()
 
     def place(filename: str) -> tuple[str, int] | None:
         """Path within the package and floor."""
@@ -133,33 +137,33 @@ def way(command: str, package: str, folder: str) -> tuple[list[str], int]:
         return known[filename]
 
     def profile(frame: Any, event: str, _: Any) -> None:
-        nonlocal up
         here = place(frame.f_code.co_filename) if event == "call" else None
-        if here is None or frame.f_code.co_name == "<module>":
+        if here is None:
             return
         entered.add(here[0])
         caller = frame.f_back
         while caller is not None and place(caller.f_code.co_filename) is None:
             caller = caller.f_back
         there = place(caller.f_code.co_filename) if caller is not None else None
-        up += there is not None and here[1] > there[1]
+        if there is not None and here[1] > there[1]:
+            up[f"{there[0]} -> {here[0]}"] += 1
 
     words = {"DATA": str(data), "CASE": case, "SHIPPED": str(shipped_checkpoint())}
-    arguments = COMMANDS[command]
-    for name, value in words.items():
-        arguments = [word.replace(name, value) for word in arguments]
-    out = Path(folder) / ("out.nii.gz" if command == "reconstruct" else "out")
-    arguments = [*arguments, "--out", str(out), "--device", "cpu", "--threads", "1"]
-    threading.setprofile(profile)
-    sys.setprofile(profile)
-    try:
-        code = fsmnet(arguments)
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
-    if code:
-        raise SystemExit(f"fsmnet {' '.join(arguments)} ended with {code}")
-    return sorted(entered), up
+    for profiled in (False, True):  # the first run imports
+        arguments = COMMANDS[command]
+        for name, value in words.items():
+            arguments = [word.replace(name, value) for word in arguments]
+        out = Path(folder) / f"out_{profiled}{'.nii.gz' if command == 'reconstruct' else ''}"
+        threading.setprofile(profile if profiled else None)
+        sys.setprofile(profile if profiled else None)
+        try:
+            code = fsmnet([*arguments, "--out", str(out), "--device", "cpu", "--threads", "1"])
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+        if code:
+            raise SystemExit(f"fsmnet {' '.join(arguments)} ended with {code}")
+    return sorted(entered), dict(up)
 
 
 if __name__ == "__main__":
