@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 import fsmnet.cli.train
-from fsmnet.checkpoint import load_model, read_checkpoint
+from fsmnet.checkpoint import load_model, read_checkpoint, trained_normalisation, trained_recipe
 from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.metrics import Metrics
 from fsmnet.options import plain_config
 from fsmnet.physics.masks import load_mask
+from fsmnet.protocols import get_protocol
 from fsmnet.protocols.base import Protocol
 from fsmnet.training.log import LOG_COLUMNS
 from fsmnet.training.run import train
@@ -75,6 +76,9 @@ def test_what_a_run_leaves(configure, heads):
     assert header.model["options"] == {"features": 4, "levels": 2, "dropout": 0.0, "fusion": "input"}
     assert header.training == json.loads(json.dumps(plain_config(config)))
     assert header.split == split
+    assert (header.protocol, header.contrasts) == (config.protocol, {"target": "t2", "auxiliary": "t1"})
+    assert trained_normalisation(load_model(result.best)) == get_protocol(config.protocol).normalisation
+    assert trained_recipe(load_model(result.best)) == get_protocol(config.protocol).training_recipe(config)
     assert set(header.versions) >= {"fsmnet", "torch", "numpy", "python"}
     assert not load_model(result.best).training
 
