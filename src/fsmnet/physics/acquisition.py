@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fsmnet.errors import UserError
 from fsmnet.physics.coils import check_maps, coil_data, combine, conjugate_gradients
-from fsmnet.physics.fourier import TINY, broadcast_mask, fft1c, full_complex, ifft1c
+from fsmnet.physics.fourier import TINY, at_least_single, broadcast_mask, fft1c, ifft1c
 from fsmnet.physics.masks import Mask
 
 Data = Tensor | npt.NDArray[Any]
@@ -77,7 +77,7 @@ class Acquisition:
             generator: of the noise.
         """
         known = broadcast_mask(mask, image.shape)
-        coils = full_complex(image).unsqueeze(-3)
+        coils = at_least_single(image).unsqueeze(-3)
         if maps is not None:
             check_maps(maps, (*image.shape[:-2], *maps.shape[-3:-2], *image.shape[-2:]))
             coils = maps * coils
@@ -184,7 +184,7 @@ class Acquisition:
         start = self._phased(image)
         if self.maps is None:
             return self.combined(ifft1c(self.drawn_lines(start, weight)))
-        return start if weight == 0 else self.sense(STEPS, 1 / weight, start)
+        return start.to(self.lines.dtype) if weight == 0 else self.sense(STEPS, 1 / weight, start)
 
     def consistent_coils(self, image: Tensor) -> Tensor:
         """Coil images that agree with the measurement to rounding: hard data consistency; complex ``(..., C, H, W)``.
@@ -244,7 +244,7 @@ class Acquisition:
     def _checked(self, image: Tensor) -> Tensor:
         if image.shape != self.shape:
             raise UserError(f"the image has shape {tuple(image.shape)}, the measured one {tuple(self.shape)}")
-        return image.to(self.lines.dtype)
+        return image.to(self.lines.dtype if image.is_complex() else self.lines.real.dtype)
 
     def _phased(self, image: Tensor) -> Tensor:
         return self._checked(image if self.real or image.is_complex() else with_phase(image, self.zero_filled))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fsmnet.errors import UserError
-from fsmnet.physics.fourier import TINY, full_complex
+from fsmnet.physics.fourier import TINY, at_least_single
 
 
 def root_sum_of_squares(images: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def coil_data(data: Tensor, what: str) -> Tensor:
         raise UserError(f"{what} of several coils has axes (..., coils, H, W), not the shape {tuple(data.shape)}")
     if not data.is_complex():
         raise UserError(f"{what} must be complex, not {data.dtype}; the phase is part of the measurement")
-    return full_complex(data)
+    return at_least_single(data)
 
 
 def check_maps(maps: Tensor, shape: tuple[int, ...]) -> None:

@@ -57,9 +57,9 @@ def brats_undersample(image: Tensor, mask: Tensor) -> Tensor:
     return zero_filled
 
 
-def full_complex(data: Tensor) -> Tensor:
-    """Real or complex to complex64, half precision included; double precision stays double."""
-    return data.to(torch.complex128 if data.dtype in (torch.float64, torch.complex128) else torch.complex64)
+def at_least_single(data: Tensor) -> Tensor:
+    """Half precision and whole numbers to single precision, real or complex as before; double stays double."""
+    return data.to(torch.promote_types(data.dtype, torch.float32))
 
 
 def broadcast_mask(mask: Tensor, shape: torch.Size) -> Tensor:
