@@ -13,12 +13,17 @@ import torch
 from fastmri_tree import fft2c, ifft2c
 from fastmri_tree import write_volume as write_fastmri
 from fsmnet.cli import main
+from fsmnet.data.formats import read_kspace
+from fsmnet.data.formats.fastmri import read_fastmri
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.metrics import volume_metrics
+from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
-from fsmnet.physics.masks import load_mask, make_mask, save_mask
-from fsmnet.reconstruction.measured import of_image
+from fsmnet.physics.masks import MaskRecipe, load_mask, make_mask, save_mask
+from fsmnet.protocols.fastmri_slices import consistent_slice
+from fsmnet.reconstruction.measured import of_image, of_kspace
+from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.reconstruct import reconstruct
 
 SLICES, HEIGHT, WIDTH = 3, 44, 40
@@ -498,3 +503,22 @@ def test_a_degraded_image_is_taken_as_it_is():
     scan = of_image(target, None)
     assert scan.zero_filled is target
     assert (scan.mask, scan.reference, scan.acquisition) == (None, None, None)
+
+
+def test_a_knee_of_several_coils_is_drawn_to_its_lines_as_evaluate_does(tmp_path, smooth):
+    """The same coil images; ``evaluate`` takes their root of the sum of squares, ``reconstruct`` combines them."""
+    options = {"rows": 64, "columns": 48, "recon": 32, "coils": 3}
+    path = write_fastmri(tmp_path / "knee.h5", smooth(3, (2, 32, 32), 0), seed=1, **options)
+    kspace, recipe = read_kspace(path), MaskRecipe("random", 3.0, 0.25, 1)
+    config = ReconstructConfig(kspace=path, out=tmp_path / "out.nii.gz", acceleration=3)
+    scan = of_kspace(kspace, config, recipe, torch.tensor([True, True]), 1.0)
+    image = 1.1 * scan.zero_filled[1].abs()
+    acquisition = scan.acquisition(1)
+    coils = acquisition.consistent_coils(acquisition.embedded(image, *scan.place))
+    assert acquisition.coil_residual(coils) < 1e-5
+    combined, residuals = scan.put_back(image, 1, None)
+    torch.testing.assert_close(combined, acquisition.combined(coils)[scan.place])
+    assert residuals["ResidualAfter"] < 1e-5 < residuals["ResidualOfCombinedImage"] < residuals["ResidualBefore"]
+    scored = consistent_slice(read_fastmri(path), 1, torch.from_numpy(scan.mask.columns), image)
+    expected = root_sum_of_squares(coils)[scan.place]
+    torch.testing.assert_close(scored, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))

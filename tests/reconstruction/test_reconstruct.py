@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 
 import nibabel as nib
 import numpy as np
@@ -11,17 +12,20 @@ import pytest
 import torch
 
 import fsmnet
-from fsmnet.checkpoint import load_model
+from fsmnet.checkpoint import load_model, read_checkpoint, save_checkpoint
 from fsmnet.cli import main
+from fsmnet.data.formats import read_volume
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import volume_metrics
 from fsmnet.options import plain_config
-from fsmnet.physics.masks import load_mask, make_mask, save_mask, seed_from_name
+from fsmnet.physics.fourier import fft2c, ifft2c
+from fsmnet.physics.masks import MaskRecipe, load_mask, make_mask, save_mask, seed_from_name
 from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.reconstruct import reconstruct
 from fsmnet.training.options import TrainConfig
+from fsmnet.transforms import NormalisationRecipe
 
 SHAPE = (44, 37, 6)  # odd columns
 EMPTY = (0, 4)
@@ -413,3 +417,27 @@ def test_soft_consistency(go, scan):
     np.testing.assert_allclose(soft.image[positive], (0.75 * hard + 0.25 * off)[positive], rtol=1e-3, atol=1)
     with pytest.raises(UserError, match="a zero-filled target comes without its k-space"):
         go(overwrite=True, target_is="zero-filled", data_consistency="soft", noise_weight=3.0)
+
+
+def test_images_are_normalised_as_in_the_training(go, scan, checkpoint, tmp_path):
+    """A network of fastMRI's protocol: sample deviation, the auxiliary by what under-sampling leaves of it."""
+    state, header = read_checkpoint(checkpoint)
+    recipe, masks = NormalisationRecipe("sample", 6.0, 6.0, "undersampled"), MaskRecipe("random", 3.0, 0.1, "name")
+    header.protocol, header.normalisation, header.mask = "fastmri", asdict(recipe), asdict(masks)
+    knee = tmp_path / "knee.safetensors"
+    save_checkpoint(knee, state, header)
+    result = go(checkpoint=knee, data_consistency="off", optimise=False)
+    assert "sample standard deviation" in result.sidecar["Normalisation"]
+    assert "population" in go("other.nii.gz").sidecar["Normalisation"]
+
+    number, images = 2, {}
+    for name, path in scan.items():
+        data = torch.from_numpy(read_volume(path).data)
+        columns = torch.from_numpy(masks.draw(data.shape[-1], path.name).columns)
+        full = (data / data.max())[number]
+        images[name] = full, ifft2c(fft2c(full) * columns).abs()
+    inputs = recipe.inputs(images["target"][1], images["auxiliary"][0], images["auxiliary"][1])
+    with torch.inference_mode():
+        image = load_model(knee)(inputs.target[None, None], inputs.auxiliary[None, None]).image[0, 0]
+    expected = inputs.normalisation.undo(image).clamp_min(0) * float(read_volume(scan["target"]).data.max())
+    np.testing.assert_allclose(result.image[number], expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
