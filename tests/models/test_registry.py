@@ -101,4 +101,9 @@ def test_outputs():
     x = torch.zeros(1, 1, 2, 2)
     assert as_output(x) == Output(x)
     assert as_output(Output(x, x)).frequency_image is x
+    assert as_output((x, None, x)) == Output(x, None, x)
     assert fsmnet.create_model("zero_filling")(x, x).image is x
+    with pytest.raises(UserError, match=r"an image of shape \(1, 2, 2\) for a target of \(1, 1, 2, 2\); return one of"):
+        as_output(x[0], x)
+    with pytest.raises(UserError, match="the model returned a dict; return the image, a tensor, or an Output"):
+        as_output({"image": x})

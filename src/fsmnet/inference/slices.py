@@ -86,7 +86,7 @@ def reconstruct_slices(
         inputs = normalisation.inputs(target, helper, *masked)
         started = time.perf_counter()
         with torch.inference_mode(), autocast(device, precision):
-            image = as_output(model(inputs.target, inputs.auxiliary)).image.float()
+            image = as_output(model(inputs.target, inputs.auxiliary), inputs.target).image.float()
             finite = bool(torch.isfinite(image).all())  # waits for a GPU
         seconds = time.perf_counter() - started
         if not finite:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from fsmnet.errors import UserError
 
 
 class Output(NamedTuple):
@@ -21,9 +23,24 @@ class Output(NamedTuple):
     auxiliary_image: Tensor | None = None
 
 
-def as_output(returned: Output | Tensor) -> Output:
+def as_output(returned: Any, target: Tensor | None = None) -> Output:
     """What a model returned, as an :class:`Output`; a plain tensor is the image.
 
     A model from outside this package need not know :class:`Output`.
+
+    Args:
+        returned: the image, or the image and what follows it in an :class:`Output`.
+        target: what the model was given, ``(B, 1, H, W)``; None where nobody compares.
+
+    Raises:
+        UserError: no image, or one of another shape than the target, which a loss would not notice.
     """
-    return Output(returned) if isinstance(returned, Tensor) else Output(*returned)
+    output = Output(*returned) if isinstance(returned, tuple) else Output(returned)
+    if not isinstance(output.image, Tensor):
+        raise UserError(f"the model returned a {type(returned).__name__}; return the image, a tensor, or an Output")
+    if target is not None and output.image.shape != target.shape:
+        raise UserError(
+            f"the model returned an image of shape {tuple(output.image.shape)} for a target of {tuple(target.shape)}; "
+            "return one of the target's shape"
+        )
+    return output

@@ -118,7 +118,7 @@ def _loss(setup: Setup, network: nn.Module, part: Sequence[Tensor]) -> Tensor:
 def _forward(network: nn.Module, zero_filled: Tensor, auxiliary: Tensor) -> Output:
     """The network's output; of a network that cannot be compiled the reason in a sentence."""
     try:
-        return as_output(network(zero_filled, auxiliary))
+        return as_output(network(zero_filled, auxiliary), zero_filled)
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise UserError(
