@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from dataclasses import asdict
 
 import nibabel as nib
@@ -149,30 +149,34 @@ def test_the_record_suffices_to_make_it_again(go, scan, checkpoint):
 
 
 def test_seconds_are_told_by_stage(go, monkeypatch):
+    """By a clock that only moves in four calls, so that nothing depends on how busy the machine is."""
     from fsmnet.data.scan import read_scan
     from fsmnet.reconstruction.measured import of_image
 
-    def slowed(work, seconds):
-        def slow(*arguments, **options):
-            time.sleep(seconds)
+    now, lock = 0.0, threading.Lock()
+
+    def lasting(work, seconds):
+        def last(*arguments, **options):
+            nonlocal now
+            with lock:
+                now += seconds
             return work(*arguments, **options)
 
-        return slow
+        return last
 
-    monkeypatch.setattr("fsmnet.reconstruction.inputs.read_scan", slowed(read_scan, 0.3))
-    monkeypatch.setattr("fsmnet.reconstruction.stages.load_model", slowed(load_model, 0.4))
-    monkeypatch.setattr("fsmnet.reconstruction.stages.of_image", slowed(of_image, 0.5))
-    monkeypatch.setattr("fsmnet.reconstruction.inputs.similarity_in_place", slowed(lambda *_: 0.25, 0.6))
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    monkeypatch.setattr("fsmnet.reconstruction.inputs.read_scan", lasting(read_scan, 1))  # twice
+    monkeypatch.setattr("fsmnet.reconstruction.stages.load_model", lasting(load_model, 10))
+    monkeypatch.setattr("fsmnet.reconstruction.stages.of_image", lasting(of_image, 100))
+    monkeypatch.setattr("fsmnet.reconstruction.inputs.similarity_in_place", lasting(lambda *_: 0.25, 1000))
     record = go().sidecar
     assert record["Registration"]["Similarity"] == 0.25
     seconds = record["Seconds"]
     assert list(seconds) == ["read", "load", "prepare", "network", "consistency", "write"]
-    assert seconds["read"] > 0.3
-    assert seconds["load"] > 0.4
-    assert seconds["prepare"] > 0.5
-    assert 0 < seconds["network"] < seconds["prepare"]
-    assert 0 < seconds["consistency"] < 0.5
-    assert seconds["network"] + seconds["write"] > 0.3  # the similarity, beside the network or after it
+    assert (seconds["read"] % 10, seconds["load"] // 10) == (2, 1)  # both at once or not
+    assert seconds["prepare"] % 1000 == 100
+    # The similarity is worked out beside everything from the first slices on.
+    assert seconds["prepare"] + seconds["network"] + seconds["consistency"] + seconds["write"] == 1100
 
 
 def test_what_fails_beside_the_network_is_raised(go, monkeypatch, tmp_path):

@@ -55,8 +55,7 @@ def start(tmp_path):
 
 
 def until(file: Path, processes: list[subprocess.Popen[str]]) -> None:
-    deadline = time.monotonic() + 120
-    while not file.exists() and time.monotonic() < deadline:
+    while not file.exists():
         assert all(process.poll() is None for process in processes), [p.communicate()[1] for p in processes]
         time.sleep(0.02)
 
@@ -74,7 +73,7 @@ def test_two_processes_take_the_steps_of_one(configure, start, tmp_path):
     """The same batches, the whole batch's loss; and one process goes on where two stopped."""
     options = {"batch": 4, "ema": 0.9, "validation_fraction": 0.25, "validate_every": 2, "threads": 1, **FSMNET}
     for process in start(configure("two", iterations=3, **options)):
-        assert process.wait(120) == 0, process.communicate()[1]
+        assert process.wait(600) == 0, process.communicate()[1]
     train(configure("two", iterations=5, resume=True, **options))
     train(configure("one", iterations=5, **options))
     one, two = ([row for row in log_rows(tmp_path / name) if row["step"] != "3"] for name in ("one", "two"))
@@ -88,7 +87,7 @@ def test_one_clock_and_one_stop(configure, start):
     processes = start(config)
     until(config.out / "resume.pt", processes)
     processes[1].send_signal(signal.SIGTERM)
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [130, 130], errors
     lines = [text.splitlines()[-1] for text in errors]
     assert "stopped at step" in lines[0]
@@ -99,7 +98,7 @@ def test_one_clock_and_one_stop(configure, start):
 def test_minutes_end_all(configure, start):
     config = configure("timed", iterations=None, minutes=1 / 60, schedule="cosine", batch=2, threads=1, **FSMNET)
     for process in start(config):
-        assert process.wait(120) == 0, process.communicate()[1]
+        assert process.wait(600) == 0, process.communicate()[1]
     assert float(log_rows(config.out)[-1]["seconds"]) >= 1
 
 
@@ -108,7 +107,7 @@ def test_a_killed_process_ends_the_others_in_words(configure, start):
     first, second = start(config)
     until(config.out / "resume.pt", [first, second])
     second.kill()
-    _, errors = first.communicate(timeout=60)
+    _, errors = first.communicate(timeout=600)
     assert first.returncode == 2, errors
     assert "another process of this training ended; see what it said, and go on with --resume" in errors
     assert train(configure("killed", iterations=3, batch=2, resume=True, threads=1, **FSMNET)).progress.step >= 3
