@@ -21,7 +21,6 @@ from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.parity import compare, noise
 from fsmnet.export.torch_file import as_pt2
-from fsmnet.models.blocks import FrequencyBlock
 from fsmnet.models.output import Output
 from fsmnet.transforms import NormalisationRecipe
 
@@ -44,24 +43,6 @@ class Sharpen(nn.Module):
 
     def forward(self, target, auxiliary):
         return Output(target + self.out(self.mix(torch.cat([target, auxiliary], 1)).relu()))
-
-
-@pytest.mark.parametrize("block", [FrequencyBlock(8), FrequencyBlock(8, magnitude=True, epsilon=1e-2)])
-@pytest.mark.parametrize(("height", "width"), [(12, 10), (9, 14), (16, 7), (5, 5)])
-def test_transforms_without_complex_numbers_are_the_transforms(block, height, width):
-    from fsmnet.export.fourier_matrices import without_complex_numbers
-
-    block = block.double()
-    x = random(0, 2, 8, height, width).double()
-    with torch.no_grad():
-        expected = FrequencyBlock.forward(block, x)
-        block.__class__ = FrequencyBlock
-        plain = block(x)
-        without_complex_numbers(nn.Sequential(block))
-        assert type(block) is not FrequencyBlock
-        assert (block(x) - plain).abs().max() < 1e-10
-        assert (expected - plain).abs().max() < 1e-10
-    block.__class__ = FrequencyBlock
 
 
 def test_a_pt2_file_gives_the_image_of_its_model_at_other_sizes(tmp_path):

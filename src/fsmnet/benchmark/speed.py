@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from fsmnet.benchmark.memory import peaks
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.benchmark.quality import draw, quality_against_time
+from fsmnet.benchmark.tasks import Task, fresh, image_of, inference, options_of, smooth_slices, training
 from fsmnet.errors import UserError
 from fsmnet.export.parity import psnr_between
 from fsmnet.files import make_folder, write_text
-from fsmnet.inference.allocator import keep_freed_blocks, large_blocks_apart
+from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import predict_cost
-from fsmnet.inference.device import autocast, choose_device
-from fsmnet.inference.optimise import Precision, after, channels_last, chosen_precision, optimise, steps
-from fsmnet.models import create_model, model_options
-from fsmnet.models.kernels.install import install_kernels
-from fsmnet.models.output import as_output
-from fsmnet.training.losses import SpatialFrequencyLoss
+from fsmnet.inference.device import choose_device
+from fsmnet.inference.optimise import Precision, after, chosen_precision, steps
 
-logger = logging.getLogger(__name__)
-
-Task = Callable[[], object]
 RELEASED = "fsmnet_released"
 
 
@@ -54,7 +45,7 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         raise UserError("a picture of quality against time needs --data, --case and --out")
     device = choose_device(config.device, config.threads)
     precision = chosen_precision(config.precision, device)
-    options = _options(config)
+    options = options_of(config)
     cost = predict_cost(config.model, options, config.size, config.size, config.training_batch)
     if cost is None or not cost.parameters:
         raise UserError(f"model {config.model} computes nothing, or cannot tell how much; choose another with --model")
@@ -77,14 +68,14 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     if config.training:
         times = _in_turn(
             {
-                "plain": _training(config, options, "float32", False, device),
-                "fast": _training(config, options, precision, True, device),
+                "plain": training(config, options, "float32", False, device),
+                "fast": training(config, options, precision, True, device),
             },
             config.runs,
         )
         result |= _summary(times["plain"], times["fast"], "training_")
     if config.memory:
-        result |= _memory(config, precision)
+        result |= peaks(config, precision)
     if config.out is not None:
         write_text(config.out / "benchmark.json", json.dumps(result, indent=2) + "\n")
         if config.models:
@@ -92,22 +83,16 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     return result
 
 
-def _options(config: BenchmarkConfig) -> dict[str, Any]:
-    known = model_options(config.model)
-    options: dict[str, Any] = {"features": config.features} if "features" in known else {}
-    return options | ({"image_size": config.size} if "image_size" in known else {})
-
-
 def _measure_inference(config: BenchmarkConfig, precision: Precision, device: torch.device) -> dict[str, Any]:
     """Seconds per slice of all networks in turn, and how well the images agree with the plain network's."""
     networks = _networks(config, precision, device)
-    target, auxiliary = _slices(config.size, 1, device)
-    tasks = {name: _inference(network, target, auxiliary) for name, network in networks.items()}
+    target, auxiliary = smooth_slices(config.size, 1, device)
+    tasks = {name: inference(network, target, auxiliary) for name, network in networks.items()}
     if config.model != RELEASED:
-        released = _plain(RELEASED, {"features": config.features}, device)
-        tasks[RELEASED] = _inference(released, target, auxiliary)
+        released = fresh(RELEASED, {"features": config.features}, device)
+        tasks[RELEASED] = inference(released, target, auxiliary)
     times = _in_turn(tasks, config.runs)
-    images = {name: _image(network, target, auxiliary) for name, network in networks.items()}
+    images = {name: image_of(network, target, auxiliary) for name, network in networks.items()}
     rows = [
         {
             "step": name,
@@ -132,57 +117,10 @@ def _measure_inference(config: BenchmarkConfig, precision: Precision, device: to
 
 def _networks(config: BenchmarkConfig, precision: Precision, device: torch.device) -> dict[str, nn.Module]:
     """The plain network first and the fast one last, of the same fresh weights; with ``steps`` those between them."""
-    plain = _plain(config.model, _options(config), device)
+    plain = fresh(config.model, options_of(config), device)
     recipe = steps(plain, precision)
     shown = range(len(recipe)) if config.steps else [len(recipe) - 1]
     return {"plain": plain} | {recipe[n].__name__: after(plain, recipe[: n + 1]) for n in shown}
-
-
-def _plain(model: str, options: dict[str, Any], device: torch.device) -> nn.Module:
-    torch.manual_seed(0)
-    return create_model(model, **options).eval().requires_grad_(False).to(device)
-
-
-def _slices(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Two smooth images, normalised, always the same."""
-    noise = torch.randn(2 * batch, 1, size, size, generator=torch.Generator().manual_seed(0))
-    smooth = nn.functional.avg_pool2d(nn.functional.pad(noise, (4, 4, 4, 4), mode="circular"), 9, stride=1)
-    target, auxiliary = (smooth / smooth.std()).to(device).split(batch)
-    return target, auxiliary
-
-
-def _inference(model: nn.Module, target: Tensor, auxiliary: Tensor) -> Task:
-    return lambda: _image(model, target, auxiliary).sum().item()  # waits for a GPU
-
-
-def _image(model: nn.Module, target: Tensor, auxiliary: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return as_output(model(target, auxiliary)).image
-
-
-def _training(
-    config: BenchmarkConfig, options: dict[str, Any], precision: Precision, fast: bool, device: torch.device
-) -> Task:
-    """One optimiser step on the same batch."""
-    torch.manual_seed(0)
-    model = create_model(config.model, **options).to(device)
-    if fast:
-        install_kernels(model)
-        channels_last(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    loss = SpatialFrequencyLoss()
-    target, auxiliary = _slices(config.size, config.training_batch, device)
-
-    def step() -> object:
-        optimizer.zero_grad()
-        with autocast(device, precision):
-            output = as_output(model(target, auxiliary))
-        value = loss(output, auxiliary, auxiliary)
-        value.backward()
-        optimizer.step()
-        return value.item()
-
-    return step
 
 
 def _in_turn(tasks: dict[str, Task], runs: int) -> dict[str, list[float]]:
@@ -217,80 +155,8 @@ def _throughput(config: BenchmarkConfig, fast: nn.Module, device: torch.device) 
     for threads in config.thread_counts or [before]:
         torch.set_num_threads(threads)
         for batch in config.batches:
-            times = _in_turn({"fast": _inference(fast, *_slices(config.size, batch, device))}, config.runs)["fast"]
+            times = _in_turn({"fast": inference(fast, *smooth_slices(config.size, batch, device))}, config.runs)["fast"]
             per_second = batch / statistics.median(times)
             rows.append({"threads": threads, "batch": batch, "slices_per_second": per_second})
     torch.set_num_threads(before)
     return rows
-
-
-# -- memory: a process for each figure, since a process never gives its peak back -------------------------------------
-
-
-def _memory(config: BenchmarkConfig, precision: Precision) -> dict[str, Any]:
-    """Peak resident memory of the plain and the fast network, in bytes."""
-    kinds = {"plain": "baseline_peak_memory", "fast": "peak_memory"}
-    if config.training:
-        kinds |= {"plain training": "training_baseline_peak_memory", "fast training": "training_peak_memory"}
-    result: dict[str, Any] = {}
-    for kind, name in kinds.items():
-        if measured := _measured_in_a_process(config, precision, kind):
-            result[name] = measured["peak"]
-            result["memory_before"] = measured["before"]
-    return result
-
-
-def _measured_in_a_process(config: BenchmarkConfig, precision: Precision, kind: str) -> dict[str, int] | None:
-    request = {
-        "kind": kind,
-        "precision": precision,
-        **{name: getattr(config, name) for name in ("model", "features", "size", "training_batch", "device")},
-        "threads": torch.get_num_threads(),
-    }
-    command = [sys.executable, "-m", "fsmnet.benchmark.speed", json.dumps(request)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    if process.returncode:
-        logger.warning("the peak memory (%s) could not be measured: %s", kind, process.stderr.strip()[-200:])
-        return None
-    measured: dict[str, int] = json.loads(process.stdout)
-    return measured
-
-
-def _measure_memory(request: dict[str, Any]) -> dict[str, int]:
-    """In a fresh process: the peak before the model is built, and after two runs of it."""
-    kind, precision = request.pop("kind"), request.pop("precision")
-    config = BenchmarkConfig(**request)
-    large_blocks_apart()
-    device = choose_device(config.device, config.threads)
-    before = peak_memory()
-    fast = kind.startswith("fast")
-    if kind.endswith("training"):
-        task = _training(config, _options(config), precision if fast else "float32", fast, device)
-    else:
-        model = _plain(config.model, _options(config), device)
-        if fast:
-            model = optimise(model, precision)
-        task = _inference(model, *_slices(config.size, 1, device))
-    task()
-    keep_freed_blocks()
-    task()
-    return {"before": before, "peak": peak_memory()}
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes.
-
-    On Linux not by ``getrusage``, whose figure a process inherits from the one that started it.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return 1024 * int(line.split()[1])
-    import resource
-
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else 1024 * largest
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_measure_memory(json.loads(sys.argv[1]))))  # to the process that started this one
