@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fsmnet.training.run
 import fsmnet.training.setup
 from fsmnet.errors import UserError
+from fsmnet.training.log import Log
 from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.training.run import TrainResult, train
 from fsmnet.training.step import Figures, take_step
-from training_run import UNET, assert_same_run, assert_same_weights, log_rows
+from training_run import FSMNET, UNET, assert_same_run, assert_same_weights, log_rows
 
 
 def on(device: str) -> SimpleNamespace:
@@ -126,13 +127,17 @@ def test_divergence_between_looks_names_its_step_and_spoils_nothing(configure, m
 # -- in parts, in 16 bits, compiled ------------------------------------------------------------------------------------
 
 
-def test_a_batch_in_parts_is_the_same_batch(configure):
-    """Three slices as two and one; from the fourth digit on AdamW divides rounding by rounding."""
-    whole = train(configure("whole", batch=3, iterations=3, **UNET))
-    parts = train(configure("parts", batch=3, iterations=3, accumulate=2, **UNET))
-    expected, found = (log_rows(result.last.parent) for result in (whole, parts))
-    for column in ("loss", "gradient_norm"):
-        assert [float(row[column]) for row in found] == pytest.approx([float(row[column]) for row in expected], 1e-4)
+def test_a_batch_in_parts_is_the_same_batch(configure, monkeypatch):
+    """Three slices as two and one; from the fourth digit on AdamW divides rounding by rounding.
+
+    Of FSMNet: an empty row of the phantom leaves a U-Net's maxima and kinks to be decided by rounding.
+    """
+    figures = []  # as they are, since the log rounds them to as many digits
+    monkeypatch.setattr(Log, "add", lambda log, loss, norm, rate, psnr: figures.append((loss, norm)))
+    train(configure("whole", batch=3, iterations=3, **FSMNET))
+    train(configure("parts", batch=3, iterations=3, accumulate=2, **FSMNET))
+    for expected, found in zip(figures[:3], figures[3:], strict=True):
+        assert found == pytest.approx(expected, 1e-4)
 
 
 def test_a_model_that_cannot_be_compiled(configure, monkeypatch):
@@ -215,3 +220,19 @@ def test_divergence_at_the_only_step_is_no_success(configure, validation_fractio
 def test_a_huge_learning_rate_ends_in_words(configure):
     with pytest.raises(UserError, match=r"(the loss|gives NaN or infinite values).*;"):
         train(configure(iterations=30, learning_rate=1e12, optimizer="sgd", **UNET))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_step_waits_for_no_gpu(configure, monkeypatch):
+    """From the second step on, which finds everything set up, CUDA itself would complain."""
+
+    def watched(setup, batch, rate, figures, step):
+        torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
+        try:
+            take_step(setup, [t.pin_memory() for t in batch], rate, figures, step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(fsmnet.training.run, "take_step", watched)
+    train(configure(device="cuda", iterations=4, log_every=4, ema=0.9, clip_norm=0.1, batch=2, accumulate=2))
