@@ -61,7 +61,7 @@ def training_slices(data: str | Path, *, seed: int = 0, augment: bool = False, *
         UserError: options or data that cannot be used.
     """
     config = build(SliceOptions, {"data": data} | options)
-    protocol = get_protocol(config.protocol)
+    protocol = protocol_of(config)
     with TemporaryDirectory() as folder:  # for fastMRI's index, unless the options name a place
         cases = protocol.find_cases(config, Path(folder), config.cases)
     recipe = protocol.training_recipe(config)
