@@ -1,7 +1,7 @@
 """Does a checkout still compute what an older one computed?
 
 Both get the same small inputs, made here from the phantom, and run the same commands, each in a process of its own:
-reconstructions of NIfTI, DICOM, multi-coil k-space, a list and a fastMRI file, scores of all three protocols, and a
+reconstructions of NIfTI, DICOM, multi-coil k-space, a list and a fastMRI file, scores of three protocols, and a
 few steps of training. Records and masks must be equal but for versions and times; images, scores and weights within
 TOLERANCE of the largest value. With ``--data`` the shipped weights are scored on a real patient too, against the digits
 in ``benchmarks/quick``.
@@ -36,6 +36,13 @@ TOLERANCE = 1e-5  # of the largest value of an image, of a score, of a weight te
 SHARES = {"ResidualAfter"}
 # What says when, how fast and by which version; and the check sum of a file whose content is compared itself.
 IGNORED = {"Seconds", "Versions", "seconds", "versions", "sha256"}
+# Parts that differ from commit 9f71dbd and earlier on purpose: the largest difference, and why.
+EXPLAINED = {
+    "scores_fastmri_hard": (
+        0.01,
+        "a negative magnitude counts as 0 where it gets the measured phase, as in reconstruct; it had turned it round",
+    )
+}
 PUBLISHED = ROOT / "benchmarks" / "quick" / "metrics.csv"
 PATIENT = "TCGA-FG-6692"
 
@@ -57,7 +64,8 @@ COMMANDS = {
     "mask": ["mask", "--columns", "64", "--acceleration", "4", "--seed", "3", "--out", "mask/mask.npz"],
     "scores_brats": ["evaluate", *BOTH, *LARGE, "--protocol", "brats", "--out", "scores_brats"],
     "scores_float": ["evaluate", *BOTH, *LARGE, "--protocol", "float", "--out", "scores_float"],
-    "scores_fastmri": ["evaluate", *BOTH, *KNEE, "--data-consistency", "hard", "--out", "scores_fastmri"],
+    "scores_fastmri": ["evaluate", *BOTH, *KNEE, "--out", "scores_fastmri"],
+    "scores_fastmri_hard": ["evaluate", *BOTH, *KNEE, "--data-consistency", "hard", "--out", "scores_fastmri_hard"],
     "training": ["train", *SMALL_MODEL, *LARGE, "--iterations", "3", "--batch", "2", "--out", "training"],
     "quick": [
         *(
@@ -117,6 +125,8 @@ def main() -> int:
                 words = [word.replace("CASE", case).replace("DATA", data) for word in COMMANDS[part]]
                 run(checkout, work / side, words)
             found[part] = compare(work / "before" / part, work / "after" / part)
+            if found[part]["differences"] and found[part]["largest_difference"] < EXPLAINED.get(part, (0, ""))[0]:
+                found[part]["explained"] = EXPLAINED[part][1]
             if part == "quick":
                 found[part]["published"] = published(work / "after" / part / "metrics.csv")
             print(part, json.dumps(found[part]), flush=True)
@@ -124,7 +134,8 @@ def main() -> int:
         **{side: commit(checkout) for side, checkout in sides.items()},
         "tolerance": TOLERANCE,
         "unchanged": all(
-            not part["differences"] and part.get("published", "equal") == "equal" for part in found.values()
+            (not part["differences"] or "explained" in part) and part.get("published", "equal") == "equal"
+            for part in found.values()
         ),
         "parts": found,
     }
