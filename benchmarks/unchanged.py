@@ -44,6 +44,7 @@ EXPLAINED = {
     )
 }
 PUBLISHED = ROOT / "benchmarks" / "quick" / "metrics.csv"
+ABSENT = "(absent)"
 PATIENT = "TCGA-FG-6692"
 
 NETWORK = "../inputs/network.safetensors"
@@ -215,6 +216,7 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
     differences += [f"only after: {name}" for name in sorted(theirs - ours)]
     largest = 0.0
     kinds: dict[str, int] = {}
+    new: list[str] = []  # what the older version did not say
     for name in sorted(ours & theirs):
         a, b = (content(folder / name) for folder in (before, after))
         kind = name.split(".", 1)[-1] if "." in name else "file"
@@ -223,9 +225,11 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
             share = place.rsplit("/", 1)[-1] in SHARES and isinstance(x, float) and isinstance(y, float)
             difference = abs(x - y) if share else apart(x, y)
             largest = max(largest, difference if math.isfinite(difference) else 0)
-            if difference > TOLERANCE:
+            if isinstance(x, str) and x == ABSENT:
+                new.append(f"{place}: {short(y)}")
+            elif difference > TOLERANCE:
                 differences.append(f"{place}: {short(x)} -> {short(y)}")
-    return {"files": kinds, "largest_difference": largest, "differences": differences}
+    return {"files": kinds, "largest_difference": largest, "differences": differences, "new": new}
 
 
 def names(folder: Path) -> set[str]:
@@ -271,7 +275,7 @@ def walk(a: Any, b: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(a, dict) and isinstance(b, dict):
         for key in [*a, *(k for k in b if k not in a)]:
             if key not in IGNORED:
-                yield from walk(a.get(key, "(absent)"), b.get(key, "(absent)"), f"{place}/{key}")
+                yield from walk(a.get(key, ABSENT), b.get(key, ABSENT), f"{place}/{key}")
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for number, (x, y) in enumerate(zip(a, b, strict=True)):
             yield from walk(x, y, f"{place}/{number}")
