@@ -82,6 +82,7 @@ def measure(checkout: Path, no_way: bool = False) -> dict[str, Any]:
         "files in the root": len([file for file in trees if "/" not in file]),
         "files": len(trees),
         "lines": sum(lines.values()),
+        "lines of code, without docstrings, comments and blank lines": floors.code_lines(trees),
         "longest file": f"{longest} ({lines[longest]})",
         "lines of blocks.py": lines["models/blocks.py"],
         "import cycles": len(floors.cycles(edges)),

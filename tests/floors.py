@@ -188,3 +188,26 @@ def lines(package: Path) -> dict[str, int]:
         file.relative_to(package).as_posix(): len(file.read_text(encoding="utf-8").splitlines())
         for file in sorted(package.rglob("*.py"))
     }
+
+
+def code_lines(trees: Trees) -> int:
+    """Lines with code on them: no blank line, no comment, no docstring."""
+    total = 0
+    for tree in trees.values():
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        skipped: set[int] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+                skipped |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+        total += len(_occupied(tree) - skipped)
+    return total
+
+
+def _occupied(tree: ast.Module) -> set[int]:
+    """Line numbers on which a part of the syntax tree begins or ends."""
+    places = [
+        (n.lineno, n.end_lineno or n.lineno)
+        for n in ast.walk(tree)
+        if isinstance(n, (ast.expr, ast.stmt, ast.arg, ast.alias, ast.keyword))
+    ]
+    return {line for place in places for line in place}
