@@ -235,7 +235,7 @@ def test_what_cannot_be_registered_is_refused_in_words(pair, monkeypatch):
     assert str(error.value) == (
         "t1.nii.gz is 70 x 70 x 3: registration needs 4 voxels along each axis; use --resample instead"
     )
-    with pytest.raises(UserError, match=r"t2\.nii\.gz: its header gives a voxel without volume; correct the affine"):
+    with pytest.raises(UserError, match=r"t2\.nii\.gz: its affine gives a voxel without volume; correct the header"):
         register_rigid(auxiliary, replace(target, affine=np.diag([1.0, 0, 1, 1])))
     with pytest.raises(UserError, match=r"t1\.nii\.gz cannot be laid over t2\.nii\.gz: .*; are they of one exam\?"):
         register_rigid(replace(auxiliary, data=np.ones_like(auxiliary.data)), target)

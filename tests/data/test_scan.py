@@ -15,7 +15,8 @@ from fsmnet import reconstruct  # noqa: E402
 from fsmnet.data.formats import read_volume  # noqa: E402
 from fsmnet.data.formats.dicom import list_series, read_series  # noqa: E402
 from fsmnet.data.grid import grid_difference  # noqa: E402
-from fsmnet.data.scan import check_output, read_scan, turn, warn_if_strange, write_scan  # noqa: E402
+from fsmnet.data.scan import check_output, read_scan, warn_if_strange, write_scan  # noqa: E402
+from fsmnet.data.volume import turn  # noqa: E402
 from fsmnet.errors import UserError  # noqa: E402
 from fsmnet.files import sha256  # noqa: E402
 
@@ -167,3 +168,68 @@ def test_series_that_do_not_belong_together_are_told(study, tmp_path, caplog):
     np.save(tmp_path / "x.npy", np.arange(24.0).reshape(2, 3, 4))
     warn_if_strange(target, read_scan(tmp_path / "x.npy"), registered=False)
     assert not caplog.messages
+
+
+def nifti(path, array, phase=None, placed=True):
+    """A file whose header says that axis ``phase`` was phase-encoded."""
+    image = nib.Nifti1Image(array, OBLIQUE)
+    image.header.set_dim_info(None if phase is None else 1 - phase, phase, 2)
+    if not placed:
+        image.set_sform(None, 0)
+        image.set_qform(None, 0)
+    nib.save(image, path)
+    return path
+
+
+def test_a_nifti_header_tells_the_phase_encode_axis(tmp_path, smooth, caplog):
+    array = smooth(0, (10, 12, 4))
+    path = nifti(tmp_path / "t2.nii.gz", array, phase=0)
+    for asked, turned, words in (
+        (None, True, "rows are phase-encoded, as its header says"),
+        ("rows", True, ""),
+        ("columns", False, "its header says that rows were phase-encoded; columns are taken, as --phase-encode says"),
+    ):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            scan = read_scan(path, None, asked)
+        assert scan.turned is turned
+        assert words in caplog.text
+        assert bool(caplog.messages) == bool(words)
+        assert np.array_equal(scan.volume.data, array.transpose((2, 1, 0) if turned else (2, 0, 1)))
+        write_scan(scan.volume.data, scan, tmp_path / "again.nii.gz", "")
+        again = nib.load(tmp_path / "again.nii.gz")
+        assert np.array_equal(again.get_fdata(dtype=np.float32), array)
+        assert again.affine == pytest.approx(OBLIQUE, abs=1e-4)
+    assert read_scan(path, follow=True).turned is False
+    assert read_scan(nifti(tmp_path / "t2.nii.gz", array, phase=1)).turned is False
+
+
+@pytest.mark.parametrize("auxiliary_phase", [None, 0, 1])
+def test_the_auxiliary_follows_the_target(tmp_path, smooth, auxiliary_phase):
+    """Where nothing places the two, squares laid over each other the wrong way round would pass."""
+    from fsmnet.data.pairing.names import load_pair
+    from fsmnet.reconstruction.inputs import read_inputs
+    from fsmnet.reconstruction.options import ReconstructConfig
+
+    arrays = smooth(0, (12, 12, 4)), smooth(1, (12, 12, 4))
+    target = nifti(tmp_path / "t2.nii.gz", arrays[0], phase=0, placed=False)
+    auxiliary = nifti(tmp_path / "t1.nii.gz", arrays[1], auxiliary_phase, placed=False)
+    inputs = read_inputs(ReconstructConfig(target=target, auxiliary=auxiliary, out=tmp_path / "new.nii.gz"))
+    for pair in ((inputs.target.volume, inputs.auxiliary), load_pair(target, auxiliary)):
+        for volume, array in zip(pair, arrays, strict=True):
+            assert np.array_equal(volume.data, array.transpose(2, 1, 0))
+
+
+def test_without_a_place_nothing_is_resampled(tmp_path, smooth, caplog):
+    target = nifti(tmp_path / "t2.nii.gz", smooth(0, (12, 12, 4)), placed=False)
+    longer = nifti(tmp_path / "long.nii.gz", smooth(1, (14, 12, 4)), placed=False)
+    placed = nifti(tmp_path / "t1.nii.gz", smooth(1, (12, 12, 4)))
+    for helper in (longer, nifti(tmp_path / "placed.nii.gz", smooth(1, (14, 12, 4)))):
+        with pytest.raises(UserError, match="has no place in space, so nothing can be moved onto it"):
+            reconstruct(target, helper, tmp_path / "r.nii.gz", resample=True)
+        with pytest.raises(UserError, match=r"is 12 x 12 x 4, .* is 14 x 12 x 4; give them on one grid"):
+            reconstruct(target, helper, tmp_path / "r.nii.gz")
+    reconstruct(target, placed, tmp_path / "r.nii.gz", acceleration=2)
+    assert f"{target}: has no place in space; taken to lie on the grid of {placed}" in caplog.text
+    header = nib.load(tmp_path / "r.nii.gz").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (0, 0)

@@ -27,6 +27,8 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
         if auxiliary.placed != target.placed:
             lost, known = sorted((auxiliary, target), key=lambda volume: volume.placed)
             logger.warning("%s: has no place in space; taken to lie on the grid of %s", lost.name, known.name)
+        elif not target.placed and target.header is not None:
+            logger.warning("%s and %s: have no place in space; taken to lie on one grid", target.name, auxiliary.name)
         return auxiliary
     if not resample:
         remedy = "pass --resample to bring the auxiliary onto the target's grid"
@@ -36,10 +38,12 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
 
 
 def log_repairs(*volumes: Volume) -> None:
-    """Say what the volumes had to be repaired of on reading."""
+    """Say what the volumes had to be repaired of on reading, and what is doubtful about them."""
     for volume in volumes:
         if repairs := volume.repairs():
             logger.warning(repairs)
+        for doubt in volume.doubts:
+            logger.warning(doubt)
 
 
 def grid_difference(a: Volume, b: Volume) -> str:
@@ -53,7 +57,7 @@ def grid_difference(a: Volume, b: Volume) -> str:
         return ""
     corners = np.array([[i, j, k, 1] for i in (0, a.shape[0]) for j in (0, a.shape[1]) for k in (0, a.shape[2])]).T
     apart = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max()
-    if apart > AFFINE_TOLERANCE_MM:
+    if not apart <= AFFINE_TOLERANCE_MM:  # so that no number at all is no agreement
         return f"{a.name} and {b.name} have the same size but lie up to {apart:.3g} mm apart"
     return ""
 

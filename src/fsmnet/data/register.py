@@ -92,8 +92,6 @@ def register_rigid(auxiliary: Volume, target: Volume, seed: int = 0) -> Registra
             raise UserError(
                 f"{volume.name} is {size}: registration needs {LEAST} voxels along each axis; use --resample instead"
             )
-        if not abs(np.linalg.det(volume.affine[:3, :3])) > 1e-9:
-            raise UserError(f"{volume.name}: its header gives a voxel without volume; correct the affine")
     before = similarity(target, auxiliary, seed)
     transform = _start(auxiliary, target, seed)
     near = _cropped(target)

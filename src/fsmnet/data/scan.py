@@ -16,7 +16,7 @@ import numpy as np
 
 from fsmnet.data.formats import check_result_name, format_of, read_volume, write_volume
 from fsmnet.data.formats.nifti import NIFTI, NiftiWriter
-from fsmnet.data.volume import Array, Samples, Volume
+from fsmnet.data.volume import Array, Samples, Volume, turn
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 
@@ -58,17 +58,22 @@ def source_sha256(path: Path, series: Series | None) -> str:
     return hashlib.sha256("".join(map(sha256, series.files)).encode()).hexdigest()
 
 
-def read_scan(path: Path, which: str | None = None, phase_encode: PhaseEncode | None = None) -> Scan:
+def read_scan(
+    path: Path, which: str | None = None, phase_encode: PhaseEncode | None = None, *, follow: bool = False
+) -> Scan:
     """Read a file, or a series of a DICOM folder.
 
-    A file does not say reliably which axis was phase-encoded; its second in-plane one is taken (``columns``) unless the
-    user knows better. A DICOM series says it, and is turned where it was the other; where it does not say it, a file's
-    rule holds.
+    Where the header says which axis was phase-encoded (DICOM, NIfTI's ``dim_info``, a BIDS sidecar, fastMRI), that is
+    taken, and the scan turned where it was the first in-plane one. Where it does not, the user's word holds, and
+    without one the second (``columns``).
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``, fastMRI's ``.h5``, or a folder.
         which: for a folder: number, UID or a part of the description of the series.
         phase_encode: the phase-encode axis: ``rows``, the first in-plane axis of the file, or ``columns``, the second.
+            Of a file this wins over the header, with a warning.
+        follow: the axes are to be another scan's: a file's header is not asked. A DICOM series is turned all the same,
+            since its place in space tells how to turn it back.
 
     Raises:
         UserError: what cannot be read, or a phase-encode axis that contradicts the DICOM tags, in words.
@@ -77,7 +82,7 @@ def read_scan(path: Path, which: str | None = None, phase_encode: PhaseEncode | 
         if which is not None:
             raise UserError(f"{path}: only a DICOM folder has series to choose from; leave {which!r} out")
         volume = read_volume(path)
-        turned = phase_encode == "rows"
+        turned = (phase_encode if follow else _axis(volume, phase_encode)) == "rows"
         return Scan(turn(volume) if turned else volume, None, turned, volume.header if turned else None)
     from fsmnet.data.formats.dicom import choose_series, list_series, read_series
 
@@ -92,10 +97,19 @@ def read_scan(path: Path, which: str | None = None, phase_encode: PhaseEncode | 
     return Scan(turn(volume) if turned else volume, series, turned)
 
 
-def turn(volume: Volume) -> Volume:
-    """The same volume in the same place with its in-plane axes H and W swapped."""
-    data = np.ascontiguousarray(volume.data.transpose(0, 2, 1))
-    return replace(volume, data=data, affine=volume.affine[:, [1, 0, 2, 3]], header=None)
+def _axis(volume: Volume, phase_encode: PhaseEncode | None) -> str:
+    """The phase-encode axis of a file: what the user says, else its header; the log tells where they matter."""
+    told = volume.phase_encode
+    if phase_encode and told and phase_encode != told:
+        logger.warning(
+            "%s: its header says that %s were phase-encoded; %s are taken, as --phase-encode says",
+            volume.name,
+            told,
+            phase_encode,
+        )
+    elif told == "rows" and not phase_encode:
+        logger.info("%s: rows are phase-encoded, as its header says", volume.name)
+    return phase_encode or told
 
 
 def warn_if_strange(target: Scan, auxiliary: Scan, registered: bool) -> None:

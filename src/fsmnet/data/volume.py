@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ class Volume:
         header: NIfTI header of the source, kept for its geometry.
         placed: whether the affine places the volume in the patient; NumPy and HDF5 files tell the voxel size at most.
         series: the series of a DICOM folder, in words; messages name it.
+        doubts: what a user should look at in its values, see :mod:`fsmnet.data.values`.
+        phase_encode: the phase-encode axis as the source tells it: ``rows`` (H), ``columns`` (W), or empty.
+
+    Raises:
+        UserError: an affine that places nothing, see :func:`affine_fault`.
     """
 
     data: Array
@@ -38,6 +43,13 @@ class Volume:
     header: Any = field(default=None, repr=False)
     placed: bool = True
     series: str = ""
+    doubts: tuple[str, ...] = ()
+    phase_encode: str = ""
+
+    def __post_init__(self) -> None:
+        """Whichever format it came from: no comparison of places may meet a NaN."""
+        if fault := affine_fault(self.affine):
+            raise UserError(f"{self.name}: its affine {fault}; correct the header, or convert the scan again")
 
     @property
     def name(self) -> str:
@@ -65,6 +77,26 @@ class Volume:
         return f"{self.name}: {' and '.join(parts)} voxels of {self.data.size} set to 0" if parts else ""
 
 
+def turn(volume: Volume) -> Volume:
+    """The same volume in the same place with its in-plane axes H and W swapped."""
+    data = np.ascontiguousarray(volume.data.transpose(0, 2, 1))
+    other = {"rows": "columns", "columns": "rows"}.get(volume.phase_encode, "")
+    return replace(volume, data=data, affine=volume.affine[:, [1, 0, 2, 3]], header=None, phase_encode=other)
+
+
+def affine_fault(affine: npt.NDArray[Any]) -> str:
+    """Why a matrix cannot take indices to millimetres, in words; empty if it can.
+
+    A voxel has no volume where its edges lie in a plane: a determinant below a millionth of their lengths' product.
+    """
+    if affine.shape != (4, 4) or affine.dtype.kind not in "iuf" or not np.isfinite(affine).all():
+        return "is no (4, 4) matrix of finite numbers"
+    edges = affine[:3, :3].astype(np.float64)
+    if not abs(np.linalg.det(edges)) > 1e-6 * np.prod(np.linalg.norm(edges, axis=0)):
+        return "gives a voxel without volume"
+    return "" if np.array_equal(affine[3], [0, 0, 0, 1]) else "has a last row that is not 0 0 0 1"
+
+
 def slices_with_content(data: Array, share: float = 0.0) -> npt.NDArray[np.bool_]:
     """Which slices of ``(S, H, W)`` show something: bool ``(S,)``.
 
@@ -74,22 +106,3 @@ def slices_with_content(data: Array, share: float = 0.0) -> npt.NDArray[np.bool_
     """
     count = np.count_nonzero(data > 0, axis=(1, 2))
     return np.asarray((count > 0) & (count / data[0].size >= share))
-
-
-def repaired(array: Array, where: object) -> tuple[Array, int, int]:
-    """NaN, infinite and negative voxels set to 0, and how many there were of the first two and of the third.
-
-    Raises:
-        UserError: nothing is left to reconstruct; ``where`` names the source.
-    """
-    finite = np.isfinite(array)
-    n_nan = int(array.size - np.count_nonzero(finite))
-    if n_nan == array.size:
-        raise UserError(f"{where}: every voxel is NaN or infinite; there is nothing to reconstruct")
-    if n_nan:
-        array = np.where(finite, array, np.float32(0))
-    n_negative = int(np.count_nonzero(array < 0))
-    array = np.maximum(array, 0)
-    if array.min() == array.max():
-        raise UserError(f"{where}: every voxel is {array.max():g}; a constant volume cannot be reconstructed")
-    return array, n_nan, n_negative

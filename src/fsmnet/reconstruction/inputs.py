@@ -22,8 +22,8 @@ from fsmnet.data.formats import format_of, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.grid import grid_difference, on_one_grid
 from fsmnet.data.register import register_rigid, similarity_in_place
-from fsmnet.data.scan import Scan, check_output, read_scan, turn, warn_if_strange
-from fsmnet.data.volume import Volume
+from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
+from fsmnet.data.volume import Volume, turn
 from fsmnet.errors import UserError
 from fsmnet.inference.options import check_batch
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -62,15 +62,18 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
     """First stage: both scans on one grid."""
     started = time.perf_counter()
     target_file, auxiliary_file = input_files(config)
-    # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way.
-    told = None if auxiliary_file.is_dir() else config.phase_encode
+    # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way; a file's axes are taken
+    # for those of the target.
+    told = None if auxiliary_file.is_dir() or config.kspace is None else config.phase_encode
     with ThreadPoolExecutor(1) as beside:  # one file is decompressed while the other is
-        reading = beside.submit(read_scan, auxiliary_file, config.auxiliary_series, told)
+        reading = beside.submit(read_scan, auxiliary_file, config.auxiliary_series, told, follow=True)
         if target_file.is_dir() or auxiliary_file.is_dir():
             wait([reading])  # pydicom is kept quiet by settings that all threads share
         if config.kspace is None:
             target, kspace = read_scan(target_file, config.target_series, config.phase_encode), None
             scan = reading.result()
+            if target.turned and scan.series is None:
+                scan = Scan(turn(scan.volume), None, True, scan.volume.header)
             warn_if_strange(target, scan, registered=config.register != "none")
         else:
             kspace = read_kspace(config.kspace, config.phase_encode == "rows")
@@ -271,4 +274,5 @@ def _source(scan: Scan) -> dict[str, Any]:
         "voxels_nan_set_to_zero": volume.n_nan,
         "voxels_negative_set_to_zero": volume.n_negative,
         "maximum": volume.maximum,
+        "doubts": list(volume.doubts),
     }

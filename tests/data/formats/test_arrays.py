@@ -77,10 +77,10 @@ def test_a_nifti_of_an_array_without_place_is_told(tmp_path, array, caplog):
     np.save(tmp_path / "a.npy", array)
     volume = read_volume(tmp_path / "a.npy")
     write_volume(volume.data, volume, tmp_path / "a.nii.gz")
-    assert caplog.messages == [
-        f"{tmp_path / 'a.npy'}: has no place in space, so {tmp_path / 'a.nii.gz'} lies at the origin"
-    ]
-    assert np.array_equal(nib.load(tmp_path / "a.nii.gz").affine, np.eye(4))
+    assert caplog.messages == [f"{tmp_path / 'a.npy'}: has no place in space, nor has {tmp_path / 'a.nii.gz'}"]
+    header = nib.load(tmp_path / "a.nii.gz").header
+    assert (int(header["sform_code"]), int(header["qform_code"]), header.get_zooms()) == (0, 0, (1, 1, 1))
+    assert not read_volume(tmp_path / "a.nii.gz").placed
 
 
 def test_an_array_beside_a_scan_is_taken_to_lie_on_its_grid(tmp_path, write_nifti, array, caplog):
@@ -114,7 +114,7 @@ REFUSED = {
     "affine": ({"image": np.ones(SHAPE), "affine": np.eye(3)}, r"its affine is no \(4, 4\) matrix of finite numbers"),
     "nan": ({"image": np.ones(SHAPE), "affine": np.full((4, 4), np.nan)}, "no .* matrix of finite numbers"),
     "thin": ({"image": np.ones(SHAPE), "affine": np.diag([1, 1, 0, 1])}, "its affine gives a voxel without volume"),
-    "row": ({"image": np.ones(SHAPE), "affine": OBLIQUE.T}, "or its last row is not 0 0 0 1"),
+    "row": ({"image": np.ones(SHAPE), "affine": OBLIQUE.T}, "has a last row that is not 0 0 0 1"),
     "pickled": ({"image": np.array([None])}, r"damaged or not a NumPy file of numbers \(Object arrays cannot be"),
 }
 

@@ -170,7 +170,7 @@ def test_slopes_may_differ_between_slices(tmp_path):
 def test_without_slope_and_negative_after_it(tmp_path):
     write(tmp_path / "plain", Plan(slope=None))
     assert np.array_equal(read_series(tmp_path / "plain").data, Plan().stored().transpose(0, 2, 1))
-    plan = Plan(slope=1.0, intercept=-1000.0)
+    plan = Plan(slope=1.0, intercept=-100.0)
     write(tmp_path / "low", plan)
     volume = read_series(tmp_path / "low")
     assert volume.n_negative == np.count_nonzero(plan.values() < 0) > 0
@@ -181,12 +181,12 @@ def test_without_slope_and_negative_after_it(tmp_path):
 def test_signed_pixels(tmp_path):
     def change(k, d):
         d.PixelRepresentation, d.BitsStored, d.HighBit = 1, 16, 15
-        d.PixelData = (Plan().stored()[k].astype(np.int16) - 2000).tobytes()
+        d.PixelData = (Plan().stored()[k].astype(np.int16) - 100).tobytes()
         del d.SmallestImagePixelValue, d.LargestImagePixelValue
 
     write(tmp_path, Plan(slope=None), change)
     volume = read_series(tmp_path)
-    expected = Plan().stored().astype(np.float32) - 2000
+    expected = Plan().stored().astype(np.float32) - 100
     assert volume.n_negative == np.count_nonzero(expected < 0)
     assert np.array_equal(volume.data, np.maximum(expected, 0).transpose(0, 2, 1))
 

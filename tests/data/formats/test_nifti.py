@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from fsmnet.data.formats import read_volume, volume_stem, write_volume
-from fsmnet.data.formats.nifti import NiftiWriter, check_output_name
+from fsmnet.data.formats.nifti import NiftiWriter, check_output_name, read_header
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
@@ -169,7 +170,7 @@ def one(value):
         (one(np.nan), "every voxel is NaN or infinite; there is nothing to reconstruct"),
         (one(3), "every voxel is 3; a constant volume cannot be reconstructed"),
         (one(0), "every voxel is 0; a constant volume"),
-        (one(-2), "every voxel is 0; a constant volume"),
+        (one(-2), r"no voxel is above 0 \(they reach from -2 to -2\); give the magnitude image"),
     ],
 )
 def test_volumes_without_an_image_are_refused_in_words(tmp_path, write_nifti, array, sentence):
@@ -234,3 +235,123 @@ def test_results_are_named_as_nifti(tmp_path, array):
 def test_stems_are_names_without_nifti_suffixes():
     for name, stem in (("a/b.nii.gz", "b"), ("b.nii", "b"), ("b.1_t2.nii.gz", "b.1_t2"), ("nii.gz.nii", "nii.gz")):
         assert volume_stem(Path(name)) == stem
+
+
+def bent(path, array, affine=OBLIQUE, **fields):
+    """A file whose header's fields are what is given, as other programs leave them."""
+    nib.save(nib.Nifti1Image(array, affine), path)
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        header = nib.Nifti1Header.from_fileobj(file)
+    for name, value in fields.items():
+        header[name] = value
+    data = header.binaryblock + b"\0" * 4 + np.asarray(array, "<f4").tobytes(order="F")
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"srow_x": [np.nan, 0, 0, 0]}, "affine of its sform is no .* of finite numbers; convert the scan again"),
+        ({"srow_z": [0, 0, np.inf, 0]}, "affine of its sform is no .* of finite numbers; convert the scan again"),
+        ({"srow_x": [0, 0, 0, 0], "srow_y": [0, 0, 0, 0], "srow_z": [0, 0, 0, 0]}, "gives a voxel without volume"),
+        ({"srow_x": [1, 1, 0, 5], "srow_y": [1, 1, 0, 5]}, "gives a voxel without volume"),
+        ({"srow_z": [0, 0, 0, 0], "qform_code": 1}, "its qform is right: set sform_code to 0 to use it"),
+        ({"sform_code": 0, "qform_code": 1, "qoffset_y": np.nan}, "affine of its qform is no .* of finite numbers"),
+    ],
+)
+def test_an_affine_that_is_none_is_refused(tmp_path, array, fields, sentence):
+    path = bent(tmp_path / "t2.nii", array, **fields)
+    for read in (read_volume, lambda path: read_header(path, str(path))):
+        with pytest.raises(UserError, match=sentence) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path}: ")
+        assert "\n" not in str(error.value)
+
+
+def test_no_volume_has_an_affine_with_a_nan(array):
+    """Whichever reader made it, also one from outside: a comparison with NaN would find one grid."""
+    affine = OBLIQUE.copy()
+    affine[0, 3] = np.nan
+    with pytest.raises(UserError, match=r"scan: its affine is no \(4, 4\) matrix of finite numbers"):
+        Volume(array, affine, Path("scan"))
+
+
+def test_without_codes_there_is_no_place_and_none_is_made_up(tmp_path, array, caplog):
+    path = bent(tmp_path / "t2.nii.gz", array, sform_code=0, qform_code=0)
+    volume = read_volume(path)
+    assert not volume.placed
+    assert not read_header(path, "t2").placed
+    result = tmp_path / "result.nii.gz"
+    write_volume(volume.data, volume, result)
+    header = nib.load(result).header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (0, 0)
+    assert header.get_zooms() == pytest.approx((0.9, 1.1, 3))
+    assert caplog.messages == [f"{path}: has no place in space, nor has {result}"]
+    write_volume(volume.data, volume, tmp_path / "result.npz")
+    assert "affine" not in np.load(tmp_path / "result.npz").files
+
+
+@pytest.mark.parametrize(("unit", "factor"), [(1, 0.001), (3, 1000.0), (2, 1.0), (0, 1.0)])
+def test_units_become_millimetres(tmp_path, array, caplog, unit, factor):
+    affine = np.diag([factor, factor, factor, 1]) @ OBLIQUE
+    for codes in ((1, 1), (1, 0), (0, 1)):
+        path = bent(tmp_path / "t2.nii", array, affine, xyzt_units=unit | 8, sform_code=codes[0], qform_code=codes[1])
+        volume = read_volume(path)
+        assert volume.affine == pytest.approx(OBLIQUE, rel=1e-5, abs=1e-4)
+        write_volume(volume.data, volume, tmp_path / "result.nii")
+        result = nib.load(tmp_path / "result.nii")
+        assert result.affine == pytest.approx(OBLIQUE, rel=1e-5, abs=1e-4)
+        assert result.header.get_xyzt_units() == ("mm" if unit else "unknown", "sec")
+    assert caplog.messages == []
+    read_volume(bent(tmp_path / "t2.nii", array, np.diag([1.0, 1, 1, 1]), xyzt_units=1))
+    assert "gives voxels of 1000 x 1000 x 1000 mm; are its units (xyzt_units) right?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("dim_info", "sidecar", "axis", "words"),
+    [
+        (0, None, "", ""),
+        (1 | 2 << 2 | 3 << 4, None, "columns", ""),
+        (2 | 1 << 2 | 3 << 4, None, "rows", ""),
+        (2 | 1 << 2 | 3 << 4, {"InPlanePhaseEncodingDirectionDICOM": "ROW"}, "rows", ""),
+        (0, {"PhaseEncodingDirection": "i-"}, "rows", ""),
+        (0, {"PhaseEncodingAxis": "j"}, "columns", ""),
+        (0, {"InPlanePhaseEncodingDirectionDICOM": "COL"}, "columns", ""),
+        (0, ["no object"], "", ""),
+        (2 | 1 << 2 | 3 << 4, {"PhaseEncodingDirection": "j"}, "rows", "rows were phase-encoded, its .json columns"),
+        (3 | 2 << 2 | 1 << 4, None, "columns", "slices lie along axis 1, not along the third; reorder the axes"),
+        (1 | 3 << 2 | 2 << 4, None, "", "the third axis was phase-encoded"),
+    ],
+)
+def test_the_phase_encode_axis_of_the_header(tmp_path, array, caplog, dim_info, sidecar, axis, words):
+    path = bent(tmp_path / "t2.nii.gz", array, dim_info=dim_info)
+    if sidecar is not None:
+        (tmp_path / "t2.json").write_text(json.dumps(sidecar))
+    assert read_volume(path).phase_encode == axis
+    assert words in caplog.text
+    assert bool(caplog.messages) == bool(words)
+
+
+@pytest.mark.parametrize("name", ["claims.nii", "claims.nii.gz"])
+@pytest.mark.parametrize("size", [1400, 20])
+def test_what_a_header_claims_is_compared_with_the_file(tmp_path, array, name, size):
+    path = bent(tmp_path / name, array, dim=[3, size, size, size, 1, 1, 1, 1])
+    with pytest.raises(UserError, match=r"cut short or damaged: its header claims|no scan is like that"):
+        read_volume(path)
+    if size == 1400:
+        with pytest.raises(UserError, match=r"cut short or damaged: its header claims|no scan is like that"):
+            read_header(path, "claims")
+
+
+def test_much_more_than_the_header_tells_is_refused(tmp_path, array, monkeypatch):
+    path = bent(tmp_path / "scan.nii", array)
+    path.write_bytes(path.read_bytes() + b"\0" * 1000)  # some writers fill up the last block
+    assert np.array_equal(read_volume(path).data, array.transpose(2, 0, 1))
+    packed = tmp_path / "scan.nii.gz"
+    with gzip.open(packed, "wb", compresslevel=1) as file:
+        file.write(path.read_bytes())
+        for _ in range(80):
+            file.write(b"\0" * (1 << 20))
+    with pytest.raises(UserError, match="holds far more than the 6 x 7 x 4 voxels that its header tells"):
+        read_volume(packed)

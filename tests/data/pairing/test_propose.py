@@ -176,7 +176,7 @@ def test_four_axes_and_complex_values(make, write_nifti):
     write_nifti(root / "B" / "B_t2.nii.gz", np.ones(SHAPE, np.complex64))
     write_nifti(root / "C" / "C_t2.nii.gz", np.ones((*SHAPE, 1), np.int16))
     assert [row.reason for row in propose_pairs(root, "t2", "t1")] == [
-        "A/A_t2.nii.gz: has 4 axes, 6 x 7 x 4 x 2; save one 3-D volume (a time point or echo) on its own",
+        "A/A_t2.nii.gz: has 4 axes (6, 7, 4, 2); give one 3-D volume (a time point or echo saved on its own)",
         "B/B_t2.nii.gz: holds complex64 values; give a real magnitude image",
         "",
     ]

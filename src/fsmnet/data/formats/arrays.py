@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fsmnet.data.volume import Array, Samples, Volume, repaired
+from fsmnet.data.values import magnitudes
+from fsmnet.data.volume import Array, Samples, Volume, affine_fault
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_path
 
@@ -49,17 +50,13 @@ def volume_of(array: Any, path: Path, affine: Any = None) -> Volume:
         raise UserError(f"{path}: holds {array.dtype} values; give a real magnitude image")
     if array.ndim != 3 or min(array.shape) < 1:
         raise UserError(f"{path}: has {array.ndim} axes {array.shape}; give one volume (slices, rows, columns)")
-    if affine is not None:
-        if affine.shape != (4, 4) or affine.dtype.kind not in "iuf" or not np.isfinite(affine).all():
-            raise UserError(f"{path}: its affine is no (4, 4) matrix of finite numbers; correct it, or leave it out")
-        if not abs(np.linalg.det(affine[:3, :3])) > 1e-9 or not np.array_equal(affine[3], [0, 0, 0, 1]):
-            raise UserError(
-                f"{path}: its affine gives a voxel without volume, or its last row is not 0 0 0 1; "
-                "correct it, or leave it out"
-            )
-    data, n_nan, n_negative = repaired(np.ascontiguousarray(array, dtype=np.float32), path)
+    if affine is not None and (fault := affine_fault(affine)):
+        raise UserError(f"{path}: its affine {fault}; correct it, or leave it out")
+    values = magnitudes(np.ascontiguousarray(array), path)
     place = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
-    return Volume(data, place, path, n_nan, n_negative, placed=affine is not None)
+    return Volume(
+        values.data, place, path, values.n_nan, values.n_negative, placed=affine is not None, doubts=values.doubts
+    )
 
 
 def write_array(data: Array | Samples, like: Volume, path: Path, description: str = "") -> None:

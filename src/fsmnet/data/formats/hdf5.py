@@ -40,6 +40,7 @@ def read_hdf5(path: Path) -> Volume:
             raise UserError(f"{path}: holds {what} and no image; give k-space with --kspace, and images as NIfTI")
         raise UserError(f"{path}: has no {' or '.join(RECONSTRUCTIONS)}; give a file in fastMRI's format, or NIfTI")
     volume = volume_of(array, path)
+    volume.phase_encode = "columns"
     voxel = read_fastmri(path).voxel if {"kspace", "ismrmrd_header"} <= names else None
     if voxel is not None:
         volume.affine = np.diag([*voxel, 1.0])

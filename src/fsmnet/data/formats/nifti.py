@@ -5,7 +5,6 @@ A file's axes are (i, j, k) = row, column, slice; a :class:`~fsmnet.data.volume.
 
 from __future__ import annotations
 
-import gzip
 import io
 import logging
 import zlib
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.volume import Array, Samples, Volume, repaired
+from fsmnet.data.formats.nifti_header import check_size, phase_encode, place
+from fsmnet.data.values import magnitudes
+from fsmnet.data.volume import Array, Samples, Volume
 from fsmnet.errors import NOT_CLINICAL, UserError, first_line
 from fsmnet.files import atomic_path, reason
 
@@ -28,36 +29,29 @@ def read_nifti(path: Path) -> Volume:
     """Read a 3-D NIfTI file; NaN, infinite and negative voxels become 0 and are counted.
 
     Raises:
-        UserError: no NIfTI, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
+        UserError: no NIfTI, damaged, not 3-D, not real-valued, an affine that is none, or nothing to reconstruct.
     """
-    import nibabel as nib
-
+    image, shape = _opened(path, str(path))
+    affine, placed, header = place(image, path)
     try:
-        image: Any = nib.load(path)  # its declared type lacks what every image has
-    except nib.filebasedimages.ImageFileError:
-        raise UserError(f"{path}: not a NIfTI image; give a .nii or .nii.gz file") from None
-    except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
-        raise UserError(f"{path}: damaged or not a NIfTI image ({first_line(error)}); copy it again") from None
-    if not isinstance(image, nib.Nifti1Pair):
-        raise UserError(f"{path}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
-    shape = tuple(image.shape)
-    if len(shape) > 3 and all(n == 1 for n in shape[3:]):
-        shape = shape[:3]
-    if len(shape) != 3 or min(shape) < 1:
-        raise UserError(
-            f"{path}: has {len(shape)} axes {shape}; give one 3-D volume (a time point or echo saved on its own)"
-        )
-    if image.get_data_dtype().kind not in "iuf":
-        raise UserError(f"{path}: holds {image.get_data_dtype()} values; give a real magnitude image")
-    try:
-        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        if path.suffix == ".gz":
-            _check_gzip(path)
+        check_size(image, path)
+        wide = image.dataobj.dtype.itemsize > 4 or not 1e-20 < abs(image.dataobj.slope) < 1e20
+        array = np.asarray(image.dataobj, dtype=np.float64 if wide else np.float32).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise UserError(f"{path}: cut short or damaged ({first_line(error)}); copy it again") from None
-    array, n_nan, n_negative = repaired(array, path)
-    data = np.ascontiguousarray(np.moveaxis(array, 2, 0))
-    return Volume(data, np.asarray(image.affine, dtype=np.float64), path, n_nan, n_negative, image.header)
+    values = magnitudes(np.ascontiguousarray(np.moveaxis(array, 2, 0)), path)
+    axis = phase_encode(image, path)
+    return Volume(
+        values.data,
+        affine,
+        path,
+        values.n_nan,
+        values.n_negative,
+        header,
+        placed,
+        doubts=values.doubts,
+        phase_encode=axis,
+    )
 
 
 def read_header(path: Path, name: str) -> Volume:
@@ -70,30 +64,41 @@ def read_header(path: Path, name: str) -> Volume:
     Raises:
         UserError: a file that :func:`read_nifti` would refuse, as far as the header tells.
     """
+    image, (height, width, slices) = _opened(path, name)
+    affine, placed, _ = place(image, name)
+    check_size(image, name, whole=False)
+    empty = np.broadcast_to(np.float32(0), (slices, height, width))  # takes no memory
+    return Volume(empty, affine, Path(name), placed=placed)
+
+
+def _opened(path: Path, name: str) -> tuple[Any, tuple[int, int, int]]:
+    """A NIfTI image of nibabel, its voxels unread, and its size.
+
+    Raises:
+        UserError: none, damaged, not 3-D, or not real-valued.
+    """
     import nibabel as nib
 
     try:
-        image: Any = nib.load(path)
+        image: Any = nib.load(path)  # its declared type lacks what every image has
         shape = tuple(map(int, image.shape))
         kind = image.get_data_dtype()
-        affine = np.asarray(image.affine, dtype=np.float64)
     except nib.filebasedimages.ImageFileError:
         raise UserError(f"{name}: unreadable, not a NIfTI image; copy it again") from None
     except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
         words = reason(error) if isinstance(error, OSError) else first_line(error)
-        raise UserError(f"{name}: unreadable ({words}); copy it again") from None
+        raise UserError(f"{name}: unreadable, damaged or not a NIfTI image ({words}); copy it again") from None
     if not isinstance(image, nib.Nifti1Pair):
         raise UserError(f"{name}: a {type(image).__name__}, not a NIfTI image; convert it to .nii.gz")
     if len(shape) > 3 and all(n == 1 for n in shape[3:]):
         shape = shape[:3]
     if len(shape) != 3 or min(shape) < 1:
-        size = " x ".join(map(str, shape))
-        raise UserError(f"{name}: has {len(shape)} axes, {size}; save one 3-D volume (a time point or echo) on its own")
+        raise UserError(
+            f"{name}: has {len(shape)} axes {shape}; give one 3-D volume (a time point or echo saved on its own)"
+        )
     if kind.kind not in "iuf":
         raise UserError(f"{name}: holds {kind} values; give a real magnitude image")
-    height, width, slices = shape
-    empty = np.broadcast_to(np.float32(0), (slices, height, width))  # takes no memory
-    return Volume(empty, affine, Path(name))
+    return image, shape
 
 
 def is_ours(path: Path) -> bool:
@@ -127,11 +132,13 @@ class NiftiWriter:
 
         check_output_name(path)
         if not like.placed:
-            logger.warning("%s: has no place in space, so %s lies at the origin", like.name, path)
+            logger.warning("%s: has no place in space, nor has %s", like.name, path)
         header = None if like.header is None else like.header.copy()
         image = nib.Nifti1Image(np.broadcast_to(kind(0), like.shape), like.affine, header)
         image.set_data_dtype(kind)
         image.update_header()
+        if not like.placed:  # only the size of the voxels is known
+            image.header["sform_code"] = image.header["qform_code"] = 0
         image.header.set_slope_inter(1, 0)
         image.header["cal_min"] = image.header["cal_max"] = 0  # window of the source, wrong for another range
         image.header["descrip"] = description.encode("ascii", "replace")[:79]
@@ -178,10 +185,3 @@ def check_output_name(path: Path) -> None:
     """Refuse a name that is not NIfTI before any work is done."""
     if not path.name.endswith(NIFTI):
         raise UserError(f"{path}: the result is written as NIfTI; end the name in .nii.gz")
-
-
-def _check_gzip(path: Path) -> None:
-    """Read to the end, where the check sum is: nibabel stops before it and would hand back damaged voxels."""
-    with gzip.open(path) as file:
-        while file.read(1 << 20):
-            pass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fsmnet.data.formats import read_volume, volume_stem
 from fsmnet.data.grid import on_one_grid
-from fsmnet.data.volume import Volume
+from fsmnet.data.volume import Volume, turn
 from fsmnet.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,9 @@ def find_pairs(root: str | Path, target: str, auxiliary: str, cases: Sequence[st
 
 
 def load_pair(target: str | Path, auxiliary: str | Path, resample: bool = False) -> tuple[Volume, Volume]:
-    """Read both volumes and make sure that they share one grid.
+    """Read both volumes and make sure that they share one grid; the target's phase-encode axis comes last.
+
+    Which that is the target's header tells, else it is the second in-plane axis of its file, as in ``reconstruct``.
 
     Args:
         target: file of the contrast to be accelerated, see :func:`fsmnet.read_volume`.
@@ -87,6 +89,8 @@ def load_pair(target: str | Path, auxiliary: str | Path, resample: bool = False)
         UserError: a file that cannot be read, or different grids without ``resample``.
     """
     target_volume, auxiliary_volume = read_volume(target), read_volume(auxiliary)
+    if target_volume.phase_encode == "rows":
+        target_volume, auxiliary_volume = turn(target_volume), turn(auxiliary_volume)
     return target_volume, on_one_grid(target_volume, auxiliary_volume, resample)
 
 

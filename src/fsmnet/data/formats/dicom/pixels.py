@@ -14,7 +14,8 @@ from fsmnet.data.formats.dicom.geometry import POSITION_TOLERANCE_MM, known, nor
 from fsmnet.data.formats.dicom.headers import Header, Vector
 from fsmnet.data.formats.dicom.packages import require
 from fsmnet.data.formats.dicom.series import Series, choose_series, list_series
-from fsmnet.data.volume import Array, Volume, repaired
+from fsmnet.data.values import magnitudes
+from fsmnet.data.volume import Array, Volume
 from fsmnet.errors import UserError
 
 
@@ -38,9 +39,16 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
     series = source if isinstance(source, Series) else choose_series(list_series(source), which)
     headers = checked(series)
     array, affine = _read_pixels(series, headers)
-    array, n_nan, n_negative = repaired(array, f"{series.folder}: {series}")
-    data = np.ascontiguousarray(array.transpose(0, 2, 1), dtype=np.float32)
-    return Volume(data, affine, series.folder, n_nan, n_negative, series=series.label)
+    values = magnitudes(np.ascontiguousarray(array.transpose(0, 2, 1)), f"{series.folder}: {series}")
+    return Volume(
+        values.data,
+        affine,
+        series.folder,
+        values.n_nan,
+        values.n_negative,
+        series=series.label,
+        doubts=values.doubts,
+    )
 
 
 def _read_pixels(series: Series, headers: list[Header]) -> tuple[Array, Vector]:
