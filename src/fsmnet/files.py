@@ -104,8 +104,9 @@ def sha256(path: Path) -> str:
 
 
 def reason(error: OSError) -> str:
-    """The operating system's words without file names and numbers."""
-    return (error.strerror or str(error)).lower()
+    """The operating system's words without file names and numbers; what else an error says, as it says it."""
+    words = error.strerror or str(error)
+    return words[:1].lower() + words[1:]
 
 
 def _umask() -> int:

@@ -17,9 +17,11 @@ import torch
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
 from fsmnet.cli.options import DoctorConfig
+from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats import volume_stem
+from fsmnet.data.formats.nifti import NIFTI
 from fsmnet.data.pairing.fastmri_tree import read_tree
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 from fsmnet.inference.cost import human_bytes
 from fsmnet.models import create_model
 from fsmnet.physics.fourier import fft2c, ifft2c
@@ -140,11 +142,14 @@ def _data(folder: Path) -> str:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     names: Counter[str] = Counter()
-    for path in folder.rglob("*.nii*"):
-        stem = volume_stem(path)
-        if stem.startswith(path.parent.name):
-            names[stem[len(path.parent.name) + 1 :]] += 1
-    if not names and any(folder.rglob("*.h5")):
+    absent: list[str] = []
+    for found in files_below(folder, NIFTI):
+        stem, case = volume_stem(found.place), found.place.parent.name
+        if stem.startswith(case):
+            names[stem[len(case) + 1 :]] += 1
+            if why := absence(found.file):
+                absent.append(f"{found.file.relative_to(folder).as_posix()} {why}")
+    if not names and files_below(folder, (".h5",)):
         tree = read_tree(folder)
         names.update(f"{file.acquisition} in {file.folder}" for file in tree.files)
         names.update({"unusable": len(tree.skipped)} if tree.skipped else {})
@@ -152,4 +157,5 @@ def _data(folder: Path) -> str:
         raise UserError(
             f"{folder}: no file named <case>/<case>_<contrast>.nii.gz; other layouts need patterns, see the docs"
         )
-    return f"{folder}: " + ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
+    told = f"; {len(absent)} of them cannot be read: {listed(absent)}" if absent else ""
+    return f"{folder}: " + ", ".join(f"{count} x {name}" for name, count in sorted(names.items())) + told

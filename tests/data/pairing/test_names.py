@@ -116,8 +116,7 @@ def test_cases_without_one_contrast_are_left_out_with_a_warning(brats_folder, ca
     (brats_folder / "case-3" / "case-3_t2.nii.gz").unlink()
     assert [p.case for p in find_pairs(brats_folder, "t2", "t1")] == ["case-2"]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{brats_folder}: case case-1 has no t1 and is left out",
-        f"{brats_folder}: case case-3 has no t2 and is left out",
+        f"{brats_folder}: 2 of 3 cases left out: case-1 has no t1; case-3 has no t2"
     ]
     caplog.clear()
     find_pairs(brats_folder, "t2", "t1", cases=["case-2"])

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy.typing as npt
 
+from fsmnet.data.find import absence, file_at
 from fsmnet.data.formats.raw import KSpace, check_values, turned
 from fsmnet.data.volume import Array, Samples, Volume
 from fsmnet.errors import UserError
@@ -158,11 +159,9 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         UserError: missing, of another kind, damaged, not 3-D, not real-valued, or without any contrast to reconstruct.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give one .nii or .nii.gz file")
+    path = file_at(Path(path), FORMATS.get("nifti").endings)
+    if why := absence(path):
+        raise UserError(f"{path}: {why}")
     read = (format_of(path, "read") or FORMATS.get("nifti")).function("read")
     assert read is not None
     volume: Volume = read(path)
@@ -206,8 +205,8 @@ def read_kspace(path: str | Path, rows: bool = False) -> KSpace:
         UserError: what cannot be read or is no k-space, in words.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
+    if why := absence(path):
+        raise UserError(f"{path}: {why}; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
     form = format_of(path, "read_kspace")
     if form is None:
         raise UserError(f"{path}: k-space is read from .npy, .npz, .h5 or .mrd files; an image goes with --target")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri
 from fsmnet.errors import UserError
 from fsmnet.files import write_text
@@ -59,8 +60,15 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
         raise UserError(f"{root}: no such folder; give the folder that holds singlecoil_train and singlecoil_val")
     known = _load(index)
     entries: dict[str, dict[str, Any]] = {}
-    paths = _volumes(root)
-    for path in tqdm(paths, desc="indexing", unit="file", disable=not sys.stderr.isatty(), leave=False):
+    paths = [found.file for found in files_below(root, (".h5",))]
+    absent = {path: why for path in paths if (why := absence(path))}
+    for path in tqdm(
+        [path for path in paths if path not in absent],
+        desc="indexing",
+        unit="file",
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    ):
         name, state = path.relative_to(root).as_posix(), path.stat()
         entry = known.get(name)
         if entry is None or (entry["size"], entry["modified"]) != (state.st_size, state.st_mtime_ns):
@@ -73,28 +81,15 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
             logger.warning("%s; the headers are not kept, name another place with --index", error)
     files = [_file(root / name, entry) for name, entry in entries.items() if "problem" not in entry]
     skipped = {name: entry["problem"] for name, entry in entries.items() if "problem" in entry}
+    skipped |= {path.relative_to(root).as_posix(): why for path, why in absent.items()}
     if not files:
         why = f"; the first of {len(skipped)} that cannot be read is {next(iter(skipped))}" if skipped else ""
         raise UserError(f"{root}: holds no usable fastMRI file (*.h5){why}")
     if skipped:
         shown = "; ".join(f"{name} ({reason})" for name, reason in list(skipped.items())[:SHOWN])
         more = "" if len(skipped) <= SHOWN else f"; and {len(skipped) - SHOWN} more"
-        logger.warning("%s: %d of %d files skipped: %s%s", root, len(skipped), len(entries), shown, more)
+        logger.warning("%s: %d of %d files skipped: %s%s", root, len(skipped), len(paths), shown, more)
     return Tree(root, files, skipped)
-
-
-def _volumes(root: Path) -> list[Path]:
-    """The ``.h5`` files below a folder, sorted; folders behind links too, each once."""
-    paths: list[Path] = []
-    seen: set[str] = set()
-    for folder, inside, names in os.walk(root, followlinks=True):
-        inside.sort()
-        if (real := os.path.realpath(folder)) in seen:
-            inside.clear()
-            continue
-        seen.add(real)
-        paths += [Path(folder, name) for name in names if name.endswith(".h5") and not name.startswith(".")]
-    return sorted(path for path in paths if path.is_file())
 
 
 def _entry(path: Path, state: os.stat_result) -> dict[str, Any]:

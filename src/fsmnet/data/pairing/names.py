@@ -8,14 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsmnet.data.find import absence, file_at, files_below, matching
 from fsmnet.data.formats import read_volume, volume_stem
+from fsmnet.data.formats.nifti import NIFTI
 from fsmnet.data.grid import on_one_grid
 from fsmnet.data.volume import Volume, turn
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 
 logger = logging.getLogger(__name__)
 
 # BraTS's two naming conventions: to 2021 <case>/<case>_t1.nii.gz, from 2023 <case>/<case>-t1n.nii.gz.
+MOST_TOLD = 20  # of the cases that are left out
 BRATS_2023_NAMES = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
 
 
@@ -60,18 +63,29 @@ def find_pairs(root: str | Path, target: str, auxiliary: str, cases: Sequence[st
     by_pattern = "{case}" in target
     targets, auxiliaries = (_one_each(candidates(root, name)) for name in (target, auxiliary))
     pairs = [Pair(case, targets[case], auxiliaries[case]) for case in sorted(targets.keys() & auxiliaries.keys())]
+    left_out = {
+        case: f"has no {auxiliary if case in targets else target}" for case in targets.keys() ^ auxiliaries.keys()
+    }
+    left_out |= {pair.case: why for pair in pairs if (why := _absence(pair, root))}
+    pairs = [pair for pair in pairs if pair.case not in left_out]
+    if not pairs and left_out:
+        told = listed([f"{case} {why}" for case, why in sorted(left_out.items())])
+        raise UserError(f"{root}: none of {len(left_out)} cases has both {target} and {auxiliary}: {told}")
     if not pairs:
         wanted = f"files matching {target} and {auxiliary}" if by_pattern else f"<case>/<case>_{target}.nii.gz"
-        hint = "; fastMRI's volumes need --protocol fastmri" if any(root.rglob("*.h5")) else ""
+        hint = "; fastMRI's volumes need --protocol fastmri" if files_below(root, (".h5",)) else ""
         raise UserError(f"{root}: no case has both {target} and {auxiliary} (looked for {wanted}){hint}")
     if cases is not None:
         known = {pair.case: pair for pair in pairs}
         if absent := [case for case in cases if case not in known]:
             shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
-            raise UserError(f"{root}: no pair for case {', '.join(absent)}; there are {shown}")
+            why = listed([f"{case} {left_out[case]}" for case in absent if case in left_out])
+            there = f"{why}; there are" if why else "there are"
+            raise UserError(f"{root}: no pair for case {', '.join(absent)}; {there} {shown}")
         return [known[case] for case in cases]
-    for case in sorted(targets.keys() ^ auxiliaries.keys()):
-        logger.warning("%s: case %s has no %s and is left out", root, case, auxiliary if case in targets else target)
+    if left_out:
+        told = listed([f"{case} {why}" for case, why in sorted(left_out.items())], MOST_TOLD)
+        logger.warning("%s: %d of %d cases left out: %s", root, len(left_out), len(left_out) + len(pairs), told)
     return pairs
 
 
@@ -105,16 +119,20 @@ def candidates(root: Path, name: str) -> Iterator[tuple[str, Path]]:
     return _by_pattern(root, name) if "{case}" in name else _by_contrast(root, name)
 
 
+def _absence(pair: Pair, root: Path) -> str:
+    """Why a pair's files are not there to be read; empty if they are."""
+    told = ((path.relative_to(root).as_posix(), absence(path)) for path in (pair.target, pair.auxiliary))
+    return " and ".join(f"({name} {why})" for name, why in told if why)
+
+
 def _by_contrast(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
-    for path in sorted(root.rglob("*.nii*")):
-        if not path.name.endswith((".nii", ".nii.gz")):
-            continue
-        case, stem = path.parent.name, volume_stem(path)
+    for found in files_below(root, NIFTI):
+        case, stem = found.place.parent.name, volume_stem(found.place)
         name = stem[len(case) + 1 :].lower()
         if stem.startswith(case) and stem[len(case) : len(case) + 1] in ("_", "-"):
             is_2023 = stem[len(case)] == "-"
             if contrast.lower() in (name, BRATS_2023_NAMES.get(name) if is_2023 else name):
-                yield case, path
+                yield case, found.file
 
 
 def _by_pattern(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
@@ -123,9 +141,9 @@ def _by_pattern(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     wild = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
     parts = wild.split(r"\{case\}")  # it may stand more than once; the same text must match at each place
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
-    for path in sorted(root.glob(pattern.replace("{case}", "*"))):
+    for path in matching(root, pattern.replace("{case}", "*")):
         if match := re.fullmatch(expression, path.relative_to(root).as_posix()):
-            yield match["case"], path
+            yield match["case"], file_at(path, NIFTI)
 
 
 def _one_each(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:

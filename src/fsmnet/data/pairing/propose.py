@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fsmnet.data.find import absence, file_at, files_below, matching
 from fsmnet.data.formats import format_of, read_volume, volume_stem
 from fsmnet.data.formats.nifti import NIFTI, read_header
 from fsmnet.data.grid import grid_difference
@@ -48,7 +49,7 @@ def propose_pairs(root: Path, target: str, auxiliary: str, same_grid: bool = Tru
 
             return propose_series(root, target, auxiliary, same_grid)
         wanted = "files that match" if "{case}" in target else "DICOM series and BraTS or BIDS files of"
-        hint = "; fastMRI's volumes need --layout fastmri" if any(root.rglob("*.h5")) else ""
+        hint = "; fastMRI's volumes need --layout fastmri" if files_below(root, (".h5",)) else ""
         raise UserError(f"{root}: neither {target} nor {auxiliary} is there (looked for {wanted} these){hint}")
     cases = sorted(found[0].keys() | found[1].keys())
     return [_row(root, case, (target, auxiliary), found, same_grid) for case in cases]
@@ -96,6 +97,8 @@ def _header(path: Path, root: Path) -> Volume:
     name = _inside(path, root)
     if part := _misplaced(path.relative_to(root)):
         raise UserError(f"{name}: lies in the folder of {part}, which its name does not say; move or rename it")
+    if why := absence(path):
+        raise UserError(f"{name}: {why}")
     if (form := format_of(path)) is not None and form.name != "nifti":
         return replace(read_volume(path), source=Path(name))
     return read_header(path, name)
@@ -118,9 +121,9 @@ def _inside(path: Path, root: Path) -> str:
 
 def _holds_dicom(root: Path) -> bool:
     """Whether a file below a folder has DICOM's mark, four letters behind 128 bytes; looked for in visible ones."""
-    for path in root.rglob("*"):
-        if not any(part.startswith(".") for part in path.relative_to(root).parts) and path.is_file():
-            with path.open("rb") as file:
+    for found in files_below(root):
+        if found.file.is_file():
+            with found.file.open("rb") as file:
                 if file.read(132)[128:] == b"DICM":
                     return True
     return False
@@ -137,11 +140,10 @@ def _candidates(root: Path, name: str) -> dict[str, list[Path]]:
 def _bids_files(root: Path, contrast: str) -> Iterator[tuple[str, Path]]:
     """``(case, file)`` of a contrast in BIDS; the case is the subject, ``sub-01``, or ``sub-01_ses-02``."""
     suffix = BIDS_SUFFIXES.get(contrast.lower(), contrast).lower()
-    for folder in sorted([*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")]):
-        case = "_".join(folder.relative_to(root).parts[:-1])
-        for path in sorted(folder.iterdir()):
-            *entities, last = volume_stem(path).split("_")
-            enhanced = any(entity.startswith("ce-") for entity in entities)
-            wanted = contrast.lower() not in BIDS_SUFFIXES or enhanced == (contrast.lower() == "t1ce")
-            if wanted and last.lower() == suffix and path.name.endswith(NIFTI):
-                yield case, path
+    for place in sorted(matching(root, "sub-*/anat/*") + matching(root, "sub-*/ses-*/anat/*")):
+        case = "_".join(place.relative_to(root).parts[:-2])
+        *entities, last = volume_stem(place).split("_")
+        enhanced = any(entity.startswith("ce-") for entity in entities)
+        wanted = contrast.lower() not in BIDS_SUFFIXES or enhanced == (contrast.lower() == "t1ce")
+        if wanted and last.lower() == suffix and place.name.endswith(NIFTI):
+            yield case, file_at(place, NIFTI)

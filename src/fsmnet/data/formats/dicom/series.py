@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats.dicom.contrast import guess_contrast
 from fsmnet.data.formats.dicom.geometry import known
 from fsmnet.data.formats.dicom.headers import Header, parse_header, read_elements
 from fsmnet.data.formats.dicom.packages import require
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +135,12 @@ def _scan(folder: Path) -> list[list[Header]]:
         raise UserError(f"{folder}: no such folder")
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file; give the folder that holds the DICOM files")
-    visible = (p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-    files = sorted(path for path in visible if path.is_file())
-    if not files:
+    found = [one.file for one in files_below(folder)]
+    absent = [f"{path.relative_to(folder)} {why}" for path in found if (why := absence(path))]
+    if absent:
+        logger.warning("%s: %d of %d files left out: %s", folder, len(absent), len(found), listed(absent))
+    files = [path for path in found if path.is_file() and not absence(path)]
+    if not files and not absent:
         raise UserError(f"{folder}: holds no files; give the folder that holds the DICOM files")
     n_dicom = 0
     groups: dict[str, list[Header]] = {}
