@@ -7,6 +7,7 @@ Further formats come by :func:`register_format` or, from an installed package, b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any, cast
 import numpy.typing as npt
 
 from fsmnet.data.find import absence, file_at
+from fsmnet.data.formats.content import HDF5, NIFTI, NUMPY, foreign, kind_of
 from fsmnet.data.formats.raw import KSpace, check_values, turned
 from fsmnet.data.volume import Array, Samples, Volume
 from fsmnet.errors import UserError
 from fsmnet.registry import Registry, imported
+
+logger = logging.getLogger(__name__)
 
 Place = str  # "package.module:function", imported when it is needed
 
@@ -139,6 +143,37 @@ def format_of(path: str | Path, what: str = "") -> Format | None:
     return None
 
 
+_CONTENT = {"nifti": NIFTI, "numpy": NUMPY, "fastmri": HDF5, "ismrmrd": HDF5}  # of the formats of this package
+
+
+def reading_format(path: Path, what: str = "read") -> Format | None:
+    """The format to read a file with: that of its name, or of its content where the two contradict each other.
+
+    Args:
+        path: a file that is there.
+        what: ``read`` or ``read_kspace``.
+
+    Raises:
+        UserError: the content is of a kind that no file is read of.
+    """
+    named = format_of(path, what)
+    if named is not None and named.name not in _CONTENT:
+        return named  # from outside
+    kind = kind_of(path)
+    if kind == "" and (told := foreign(path))[0]:
+        raise UserError(f"{path}: holds {told[0]}; {told[1]}")
+    if kind == "" or (named is not None and _CONTENT[named.name] == kind):
+        return named
+    for name in reversed(_CONTENT):
+        form = FORMATS.get(name)
+        recognise = form.function("recognise")
+        if _CONTENT[name] == kind and getattr(form, what) and (recognise is None or recognise(path)):
+            if form.name != "nifti":  # whose reader says it itself
+                logger.warning("%s: holds %s data, which its name does not say; read by its content", path, kind)
+            return form
+    raise UserError(f"{path}: holds a {kind} image and no k-space; give an image with --target")
+
+
 def volume_stem(path: Path) -> str:
     """File name without the ending of its format, such as ``.nii.gz``, ``.npz`` or ``.h5``."""
     endings = (ending for name in FORMATS for ending in FORMATS.get(name).endings)
@@ -147,7 +182,7 @@ def volume_stem(path: Path) -> str:
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a 3-D file, by the ending of its name; NaN, infinite and negative voxels become 0 and are counted.
+    """Read a 3-D file, by its name or against it by its content; NaN, infinite and negative voxels become 0, counted.
 
     NIfTI (``.nii``, ``.nii.gz``; slope and intercept are applied), NumPy (``.npy``, ``.npz``, see
     :mod:`fsmnet.data.formats.arrays`), fastMRI's HDF5 (``.h5``, see :mod:`fsmnet.data.formats.hdf5`), or a format that
@@ -162,7 +197,7 @@ def read_volume(path: str | Path) -> Volume:
     path = file_at(Path(path), FORMATS.get("nifti").endings)
     if why := absence(path):
         raise UserError(f"{path}: {why}")
-    read = (format_of(path, "read") or FORMATS.get("nifti")).function("read")
+    read = (reading_format(path) or FORMATS.get("nifti")).function("read")
     assert read is not None
     volume: Volume = read(path)
     return volume
@@ -207,7 +242,7 @@ def read_kspace(path: str | Path, rows: bool = False) -> KSpace:
     path = Path(path)
     if why := absence(path):
         raise UserError(f"{path}: {why}; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
-    form = format_of(path, "read_kspace")
+    form = reading_format(path, "read_kspace")
     if form is None:
         raise UserError(f"{path}: k-space is read from .npy, .npz, .h5 or .mrd files; an image goes with --target")
     read = form.function("read_kspace")

@@ -5,6 +5,7 @@ A file's axes are (i, j, k) = row, column, slice; a :class:`~fsmnet.data.volume.
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import zlib
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.formats.content import NIFTI as NIFTI_KIND
+from fsmnet.data.formats.content import is_gzip, kind_of
 from fsmnet.data.formats.nifti_header import check_size, phase_encode, place
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Samples, Volume
@@ -80,7 +83,7 @@ def _opened(path: Path, name: str) -> tuple[Any, tuple[int, int, int]]:
     import nibabel as nib
 
     try:
-        image: Any = nib.load(path)  # its declared type lacks what every image has
+        image = _loaded(path)
         shape = tuple(map(int, image.shape))
         kind = image.get_data_dtype()
     except nib.filebasedimages.ImageFileError:
@@ -99,6 +102,24 @@ def _opened(path: Path, name: str) -> tuple[Any, tuple[int, int, int]]:
     if kind.kind not in "iuf":
         raise UserError(f"{name}: holds {kind} values; give a real magnitude image")
     return image, shape
+
+
+def _loaded(path: Path) -> Any:
+    """An image of nibabel, which goes by the name; a file that is gzipped against its name is read all the same."""
+    import nibabel as nib
+
+    packed = is_gzip(path)
+    if kind_of(path) != NIFTI_KIND or path.name.endswith(".nii.gz" if packed else (".nii", ".hdr", ".img")):
+        return nib.load(path)
+    logger.warning(
+        "%s: is %s, which its name does not say; read by its content", path, "gzipped" if packed else "not gzipped"
+    )
+    file: Any = io.BytesIO(path.read_bytes())
+    stream = gzip.GzipFile(fileobj=file) if packed else file
+    second = stream.read(8)[4:] in (b"n+2\0", b"ni2\0")
+    stream.seek(0)
+    kind = nib.Nifti2Image if second else nib.Nifti1Image
+    return kind.from_file_map({"image": nib.FileHolder(str(path), stream)})
 
 
 def is_ours(path: Path) -> bool:

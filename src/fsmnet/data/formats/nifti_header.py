@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.formats.content import is_gzip
 from fsmnet.data.volume import affine_fault
 from fsmnet.errors import UserError
 
@@ -119,14 +120,14 @@ def check_size(image: Any, name: object, whole: bool = True) -> None:
     voxels = math.prod(proxy.shape) * proxy.dtype.itemsize
     claimed, size = proxy.offset + voxels, file.stat().st_size
     held = size
-    if file.suffix == ".gz":
+    if is_gzip(file):
         if voxels > LARGE and voxels > UNLIKELY * size:
             raise UserError(
                 f"{name}: claims {_amount(voxels)} of voxels in a file of {_amount(size)}; no scan is like that"
             )
         held = min(claimed, DENSEST * size)
         held = _unpacked(file, 2 * claimed + (64 << 20)) if whole and held == claimed else held
-    elif file.suffix not in (".nii", ".img"):
+    elif file.suffix not in (".nii", ".img", ".gz"):
         return
     shape = " x ".join(map(str, proxy.shape))
     if held < claimed:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fsmnet.data.find import absence, file_at, files_below, matching
-from fsmnet.data.formats import format_of, read_volume, volume_stem
+from fsmnet.data.formats import read_volume, reading_format, volume_stem
 from fsmnet.data.formats.nifti import NIFTI, read_header
 from fsmnet.data.grid import grid_difference
 from fsmnet.data.pairing.names import candidates
@@ -99,7 +99,7 @@ def _header(path: Path, root: Path) -> Volume:
         raise UserError(f"{name}: lies in the folder of {part}, which its name does not say; move or rename it")
     if why := absence(path):
         raise UserError(f"{name}: {why}")
-    if (form := format_of(path)) is not None and form.name != "nifti":
+    if (form := reading_format(path)) is not None and form.name != "nifti":
         return replace(read_volume(path), source=Path(name))
     return read_header(path, name)
 
