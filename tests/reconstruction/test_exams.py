@@ -123,8 +123,8 @@ def test_nine_results_and_three_reasons(place, capsys):
     # Mended and started again: only these are done.
     before = exams.results()
     for seed, case in enumerate(broken):
-        for contrast in ("t1", "t2"):
-            exams.write(exams.file(case, contrast), exams.smooth(50 + seed, SHAPE))
+        for offset, contrast in ((0, "t1"), (3, "t2")):
+            exams.write(exams.file(case, contrast), exams.smooth(50 + offset + seed, SHAPE))
     assert main(exams.command()) == 0
     assert exams.rows() == {case: ("done" if case in broken else "skipped", "") for case in exams.cases}
     assert before.items() <= exams.results().items()

@@ -22,6 +22,7 @@ from fsmnet.data.formats import format_of, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.grid import grid_difference, on_one_grid
 from fsmnet.data.register import register_rigid, similarity_in_place
+from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
 from fsmnet.data.volume import Volume, turn
 from fsmnet.errors import UserError
@@ -78,6 +79,7 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
         else:
             kspace = read_kspace(config.kspace, config.phase_encode == "rows")
             target, scan = place(kspace, reading.result(), config.phase_encode == "rows")
+    require_two(target.volume, scan.volume)
     auxiliary, registration, similarity = _auxiliary(config, target.volume, scan.volume)
     sources = [_source(target), _source(scan)]
     seconds = time.perf_counter() - started

@@ -21,8 +21,8 @@ def make(tmp_path, write_nifti):
     """Function (names) -> root; small volumes on one grid."""
 
     def write(*names: str) -> Path:
-        for name in names:
-            write_nifti(tmp_path / name, np.ones(SHAPE, np.int16))
+        for number, name in enumerate(names, 1):
+            write_nifti(tmp_path / name, np.full(SHAPE, number, np.int16))
         return tmp_path
 
     return write

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsmnet.data.formats.fastmri import FastMRIFile
+from fsmnet.data.same import same_files
 from fsmnet.data.split import Split, make_split
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import reason
@@ -89,10 +90,18 @@ def read_pairs(
     if absent:
         n_listed = len(pairs) + len(absent)
         logger.warning("%s: %d of %d pairs are not there, the first %s", path, len(absent), n_listed, absent[0])
+    _check_two(pairs, path)
     everything = [file.name for pair in pairs for file in (pair.target, pair.auxiliary)]
     if twice := sorted({name for name in everything if everything.count(name) > 1}):
         raise UserError(f"{path}: {', '.join(twice)} is in more than one pair; keep the right one")
     return pairs
+
+
+def _check_two(pairs: Sequence[FastMRIPair], path: Path) -> None:
+    """No pair is one scan under two names."""
+    for pair in pairs:
+        if pair.target is not pair.auxiliary and same_files(pair.target.path, pair.auxiliary.path):
+            raise UserError(f"{path}: {pair.target.name} and {pair.auxiliary.name} are one scan; name two contrasts")
 
 
 def split_pairs(pairs: Sequence[FastMRIPair], seed: int, validation: float, test: float) -> Split:

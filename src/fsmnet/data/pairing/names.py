@@ -12,6 +12,7 @@ from fsmnet.data.find import absence, file_at, files_below, matching
 from fsmnet.data.formats import read_volume, volume_stem
 from fsmnet.data.formats.nifti import NIFTI
 from fsmnet.data.grid import on_one_grid
+from fsmnet.data.same import require_two
 from fsmnet.data.volume import Volume, turn
 from fsmnet.errors import UserError, listed
 
@@ -100,9 +101,10 @@ def load_pair(target: str | Path, auxiliary: str | Path, resample: bool = False)
         resample: bring the auxiliary onto the target's grid (linear interpolation) where they differ.
 
     Raises:
-        UserError: a file that cannot be read, or different grids without ``resample``.
+        UserError: a file that cannot be read, one scan in both places, or different grids without ``resample``.
     """
     target_volume, auxiliary_volume = read_volume(target), read_volume(auxiliary)
+    require_two(target_volume, auxiliary_volume)
     if target_volume.phase_encode == "rows":
         target_volume, auxiliary_volume = turn(target_volume), turn(auxiliary_volume)
     return target_volume, on_one_grid(target_volume, auxiliary_volume, resample)

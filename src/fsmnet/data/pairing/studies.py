@@ -19,6 +19,7 @@ from fsmnet.data.formats.dicom.geometry import affine
 from fsmnet.data.formats.dicom.series import NOT_CLINICAL, Series, list_series
 from fsmnet.data.grid import grid_difference
 from fsmnet.data.pairing.tables import REMEDY, Row
+from fsmnet.data.same import same_images
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
@@ -119,6 +120,8 @@ def _verdict(target: Series, place: Volume, auxiliary: Series, other: Volume, sa
     """Whether two series with these places make a pair, and why not, or what has to be done first."""
     if target == auxiliary:
         return False, f"target and auxiliary are both {target.label}"
+    if place.shape == other.shape and same_images(*(one.files[one.n_files // 2] for one in (target, auxiliary))):
+        return False, f"{target.label} and {auxiliary.label} show the same image; give two contrasts"
     if target.patient != auxiliary.patient:
         return False, f"{target.label} and {auxiliary.label} have different PatientIDs in one study"
     if target.frame_uid != auxiliary.frame_uid:

@@ -85,6 +85,19 @@ def read_elements(path: Path) -> Any:
         raise UserError(f"{path}: its DICOM header is damaged; copy the file again, or take it out") from None
 
 
+def pixel_bytes(path: Path) -> bytes:
+    """The pixels of an image as they are stored; empty where there are none, or none to be read."""
+    import pydicom
+
+    try:
+        with quiet_pydicom():
+            return bytes(pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).get("PixelData") or b"")
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return b""
+    except malformed():
+        return b""
+
+
 def parse_header(dataset: Any, path: Path) -> Header | None:
     """What is needed of a file's elements; None if it is not an image."""
     from pydicom.uid import UID

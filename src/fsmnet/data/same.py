@@ -1,0 +1,95 @@
+"""Whether target and auxiliary are one scan: the network would then be shown what it is to reconstruct."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.data.formats.nifti import NIFTI
+from fsmnet.data.volume import Volume
+from fsmnet.errors import UserError
+from fsmnet.files import sha256
+
+TOLERANCE = 5e-3  # of the maximum: a copy in 8 bits, or with another slope, is the same scan
+CHUNK = 1 << 18  # bytes compared at a time
+
+
+def require_two(target: Volume, auxiliary: Volume) -> None:
+    """Refuse one scan in both places, however it is stored.
+
+    One series of DICOM alone does not tell: the two contrasts of a double echo share its UID.
+
+    Raises:
+        UserError: both show the same voxels, but for a factor and rounding.
+    """
+    if same_voxels(target.data, auxiliary.data):
+        raise UserError(
+            f"{target.name} and {auxiliary.name} show the same voxels; give two contrasts of one exam, or the network "
+            "is shown what it is to reconstruct"
+        )
+
+
+def same_voxels(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Whether two arrays of one shape are equal but for a factor and rounding; those at least partly above zero."""
+    if one.shape != other.shape:
+        return False
+    scales = float(one.max(initial=0)), float(other.max(initial=0))
+    if min(scales) <= 0:
+        return False
+    step = max(1, len(one) // 8)
+    for part in (slice(step // 2, None, step), slice(None)):  # two contrasts differ at once
+        if np.abs(one[part] / scales[0] - other[part] / scales[1]).max() > TOLERANCE:
+            return False
+    return True
+
+
+def same_files(one: Path, other: Path) -> bool:
+    """Whether two files hold one scan, by their bytes: all of them, or of two NIfTI files those of the voxels.
+
+    Nothing is decoded, and two contrasts differ in the first slice that shows anything. Of a file that cannot be read
+    it is not said; who reads it will say why.
+    """
+    if one.samefile(other):
+        return True
+    if one.stat().st_size == other.stat().st_size and sha256(one) == sha256(other):
+        return True
+    if not (one.name.endswith(NIFTI) and other.name.endswith(NIFTI)):
+        return False
+    import nibabel as nib
+
+    try:
+        proxies: list[Any] = [nib.load(path).dataobj for path in (one, other)]  # type: ignore[attr-defined]
+        if len({(proxy.dtype, tuple(proxy.shape)) for proxy in proxies}) > 1:
+            return False
+        rest = math.prod(proxies[0].shape) * proxies[0].dtype.itemsize
+        with _opened(one) as first, _opened(other) as second:
+            first.seek(proxies[0].offset)
+            second.seek(proxies[1].offset)
+            while rest > 0:
+                if first.read(min(CHUNK, rest)) != second.read(min(CHUNK, rest)):
+                    return False
+                rest -= CHUNK
+        return True
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error):
+        return False
+
+
+def same_images(one: Path, other: Path) -> bool:
+    """Whether two DICOM files hold one image, by the bytes of their pixels, which are not decoded.
+
+    One of zeros alone does not tell.
+    """
+    from fsmnet.data.formats.dicom.headers import pixel_bytes
+
+    pixels = [pixel_bytes(path) for path in (one, other)]
+    return pixels[0] == pixels[1] and any(pixels[0])
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
