@@ -19,8 +19,11 @@ ENCODING = """<encoding>
   <reconSpace><matrixSize><x>{recon[0]}</x><y>{recon[1]}</y><z>1</z></matrixSize>
     <fieldOfView_mm><x>{recon_fov[0]}</x><y>{recon_fov[1]}</y><z>{thickness}</z></fieldOfView_mm></reconSpace>
   <encodingLimits>{limits}</encodingLimits>
-  <trajectory>{trajectory}</trajectory>
+  <trajectory>{trajectory}</trajectory>{parallel}
 </encoding>"""
+PARALLEL = """<parallelImaging><accelerationFactor><kspace_encoding_step_1>4</kspace_encoding_step_1>
+  <kspace_encoding_step_2>1</kspace_encoding_step_2></accelerationFactor><calibrationMode>{}</calibrationMode>
+  </parallelImaging>"""
 LIMITS = """<kspace_encoding_step_1><minimum>{0}</minimum><maximum>{1}</maximum><center>{2}</center>
   </kspace_encoding_step_1>"""
 
@@ -42,6 +45,8 @@ class Plan:
         counters: counter -> function (number of the readout) -> value, e.g. repetitions.
         flags: number of the readout -> flag.
         noise: whether a noise measurement comes first.
+        calibration_mode: of the header; None leaves parallel imaging out.
+        presamples: samples of nonsense before the matrix, which the readouts' headers discard.
     """
 
     kspace: np.ndarray
@@ -56,6 +61,8 @@ class Plan:
     counters: dict[str, Any] = field(default_factory=dict)
     flags: dict[int, int] = field(default_factory=dict)
     noise: bool = False
+    calibration_mode: str | None = None
+    presamples: int = 0
 
 
 def write(path: Path, plan: Plan, seed: int = 0) -> Path:
@@ -74,6 +81,7 @@ def write(path: Path, plan: Plan, seed: int = 0) -> Path:
         recon_fov=plan.recon_fov or (rows, columns),
         limits=limits,
         trajectory=plan.trajectory,
+        parallel="" if plan.calibration_mode is None else PARALLEL.format(plan.calibration_mode),
     )
     centre = columns // 2 if plan.limits is None else plan.limits[2]
     lines = [(s, w) for s in range(slices) for w in range(columns) if plan.kspace[s, :, :, w].any()]
@@ -87,9 +95,10 @@ def write(path: Path, plan: Plan, seed: int = 0) -> Path:
             noise.set_flag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
             file.append_acquisition(noise)
         for number, (s, w) in enumerate(lines):
-            one = ismrmrd.Acquisition.from_array(np.ascontiguousarray(plan.kspace[s, :, :, w], dtype=np.complex64))
+            samples = np.pad(plan.kspace[s, :, :, w], ((0, 0), (plan.presamples, 0)), constant_values=1e3)
+            one = ismrmrd.Acquisition.from_array(np.ascontiguousarray(samples, dtype=np.complex64))
             one.idx.slice, one.idx.kspace_encode_step_1 = s, w - columns // 2 + centre
-            one.center_sample = rows // 2
+            one.center_sample, one.discard_pre = rows // 2 + plan.presamples, plan.presamples
             one.position[:] = (plan.positions or [(0, 0, 5 * k) for k in range(slices)])[s]
             one.read_dir[:], one.phase_dir[:], one.slice_dir[:] = plan.directions
             for name, value in plan.head.items():

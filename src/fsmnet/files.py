@@ -15,6 +15,7 @@ from typing import IO
 from fsmnet.errors import UserError
 
 PART = ".part-"  # how the names of unfinished files begin
+MOST_PACKED = 1100  # bytes that one stored byte can stand for; deflate reaches 1032
 _UMASK = threading.Lock()
 
 
@@ -103,6 +104,31 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_claim(path: Path, what: str, claimed: int, stored: int, packed: bool = True) -> None:
+    """Refuse what a header claims and the file cannot hold, before memory is taken for it.
+
+    Args:
+        path: the file.
+        what: the part of it that the claim is about, for the message.
+        claimed: bytes that it is said to have.
+        stored: bytes that stand in the file for it.
+        packed: whether they may be compressed; otherwise there must be as many as claimed.
+
+    Raises:
+        UserError: the claim cannot be true, or is more than the machine's memory.
+    """
+    if claimed > (stored * MOST_PACKED + (1 << 20) if packed else stored):
+        raise UserError(
+            f"{path}: {what} is said to have {claimed} bytes, and {stored} bytes are stored for it; the file is cut "
+            "short or damaged, so copy it again"
+        )
+    memory = _memory()
+    if memory and claimed > memory:
+        raise UserError(
+            f"{path}: {what} has {claimed / 2**30:.0f} GiB, this machine's memory {memory / 2**30:.0f} GiB; save a part"
+        )
+
+
 def reason(error: OSError) -> str:
     """The operating system's words without file names and numbers; what else an error says, as it says it."""
     words = error.strerror or str(error)
@@ -114,3 +140,11 @@ def _umask() -> int:
         mask = os.umask(0)
         os.umask(mask)
     return mask
+
+
+def _memory() -> int:
+    """Bytes of memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

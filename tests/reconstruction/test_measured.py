@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import h5py
 import nibabel as nib
@@ -15,6 +16,7 @@ from fastmri_tree import write_volume as write_fastmri
 from fsmnet.cli import main
 from fsmnet.data.formats import read_kspace
 from fsmnet.data.formats.fastmri import read_fastmri
+from fsmnet.data.formats.raw import KSpace
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.metrics import volume_metrics
@@ -22,9 +24,11 @@ from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.masks import MaskRecipe, load_mask, make_mask, save_mask
 from fsmnet.protocols.fastmri_slices import consistent_slice
-from fsmnet.reconstruction.measured import of_image, of_kspace
+from fsmnet.reconstruction.inputs import window
+from fsmnet.reconstruction.measured import coil_maps, of_image, of_kspace
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.reconstruct import reconstruct
+from fsmnet.transforms import center_fit
 
 SLICES, HEIGHT, WIDTH = 3, 44, 40
 AFFINE = np.array([[-0.9, 0.12, 0.3, 40.0], [0.1, 1.1, -0.2, -31.0], [-0.15, 0.25, 2.9, 7.5], [0, 0, 0, 1]])
@@ -54,6 +58,28 @@ def image(magnitude):
     """The target with a smooth phase."""
     y, x = np.meshgrid(np.linspace(-1, 1, HEIGHT), np.linspace(-1, 1, WIDTH), indexing="ij")
     return magnitude * np.exp(1j * (1 + y - 2 * x * y))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (3, 5), (4, 4), (5, 7), (8, 8), (7, 8), (2, 1)])
+@pytest.mark.parametrize("shape", [(8, 9), (9, 8), (8, 8), (9, 9)])
+def test_the_middle_is_cut_out_as_fastmri_cuts_it(shape, size):
+    image = np.arange(np.prod(shape)).reshape(shape)
+    top, left = ((whole - part) // 2 for whole, part in zip(shape, size, strict=True))  # fastMRI's center_crop
+    kspace = KSpace(np.zeros((1, 1, *shape), np.complex64), Path("k.npy"), size)
+    np.testing.assert_array_equal(image[window(kspace)], image[top : top + size[0], left : left + size[1]])
+    np.testing.assert_array_equal(image[window(kspace)], center_fit(torch.from_numpy(image), *size))
+
+
+def test_maps_from_a_separate_calibration_scan(image):
+    coils, maps = coil_images(image)
+    kspace = fft2c(coils).astype(np.complex64)
+    reference = 3j * kspace * (np.abs(np.arange(WIDTH) - WIDTH // 2) < 8)
+    holes = kspace * (np.arange(WIDTH) % 4 == 0)
+    read = KSpace(holes, Path("k.h5"), (HEIGHT, WIDTH), calibration=reference)
+    found, words = coil_maps(read, ReconstructConfig(out=Path("o.nii")), [0, 2], iter([]), torch.zeros(WIDTH).bool())
+    assert words.startswith("ESPIRiT from a separate calibration scan")
+    alike = np.abs((found.numpy() * maps.conj()).sum(1))
+    assert np.median(alike[(found != 0).any(1).numpy()]) > 0.99
 
 
 @pytest.fixture

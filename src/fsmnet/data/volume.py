@@ -97,6 +97,11 @@ def affine_fault(affine: npt.NDArray[Any]) -> str:
     return "" if np.array_equal(affine[3], [0, 0, 0, 1]) else "has a last row that is not 0 0 0 1"
 
 
+def crop_begin(whole: int, part: int) -> int:
+    """First index of the middle ``part`` of ``whole``, as fastMRI crops: half the difference, rounded down."""
+    return (whole - part) // 2
+
+
 def slices_with_content(data: Array, share: float = 0.0) -> npt.NDArray[np.bool_]:
     """Which slices of ``(S, H, W)`` show something: bool ``(S,)``.
 

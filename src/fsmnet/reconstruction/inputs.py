@@ -24,7 +24,7 @@ from fsmnet.data.grid import grid_difference, on_one_grid
 from fsmnet.data.register import register_rigid, similarity_in_place
 from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
-from fsmnet.data.volume import Volume, turn
+from fsmnet.data.volume import Volume, crop_begin, turn
 from fsmnet.errors import UserError
 from fsmnet.inference.options import check_batch
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -132,8 +132,8 @@ def place(kspace: KSpace, auxiliary: Scan, turned: bool) -> tuple[Scan, Scan]:
 
 
 def window(kspace: KSpace) -> tuple[slice, slice]:
-    """Rows and columns of the matrix that make the reconstructed image; the centre ``N // 2`` stays the centre."""
-    begins = [whole // 2 - part // 2 for whole, part in zip(kspace.data.shape[-2:], kspace.size, strict=True)]
+    """Rows and columns of the matrix that make the reconstructed image: its middle, as fastMRI crops."""
+    begins = [crop_begin(whole, part) for whole, part in zip(kspace.data.shape[-2:], kspace.size, strict=True)]
     rows, columns = (slice(begin, begin + part) for begin, part in zip(begins, kspace.size, strict=True))
     return rows, columns
 

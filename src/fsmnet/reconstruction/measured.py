@@ -241,11 +241,15 @@ def coil_maps(
         return maps / root_sum_of_squares(maps)[:, None].clamp_min(TINY), f"{source}, scaled to unit energy"
     if kspace.coils == 1:
         return None, "none; one coil of sensitivity 1"
+    lines = "the centre lines"
+    if kspace.calibration is not None:
+        separate, lines = torch.from_numpy(kspace.calibration[numbers]), "a separate calibration scan"
+        measured, columns = separate, separate.any(0).any(0).any(0)
     try:
         maps = torch.stack([estimate_maps(one, columns) for one in measured])
     except UserError as error:
         raise UserError(f"{kspace.source}: {error}, with --maps") from None
-    return maps, "ESPIRiT from the centre lines (Uecker et al., Magn Reson Med 71:990, 2014)"
+    return maps, f"ESPIRiT from {lines} (Uecker et al., Magn Reson Med 71:990, 2014)"
 
 
 def mask_recipe(config: ReconstructConfig, model: nn.Module) -> MaskRecipe:

@@ -88,20 +88,168 @@ def test_calibration_lines_fill_gaps_only(tmp_path):
     np.testing.assert_array_equal(read_kspace(path).data, data)
 
 
-def test_place_in_the_patient(tmp_path):
+def change(path, number, change):
+    """Rewrite one readout."""
+    with ismrmrd.Dataset(str(path)) as file:
+        one = file.read_acquisition(number)
+        change(one)
+        file.write_acquisition(one, number)
+
+
+def add_calibration(path, data, lines, **head):
+    """Readouts of a separate reference scan of the first slice."""
+    with ismrmrd.Dataset(str(path)) as file:
+        for line in lines:
+            one = ismrmrd.Acquisition.from_array(np.ascontiguousarray(data[0, :, :, line]))
+            one.idx.kspace_encode_step_1, one.center_sample = line, data.shape[-2] // 2
+            one.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
+            for name, value in head.items():
+                setattr(one, name, value)
+            file.append_acquisition(one)
+
+
+def test_samples_to_be_discarded_count_as_not_measured(tmp_path):
+    data = transform(images()).astype(np.complex64)
+    path = write(tmp_path / "scan.h5", Plan(data, head={"discard_pre": 2, "discard_post": 1}))
+    right = data.copy()
+    right[:, :, [0, 1, 19]] = 0
+    np.testing.assert_array_equal(read_kspace(path).data, right)
+
+
+@pytest.mark.parametrize("centre", [16, 0])
+def test_presamples_before_the_matrix(tmp_path, centre):
+    data = transform(images()).astype(np.complex64)
+    plan = Plan(data, presamples=6, head={"center_sample": centre})
+    np.testing.assert_array_equal(read_kspace(write(tmp_path / "scan.h5", plan)).data, data)
+
+
+def test_a_discarded_sample_of_one_average_is_that_of_the_other(tmp_path):
+    data = transform(images((1, 1, 20, 24))).astype(np.complex64)
+    path = write(tmp_path / "scan.h5", Plan(data))
+    with ismrmrd.Dataset(str(path)) as file:
+        one = file.read_acquisition(3)
+        one.idx.average, one.discard_pre, one.data[:, 0] = 1, 1, 1e3
+        file.append_acquisition(one)
+    np.testing.assert_allclose(read_kspace(path).data, data, rtol=1e-6)
+
+
+def test_every_sample_discarded(tmp_path):
+    path = write(tmp_path / "scan.h5", Plan(transform(images()), head={"discard_pre": 15, "discard_post": 5}))
+    with pytest.raises(UserError, match="discard_pre 15 and discard_post 5 leave nothing of 20 samples; correct them"):
+        read_kspace(path)
+
+
+@pytest.mark.parametrize("flag", [19, 23, 24, 26, 27, 28, 29, 30, 31])
+def test_readouts_of_no_image_are_left_out_and_counted(tmp_path, caplog, flag):
+    caplog.set_level("INFO")
+    data = transform(images()).astype(np.complex64)
+    path = write(tmp_path / "scan.h5", Plan(data))
+    with ismrmrd.Dataset(str(path)) as file:
+        one = ismrmrd.Acquisition.from_array(np.full((2, 20), 1e6, np.complex64))
+        one.idx.kspace_encode_step_1, one.idx.repetition = 12, 7
+        one.set_flag(flag)
+        one.set_flag(ismrmrd.ACQ_IS_REVERSE)
+        file.append_acquisition(one)
+    np.testing.assert_array_equal(read_kspace(path).data, data)
+    assert "left out: 1 " in caplog.text
+
+
+def test_compressed_readouts(tmp_path):
+    path = write(tmp_path / "scan.h5", Plan(transform(images()), flags={4: ismrmrd.ACQ_COMPRESSION2}))
+    with pytest.raises(UserError, match="has compressed readouts; save the file with samples as they were measured"):
+        read_kspace(path)
+
+
+@pytest.mark.parametrize("mode", ["separate", "external", "other", "interleaved"])
+def test_separate_calibration_lines_serve_maps_only(tmp_path, caplog, mode):
+    caplog.set_level("INFO")
+    data = transform(images((1, 2, 20, 24))).astype(np.complex64)
+    data[..., 1::2] = 0
+    reference = 3j * transform(images((1, 2, 20, 24), seed=1)).astype(np.complex64)
+    path = write(tmp_path / "scan.h5", Plan(data, calibration_mode=mode))
+    add_calibration(path, reference, range(8, 16))
+    add_calibration(path, reference, range(8, 16))  # once more, and not added to the first
+    kspace = read_kspace(path)
+    np.testing.assert_array_equal(kspace.data, data)
+    np.testing.assert_array_equal(kspace.calibration[..., 8:16], reference[..., 8:16])
+    assert not kspace.calibration[..., :8].any()
+    assert not kspace.calibration[..., 16:].any()
+    assert "16 lines of a separate calibration scan; they serve coil maps only" in caplog.text
+
+
+def test_lines_for_calibration_and_image_are_of_the_image(tmp_path):
+    data = transform(images()).astype(np.complex64)
+    plan = Plan(data, calibration_mode="separate", flags=dict.fromkeys(range(6), 21))
+    path = write(tmp_path / "scan.h5", plan)
+    change(path, 2, lambda one: one.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION))  # both, as Siemens writes
+    np.testing.assert_array_equal(read_kspace(path).data, data)
+
+
+def test_a_coarser_reference_scan_is_left_out(tmp_path, caplog):
+    caplog.set_level("INFO")
+    data = transform(images((1, 2, 20, 24))).astype(np.complex64)
+    path = write(tmp_path / "scan.h5", Plan(data, calibration_mode="separate"))
+    add_calibration(path, np.ones((1, 3, 10, 24), np.complex64), range(8, 16))
+    kspace = read_kspace(path)
+    np.testing.assert_array_equal(kspace.data, data)
+    assert kspace.calibration is None
+    assert "8 lines of a separate calibration scan; they do not fit the image's readouts" in caplog.text
+
+
+def test_lines_that_contradict_each_other_where_no_mode_is_told(tmp_path, caplog):
+    data = transform(images((1, 2, 20, 24))).astype(np.complex64)
+    data[..., 1::2] = 0
+    path = write(tmp_path / "scan.h5", Plan(data))
+    add_calibration(path, 3j * data, range(8, 16))
+    read_kspace(path)
+    assert "contradict each other, and the header has no calibrationMode" in caplog.text
+    caplog.clear()
+    path = write(tmp_path / "told.h5", Plan(data, calibration_mode="embedded"))
+    add_calibration(path, data * 1.01, range(8, 16, 2))
+    read_kspace(path)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("limits", [(0, 23, 30), (9, 3, 5)])
+def test_limits_that_are_none(tmp_path, limits):
+    path = write(tmp_path / "scan.h5", Plan(np.zeros(SHAPE), noise=True, limits=limits))
+    with pytest.raises(UserError, match=r"its encoding limits are .*; correct them"):
+        read_kspace(path)
+
+
+def test_entities_are_not_read(tmp_path):
+    bomb = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><a>&c;</a>'
+    path = write(tmp_path / "scan.h5", Plan(transform(images())))
+    with ismrmrd.Dataset(str(path)) as file:
+        file.write_xml_header(bomb)
+    with pytest.raises(UserError, match="its XML header has a DOCTYPE"):
+        read_kspace(path)
+
+
+def test_a_reader_that_never_ends_is_ended(tmp_path, monkeypatch):
+    path = write(tmp_path / "scan.h5", Plan(transform(images())))
+    monkeypatch.setattr("fsmnet.data.formats.apart.CODE", "while True: pass")
+    monkeypatch.setattr("fsmnet.data.formats.apart.SECONDS", 0.5)
+    with pytest.raises(UserError, match=r"could not be read within \d+ s; it is damaged, so copy it again"):
+        read_kspace(path)
+
+
+@pytest.mark.parametrize("size", [(10, 18), (11, 17), (20, 23)])
+def test_place_in_the_patient(tmp_path, size):
     """A voxel's position by ISMRMRD's vectors (LPS) against the affine (RAS); slices stored out of order."""
+    first = [(20 - size[0]) // 2, (24 - size[1]) // 2]  # of the matrix, that the image keeps
     read, phase, normal = np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1.0]])
     centre = np.array([12.0, -7.0, 30.0])
     positions = [tuple(centre + shift * normal) for shift in (14, 0, 7)]
     data = transform(images())
-    plan = Plan(data, recon_fov=(10, 18), positions=positions, directions=(read, phase, normal))
+    plan = Plan(data, recon_fov=size, positions=positions, directions=(read, phase, normal))
     kspace = read_kspace(write(tmp_path / "scan.h5", plan))
     whole = read_kspace(write(tmp_path / "whole.h5", Plan(data)))
     assert np.allclose(whole.data, data, atol=1e-5)
-    in_order = read_kspace(write(tmp_path / "order.h5", Plan(data[[1, 2, 0]], recon_fov=(10, 18))))
+    in_order = read_kspace(write(tmp_path / "order.h5", Plan(data[[1, 2, 0]], recon_fov=size)))
     np.testing.assert_array_equal(kspace.data, in_order.data)
     for i, j, k in ((5, 9, 0), (0, 0, 1), (9, 3, 2)):
-        patient = centre + (i - 5) * read + (j - 9) * phase + 7 * k * normal  # 1 mm pixels
+        patient = centre + (i + first[0] - 10) * read + (j + first[1] - 12) * phase + 7 * k * normal  # 1 mm pixels
         np.testing.assert_allclose((kspace.affine @ [i, j, k, 1])[:3], patient * [-1, -1, 1], atol=1e-4)
 
 

@@ -177,5 +177,5 @@ def test_hdf5_of_another_kind(tmp_path):
     with pytest.raises(UserError, match="holds 2 ISMRMRD scans, one, two; save the one wanted alone"):
         read_kspace(path)
     path.write_bytes(b"no HDF5")
-    with pytest.raises(UserError, match=r"other.h5: damaged or not an HDF5 file \("):
+    with pytest.raises(UserError, match=r"other.h5: cut short, damaged or not an HDF5 file \("):
         read_kspace(path)

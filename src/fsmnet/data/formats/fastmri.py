@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.formats.opened import check_dataset, contents, opened, refuse_entities, unlocked
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_path
@@ -132,7 +133,7 @@ class FastMRIFile:
         try:
             file = _opened(self.path, self.size, self.modified, os.getpid())
             values = np.asarray(file[name][index])
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except Exception as error:  # h5py's errors for damaged files are of many kinds
             raise UserError(
                 f"{self.path}: {name} of slice {index} cannot be read ({first_line(error)}); copy the file again"
             ) from None
@@ -149,14 +150,8 @@ def read_fastmri(path: Path) -> FastMRIFile:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    try:
-        state = path.stat()
-        with h5py.File(path, "r") as file:
-            return _described(path, file, state)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(
-            f"{path}: cut short, damaged or not an HDF5 file ({first_line(error)}); copy it again"
-        ) from None
+    with opened(path) as file:
+        return _described(path, file, path.stat())
 
 
 def write_submission(images: npt.ArrayLike, path: Path, description: str = "") -> None:
@@ -195,7 +190,7 @@ def _opened(path: Path, size: int, modified: int, process: int) -> h5py.File:
     A handle that falls out of the cache closes when the last reader lets go of it. Size and time are part of the key so
     that a file that was replaced is opened again.
     """
-    return h5py.File(path, "r")
+    return unlocked(path)
 
 
 def _described(path: Path, file: h5py.File, state: os.stat_result) -> FastMRIFile:
@@ -207,6 +202,7 @@ def _described(path: Path, file: h5py.File, state: os.stat_result) -> FastMRIFil
         raise UserError(
             f"{path}: kspace is {kspace.dtype} of shape {shape}; fastMRI's is complex, (slices, [coils,] rows, columns)"
         )
+    check_dataset(kspace, path)
     reconstruction, target_size = None, None
     for name in RECONSTRUCTIONS[::-1] if len(shape) == 4 else RECONSTRUCTIONS:
         if isinstance(file.get(name), h5py.Dataset):
@@ -216,10 +212,11 @@ def _described(path: Path, file: h5py.File, state: os.stat_result) -> FastMRIFil
                     f"{path}: {name} has shape {size}, kspace {shape}; they must have the same slices; copy it again"
                 )
             target_size = (size[1], size[2])
+            check_dataset(file[name], path)
             break
     if "ismrmrd_header" not in file:
         raise UserError(f"{path}: has no dataset 'ismrmrd_header'; give a file in fastMRI's format")
-    header = _Header(path, file["ismrmrd_header"][()])
+    header = _Header(path, contents(file["ismrmrd_header"], path).item())
     return FastMRIFile(
         path=path,
         acquisition=_text(file.attrs.get("acquisition", "unknown")),
@@ -244,9 +241,10 @@ class _Header:
 
     def __init__(self, path: Path, xml: bytes | str) -> None:
         self.path = path
+        refuse_entities(xml, path)
         try:
             self.root = ElementTree.fromstring(xml)
-        except (ElementTree.ParseError, TypeError, ValueError) as error:
+        except (ElementTree.ParseError, TypeError, ValueError, LookupError) as error:
             raise UserError(f"{path}: its ismrmrd_header is no XML ({first_line(error)}); copy it again") from None
 
     def number(self, place: str) -> float | None:
@@ -285,7 +283,7 @@ class _Header:
 def _mask(path: Path, file: h5py.File, columns: int) -> npt.NDArray[np.bool_] | None:
     if not isinstance(file.get("mask"), h5py.Dataset):
         return None
-    mask = np.asarray(file["mask"][()]).squeeze()
+    mask = contents(file["mask"], path).squeeze()
     if mask.shape != (columns,) or not mask.any():
         raise UserError(f"{path}: its mask has shape {mask.shape}, its kspace {columns} columns; copy it again")
     return mask.astype(bool)

@@ -13,9 +13,10 @@ import numpy as np
 
 from fsmnet.data.formats.arrays import volume_of
 from fsmnet.data.formats.fastmri import RECONSTRUCTIONS, read_fastmri
+from fsmnet.data.formats.opened import contents, opened
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.volume import Volume
-from fsmnet.errors import UserError, first_line
+from fsmnet.errors import UserError
 from fsmnet.physics.lines import check_reach
 
 
@@ -25,15 +26,10 @@ def read_hdf5(path: Path) -> Volume:
     Raises:
         UserError: not HDF5, damaged, k-space without images, another layout, or nothing to reconstruct.
     """
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            names = set(file)
-            image = next((name for name in RECONSTRUCTIONS if isinstance(file.get(name), h5py.Dataset)), None)
-            array = None if image is None else np.asarray(file[image][()])
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{path}: cut short, damaged or not an HDF5 file ({first_line(error)}); copy it again"
-        ) from None
+    with opened(path) as file:
+        names = set(file)
+        image = next((name for name in RECONSTRUCTIONS if isinstance(file.get(name), h5py.Dataset)), None)
+        array = None if image is None else contents(file[image], path)
     if array is None:
         if names & {"kspace", "dataset"}:
             what = "fastMRI k-space" if "kspace" in names else "ISMRMRD data"
@@ -53,11 +49,8 @@ def read_kspace(path: Path) -> KSpace:
     Raises:
         UserError: damaged, of another layout, or partial Fourier.
     """
-    try:
-        with h5py.File(path, "r") as content:
-            is_fastmri, names = isinstance(content.get("kspace"), h5py.Dataset), ", ".join(content) or "nothing"
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: damaged or not an HDF5 file ({first_line(error)}); copy it again") from None
+    with opened(path) as content:
+        is_fastmri, names = isinstance(content.get("kspace"), h5py.Dataset), ", ".join(content) or "nothing"
     if not is_fastmri:
         raise UserError(
             f"{path}: holds {names}; k-space is fastMRI's dataset 'kspace' or an ISMRMRD group with 'xml' and 'data'"
@@ -65,9 +58,9 @@ def read_kspace(path: Path) -> KSpace:
     file = read_fastmri(path)
     first, end = file.lines
     check_reach(file.columns // 2 - first, end - 1 - file.columns // 2, path)
-    data = np.stack([file.kspace(number) for number in range(file.slices)])
-    if not file.multicoil:
-        data = data[:, None]
+    with opened(path) as content:
+        array = contents(content["kspace"], path)
+    data = np.ascontiguousarray(array if file.multicoil else array[:, None], dtype=np.complex64)
     mask = file.mask
     if mask is not None:  # drawn over the whole matrix, whose borders the scanner pads
         place = np.arange(file.columns)

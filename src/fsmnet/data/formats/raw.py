@@ -31,6 +31,7 @@ class KSpace:
         maps: coil sensitivities of the file, complex64 ``(1 or S, C, H, W)``, where it has some.
         affine: ``(4, 4)``, indices (row, column, slice) of the reconstructed image to millimetres (RAS+), where known.
         knows_axis: whether the format says which axis is phase-encoded.
+        calibration: k-space of a separate scan for coil maps, as ``data``, zero where it has no lines; None without.
     """
 
     data: Samples
@@ -40,6 +41,7 @@ class KSpace:
     maps: Samples | None = None
     affine: npt.NDArray[np.float64] | None = None
     knows_axis: bool = False
+    calibration: Samples | None = None
 
     @property
     def coils(self) -> int:
@@ -54,6 +56,7 @@ def turned(kspace: KSpace) -> KSpace:
         data=np.ascontiguousarray(kspace.data.swapaxes(-2, -1)),
         size=kspace.size[::-1],
         maps=None if kspace.maps is None else np.ascontiguousarray(kspace.maps.swapaxes(-2, -1)),
+        calibration=None if kspace.calibration is None else np.ascontiguousarray(kspace.calibration.swapaxes(-2, -1)),
         affine=None if kspace.affine is None else kspace.affine[:, [1, 0, 2, 3]],
     )
 

@@ -1,0 +1,86 @@
+"""HDF5 files to read: without a lock, always closed, and no array larger than what the file can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.errors import UserError, first_line
+from fsmnet.files import check_claim
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, open without a lock while the block runs.
+
+    Raises:
+        UserError: no HDF5 file, or a damaged one, also where the block finds that out.
+    """
+    try:
+        with unlocked(path) as file:
+            yield file
+    except UserError:
+        raise
+    except Exception as error:  # h5py's and NumPy's errors for damaged files are of many kinds
+        raise damaged(path, error) from None
+
+
+def unlocked(path: Path) -> h5py.File:
+    """The file without a lock, which network file systems may refuse and which keeps writers out."""
+    # Another value only where this process has the file open already, with that one.
+    for locking in (False, None, "best-effort", True):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "locking" not in str(error):
+                raise
+    raise UserError(f"{path}: is open in this process with another kind of lock; close it there")
+
+
+def damaged(path: Path, error: BaseException) -> UserError:
+    """What is said of a file that HDF5 cannot read."""
+    return UserError(f"{path}: cut short, damaged or not an HDF5 file ({first_line(error)}); copy it again")
+
+
+def check_dataset(dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse a dataset that claims more than the file holds; its index of chunks is read through.
+
+    Raises:
+        UserError: see :func:`fsmnet.files.check_claim`.
+    """
+    claimed = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize if dataset.shape else 0
+    stored = int(dataset.id.get_storage_size())
+    check_claim(path, f"the dataset {dataset.name!r}", claimed, min(stored, path.stat().st_size))
+
+
+def contents(dataset: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
+    """A whole dataset.
+
+    Raises:
+        UserError: see :func:`check_dataset`.
+    """
+    check_dataset(dataset, path)
+    return np.asarray(dataset[()])
+
+
+def refuse_entities(xml: bytes | str, path: Path) -> None:
+    """Refuse a header in XML that declares entities: they can stand for any amount of text.
+
+    Raises:
+        UserError: it has a document type declaration.
+    """
+
+    def refuse(*_: object) -> None:
+        raise UserError(f"{path}: its XML header has a DOCTYPE, as no ISMRMRD header has; it is not read, so remove it")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    with suppress(expat.ExpatError, ValueError, LookupError):  # what is no XML at all is told by who reads it
+        parser.Parse(xml, True)
