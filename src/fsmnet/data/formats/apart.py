@@ -91,12 +91,12 @@ def child() -> None:
     path, group, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     try:
         _limit(path.stat().st_size, seconds)
-        for block in _blocks(path, group):
-            for array in block:
-                np.save(_Pipe(sys.stdout.buffer), array, allow_pickle=False)
-    except BaseException as error:  # its words are all that the parent sees
-        sys.stderr.write(f"{str(error).strip() or type(error).__name__}\n")
-        sys.exit(1)
+        with os.fdopen(1, "wb") as pipe:  # the standard output
+            for block in _blocks(path, group):
+                for array in block:
+                    np.save(_Pipe(pipe), array, allow_pickle=False)
+    except BaseException as error:
+        sys.exit(str(error).strip() or type(error).__name__)  # its words are all that the parent sees
 
 
 def _blocks(path: Path, name: str) -> Iterator[tuple[npt.NDArray[Any], ...]]:
