@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fsmnet._version import __version__
 from fsmnet.data.options import PairOptions
+from fsmnet.data.split import Seen, Split, split_from
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "fsmnet-1"
 SHIPPED = "fsmnet_quick_4x.safetensors"
+SEEN = {"train": "was trained on", "validation": "had its checkpoint chosen on"}
+WAYS = {"name": "", "content": ", whose voxels these are", "patient": ", a scan of the same patient"}
 
 
 @dataclass
@@ -41,7 +44,8 @@ class Header:
     Attributes:
         model: ``name`` and ``options``.
         training: the options of the training.
-        split: cases of ``train``, ``validation`` and ``test``.
+        split: cases of ``train``, ``validation`` and ``test``, their patients and contents, see
+            :class:`fsmnet.data.split.Split`.
         metrics: step and scores of the weights.
         versions: see :func:`versions`.
         protocol: name of the protocol of the training.
@@ -95,6 +99,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
             raise ValueError("it does not name the model and its options")
         header = completed(header)
         _mask_recipe(header)
+        split_from(header.split or {"train": []})
         NormalisationRecipe(**header.normalisation)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the header is damaged ({error})") from None
@@ -200,6 +205,35 @@ def _mask_recipe(header: Header) -> MaskRecipe | None:
         return None
     mixed = tuple((acceleration, center) for acceleration, center in header.mask["mixed"])
     return MaskRecipe(**header.mask | {"mixed": mixed})
+
+
+def trained_split(model: nn.Module) -> Split | None:
+    """The cases a loaded model was trained on and those kept from it, from its header; None if it does not say."""
+    document = header_of(model).split
+    return split_from(document) if document else None
+
+
+def warn_if_seen(model: nn.Module, name: object, cases: Sequence[str], contents: Sequence[str] = ()) -> Seen | None:
+    """Say so where a loaded model was trained on a scan that it is given, or its checkpoint was chosen on it.
+
+    Args:
+        model: from :func:`load_model`.
+        name: what the warning calls it.
+        cases: names that the scan may have in a split.
+        contents: what may tell it there, see :func:`fsmnet.data.volume.content_hash`.
+
+    Returns:
+        Where it stood in the split; None if it did not, or the header does not tell.
+    """
+    split = trained_split(model)
+    if split is None:
+        return None
+    found = [split.seen(case, content=content) for case in cases for content in contents or [""]]
+    ways = list(WAYS)
+    seen = min((one for one in found if one is not None), key=lambda one: ways.index(one.by), default=None)
+    if seen is not None and seen.side != "test":
+        logger.warning("%s %s %s%s; its scores here are too good", name, SEEN[seen.side], seen.case, WAYS[seen.by])
+    return seen
 
 
 def trained_normalisation(model: nn.Module) -> NormalisationRecipe:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmnet.data.split import Split, load_split, make_split, save_split
+from fsmnet.data.split import Seen, Split, as_document, load_split, make_split, save_split, split_from
 from fsmnet.errors import UserError
 
 CASES = [f"case-{n:03d}" for n in range(20)]
@@ -61,12 +61,59 @@ def test_too_few_cases_are_refused_in_words():
             make_split(cases, 0, *shares)
 
 
+VISITS = [f"BraTS-GLI-{patient:05d}-{visit}" for patient in range(30) for visit in (100, 101, 102)[: 1 + patient % 3]]
+
+
+@given(st.integers(0, 1000), st.floats(0.05, 0.4), st.floats(0, 0.4))
+def test_time_points_of_a_patient_stay_together(seed, validation, test):
+    split = make_split(VISITS, seed, validation, test)
+    assert sorted(split.train + split.validation + split.test) == sorted(VISITS)
+    assert split.across() == []
+    assert len({case[:15] for case in split.validation}) == max(1, round(30 * validation))  # a share of the patients
+    assert {split.patient(case) for case in VISITS} == {f"BraTS-GLI-{patient:05d}" for patient in range(30)}
+
+
+def test_patients_may_be_named():
+    cases = ["a", "b", "c", "d"]
+    split = make_split(cases, 0, 0.5, patients={"a": "one", "b": "two", "c": "one", "d": "two"})
+    assert {tuple(split.train), tuple(split.validation)} == {("a", "c"), ("b", "d")}
+    with pytest.raises(UserError, match=r"^4 cases of 1 patients \(name them by --patient if their names mislead\)"):
+        make_split(cases, 0, 0.5, patients=dict.fromkeys(cases, "one"))
+
+
+def test_names_of_patients_do_not_move_them():
+    anonymous = make_split(CASES, 0, 0.2, 0.1)
+    assert make_split(CASES, 0, 0.2, 0.1, {case: f"{-int(case[-3:])}" for case in CASES}) == anonymous
+
+
+def test_old_splits_know_patients_by_name_and_tell_who_is_on_two_sides(tmp_path, caplog):
+    file = tmp_path / "split.json"
+    file.write_text('{"train": ["OMSL-01-s1"], "validation": [], "test": ["OMSL-01-s2", "OMSL-04-s1"]}')
+    split = load_split(file)
+    assert split.across() == ["OMSL-01"]
+    split.warn_of_patients_across(file)
+    assert "patient OMSL-01 has cases on two sides; scores on them are too good" in caplog.text
+
+
+def test_a_case_is_known_by_name_by_patient_and_by_content():
+    split = Split(["OMSL-01-s1"], ["v"], ["t"], contents={"v": "abc"}, before=["w"])
+    assert split.seen("OMSL-01-s1") == Seen("train", "OMSL-01-s1", "name")
+    assert split.seen("OMSL-01-s2") == Seen("train", "OMSL-01-s1", "patient")
+    assert split.seen("renamed", content="abc") == Seen("validation", "v", "content")
+    assert split.seen("w") == Seen("train", "w", "name")
+    assert split.seen("t") == Seen("test", "t", "name")
+    assert split.seen("other", content="abd") is None
+    after = make_split(["x", "y"], 0, 0.5).after(split)
+    assert after.seen("OMSL-01-s2") == Seen("train", "OMSL-01-s1", "patient")
+    assert split_from(as_document(after)).seen("w") == Seen("train", "w", "name")
+
+
 def test_files_are_a_round_trip(tmp_path):
     split = make_split([*CASES, "Fall-ä"], 3, 0.2, 0.1)
     path = tmp_path / "run" / "split.json"
     save_split(split, path)
     assert load_split(path) == split
-    assert list(json.loads(path.read_text(encoding="utf-8"))) == ["train", "validation", "test"]
+    assert list(json.loads(path.read_text(encoding="utf-8"))) == ["train", "validation", "test", "patients"]
 
 
 def test_sides_may_be_left_out_and_cases_be_numbers(tmp_path):
@@ -86,6 +133,8 @@ def test_sides_may_be_left_out_and_cases_be_numbers(tmp_path):
         ('{"train": 3}', "not a split"),
         ('{"train": "case-1"}', "not a split"),
         ('{"train": [], "training": []}', "not a split"),
+        ('{"train": [], "patients": []}', "not a split"),
+        ('{"train": [], "contents": ["a"]}', "not a split"),
         ('{"train": ["a", "b"], "test": ["c", "b", "a"]}', "case a, b is listed twice; a patient belongs to one side"),
         ('{"train": ["a", "a"]}', "case a is listed twice"),
     ],

@@ -25,7 +25,7 @@ from fsmnet.protocols.float import FLOAT
 
 SUMMARY_KEYS = [
     *("model", "data", "acceleration", "protocol", "n"),
-    *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean"),
+    *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean", "seen_in_training"),
 ]
 NUMBERS = ("psnr", "ssim", "nmse")
 
@@ -71,7 +71,9 @@ def test_float_protocol_scores_volumes(configure, checkpoint, heads):
     assert summary == json.loads((config.out / "summary.json").read_text())
     rows = read_metrics(config.out)
     assert list(rows[0]) == METRICS_COLUMNS
-    assert METRICS_COLUMNS == ["model", "case", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse"]
+    assert [
+        *("model", "case", "patient", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse", "seen")
+    ] == METRICS_COLUMNS
     # The order of --cases; a row per volume, without a slice number.
     order = [(case, model) for case in ("phantom-0001", "phantom-0000") for model in config.models]
     assert [(row["case"], row["model"]) for row in rows] == order

@@ -20,7 +20,7 @@ def test_forecast_and_mask_are_announced(configure, monkeypatch, caplog):
         train(configure(iterations=1, validation_fraction=0.25, **FSMNET))
     first, second, third = caplog.messages[:3]
     assert re.fullmatch(r"fsmnet: [\d,]+ parameters, [\d.]+ GFLOP a slice, about [\d.]+ MB for training .* of 1", first)
-    assert second == "15 training slices of 3 cases, 5 validation slices of 1; protocol float"
+    assert second == "15 training slices of 3 cases, 5 validation slices of 1 case; protocol float"
     assert re.fullmatch(r"mask random: \d+ of 64 columns, 4x requested, [\d.]+x achieved", third)
 
 

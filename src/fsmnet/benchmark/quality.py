@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.benchmark.options import BenchmarkConfig
-from fsmnet.checkpoint import open_model
+from fsmnet.checkpoint import open_model, warn_if_seen
 from fsmnet.data.pairing.names import find_pairs
 from fsmnet.files import atomic_path
 from fsmnet.inference.optimise import Precision, optimise
@@ -51,6 +51,7 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
     target, auxiliary = slices.target[::EVERY], slices.auxiliary[::EVERY]
     zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(ACCELERATION).columns))
     plain = {name: open_model(name).to(device) for name in dict.fromkeys(config.models)}
+    seen = {name: warn_if_seen(model, name, [config.case], [slices.content]) for name, model in plain.items()}
     networks = {
         (name, kind): model if kind == "plain" else optimise(model, precision)
         for name, model in plain.items()
@@ -71,6 +72,7 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
             {
                 "model": name,
                 **recipe_of(plain[name]),
+                "seen": None if (known := seen[name]) is None else known.side,
                 "kind": kind,
                 "precision": "float32" if kind == "plain" else precision,
                 "psnr": psnr[name, kind],

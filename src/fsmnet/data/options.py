@@ -34,6 +34,14 @@ class PairOptions(Options, group="data"):
     phase: float = option(1.0, "complex: standard deviation of the smooth random phase, in radians")
     noise: float = option(0.01, "complex: standard deviation of the noise in k-space, the volume's maximum being 1")
     simulated_coils: int = option(1, "complex: number of coils")
+    patient: str | None = option(
+        None,
+        "how a case names its patient, such as '{patient}-*', or a regular expression with a group; default: what the "
+        "files say, else the conventions of BraTS, BIDS and others",
+    )
+    patient_table: Path | None = option(
+        None, "table (.csv, .tsv) with the columns case and patient", material="content"
+    )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     pairs: Path | None = option(
         None, "fastmri: list of pairs (.csv), auxiliary first, as 'fsmnet pair' writes it or MINet published"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fsmnet.data.options import PairOptions
+from fsmnet.data.patients import patient_of
 from fsmnet.data.split import Split, load_split, save_split
 from fsmnet.errors import UserError
 from fsmnet.evaluation.evaluate import evaluate
@@ -133,7 +134,8 @@ def _split(config: CompareConfig, out: Path) -> Split:
         split = load_split(config.split)
     else:
         protocol = protocol_of(config)
-        split = protocol.split(protocol.find_cases(config, out, config.cases), config)
+        cases = protocol.find_cases(config, out, config.cases)
+        split = protocol.split(cases, config, protocol.patients(cases, config))
     if not split.test:
         raise UserError("the split keeps no case for testing; set test_fraction or name test cases in the split file")
     save_split(split, path)
@@ -187,10 +189,19 @@ def _scores(out: Path, method: str) -> dict[str, list[Any]] | None:
     with (folder / "scores" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {
-        "case": [row["case"] for row in rows],
+        "patient": [row.get("patient") or patient_of(row["case"]) for row in rows],  # old tables have none
         "psnr": [float(row["psnr"]) for row in rows],
         "ssim": [float(row["ssim"]) for row in rows],
     }
+
+
+def _seen(out: Path, method: str) -> list[str]:
+    """Cases scored that a method had seen in training, as its initial weights may have."""
+    path = out / _slug(method) / "scores" / "summary.json"
+    if not path.exists():
+        return []
+    seen = json.loads(path.read_text(encoding="utf-8"))[0].get("seen_in_training") or {}
+    return [case for cases in seen.values() for case in cases]
 
 
 def _line(out: Path, method: str) -> Line:
@@ -198,7 +209,7 @@ def _line(out: Path, method: str) -> Line:
     if scores is None:
         return Line(method)
     done = json.loads((out / _slug(method) / "done.json").read_text(encoding="utf-8"))
-    interval = confidence_interval(patient_means(scores["psnr"], scores["case"]))
+    interval = confidence_interval(patient_means(scores["psnr"], scores["patient"]))
     low, high = interval or (None, None)
     return Line(
         method,
@@ -223,19 +234,23 @@ def _tests(lines: Sequence[Line], out: Path, reference: str) -> None:
     for line in lines:
         scores = _scores(out, line.method)
         if scores is not None and line.method != reference:
-            means = (patient_means(s["psnr"], s["case"]) for s in (scores, against))
+            means = (patient_means(s["psnr"], s["patient"]) for s in (scores, against))
             line.p = wilcoxon_p(*means)
 
 
 def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split) -> None:
     """The table as Markdown, CSV and LaTeX."""
     unit = protocol_of(config).unit
+    trained, tested = (len({split.patient(case) for case in cases}) for cases in (split.train, split.test))
     caption = (
         f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {unit}s of "
-        f"{len(split.test)} patient{'s' * (len(split.test) != 1)}; interval: 95% bootstrap over patients; "
+        f"{tested} patient{'s' * (tested != 1)}; interval: 95% bootstrap over patients; "
         f"p: Wilcoxon over patients against {config.reference}; both need at least three patients. "
-        f"Trained on {len(split.train)} patients."
+        f"Trained on {trained} patients."
     )
+    if seen := {line.method: cases for line in lines if (cases := _seen(out, line.method))}:
+        caption += " Too good, since they had been trained on cases that are scored here: "
+        caption += "; ".join(f"{method} ({', '.join(cases)})" for method, cases in seen.items()) + "."
     header = ["method", "n", "PSNR (dB)", "95% interval", "SSIM", "p", "steps", "minutes"]
     body = [_cells(line) for line in lines]
     if config.paper:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from fsmnet.checkpoint import open_model
+from fsmnet.checkpoint import open_model, trained_split
 from fsmnet.data.formats.fastmri import write_submission
-from fsmnet.data.split import load_split
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import comparison_picture
 from fsmnet.evaluation.scores import Row, by_acquisition, statistics, summarise, table
+from fsmnet.evaluation.seen import SeenCases, find_cases
 from fsmnet.files import write_text
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import chosen_precision, optimise
@@ -51,8 +51,11 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     protocol = protocol_of(config)
     recipe = protocol.mask_recipe(config)
     _check(config, protocol)
-    networks = _networks(config, protocol, recipe)
-    pairs = protocol.find_cases(config, config.out, _cases(config))
+    models = {name: open_model(name, recipe) for name in config.models}
+    networks = _networks(config, protocol, models)
+    splits = {name: trained_split(model) for name, model in models.items()}
+    pairs, patients = find_cases(config, protocol, splits)
+    known = SeenCases(splits)
     rows: list[Row] = []
     planes: list[Row] = []
     for number, pair in enumerate(pairs):
@@ -67,13 +70,16 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         for name, reconstruct in networks.items():
             images[name] = reconstruct(case, f"{pair.case}, {name}")
             scored, single = _score(protocol, case, images[name])
-            rows += [Row(name, pair.case, n, metrics, case.contrast) for n, metrics in scored]
-            planes += [Row(name, pair.case, n, metrics, case.contrast) for n, metrics in single]
+            seen = known.look(name, pair.case, patients[pair.case], case.slices.content)
+            facts = (case.contrast, patients[pair.case], seen)
+            rows += [Row(name, pair.case, n, metrics, *facts) for n, metrics in scored]
+            planes += [Row(name, pair.case, n, metrics, *facts) for n, metrics in single]
         if config.submission is not None:
             _submit(config.submission, pair, case, images)
         if number == 0:
             _draw(config, pair, case.slices, shown, images, rows)
-    return _write(config, recipe, rows, planes)
+    known.warn()
+    return _write(config, recipe, rows, planes, known)
 
 
 def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
@@ -88,13 +94,15 @@ def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
 Reconstruct = Callable[[Accelerated, str], Tensor]
 
 
-def _networks(config: EvaluateConfig, protocol: Protocol[Any], recipe: MaskRecipe) -> dict[str, Reconstruct]:
+def _networks(
+    config: EvaluateConfig, protocol: Protocol[Any], models: Mapping[str, nn.Module]
+) -> dict[str, Reconstruct]:
     """By name what a model makes of a case; the second argument is the text of its progress bar."""
     device = choose_device(config.device, config.threads)
     precision = chosen_precision(config.precision, device, config.optimise)
 
     def network(name: str) -> Reconstruct:
-        model = open_model(name, recipe).to(device)
+        model = models[name].to(device)
         if isinstance(model, ZeroFilling):
             # Scored as it is stored: normalised and back, it would lose grey levels.
             return lambda case, progress: case.zero_filled
@@ -143,9 +151,13 @@ def _submit(folder: Path, pair: Case, case: Accelerated, images: dict[str, Tenso
         write_submission(images[name], folder / run / f"{pair.case}.h5")
 
 
-def _write(config: EvaluateConfig, recipe: MaskRecipe, rows: list[Row], planes: list[Row]) -> list[dict[str, Any]]:
+def _write(
+    config: EvaluateConfig, recipe: MaskRecipe, rows: list[Row], planes: list[Row], known: SeenCases
+) -> list[dict[str, Any]]:
     """Write the tables; the summary."""
     summary = summarise(rows, config, recipe)
+    for entry in summary:
+        entry["seen_in_training"] = known.summary(entry["model"])
     write_text(config.out / "metrics.csv", table(rows, config, recipe))
     if planes:
         write_text(config.out / "metrics_slices.csv", table(planes, config, recipe))
@@ -154,17 +166,6 @@ def _write(config: EvaluateConfig, recipe: MaskRecipe, rows: list[Row], planes: 
             entry["slices"] = statistics([row for row in planes if row.model == entry["model"]])
     write_text(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-def _cases(config: EvaluateConfig) -> list[str] | None:
-    if config.split is None:
-        return config.cases
-    if config.cases is not None:
-        raise UserError("give --cases or --split, not both")
-    test = load_split(config.split).test
-    if not test:
-        raise UserError(f"{config.split}: the split keeps no case for testing; name some with --cases")
-    return test
 
 
 def _slice_to_show(config: EvaluateConfig, protocol: Protocol[Any], pair: Case, slices: Slices) -> int:

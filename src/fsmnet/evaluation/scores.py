@@ -15,7 +15,7 @@ from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.metrics import Metrics
 from fsmnet.physics.masks import MaskRecipe
 
-METRICS_COLUMNS = ["model", "case", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse"]
+METRICS_COLUMNS = ["model", "case", "patient", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse", "seen"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Row:
         slice: its number; None for a volume.
         metrics: the scores.
         acquisition: kind of the target, where the protocol tells kinds apart.
+        patient: whose scan the case is.
+        seen: side of the split of the model's training on which the case was; ``no`` if on none, empty if not known.
     """
 
     model: str
@@ -35,6 +37,8 @@ class Row:
     slice: int | None
     metrics: Metrics
     acquisition: str = ""
+    patient: str = ""
+    seen: str = ""
 
 
 def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> list[dict[str, Any]]:
@@ -98,7 +102,8 @@ def table(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> st
     for row in rows:
         number = "" if row.slice is None else row.slice
         figures = (f"{figure:.10g}" for figure in row.metrics)  # enough for the summary to follow from them
-        writer.writerow([row.model, row.case, number, f"{recipe.acceleration:g}", config.protocol, *figures])
+        kind = (f"{recipe.acceleration:g}", config.protocol)
+        writer.writerow([row.model, row.case, row.patient, number, *kind, *figures, row.seen])
     return text.getvalue()
 
 

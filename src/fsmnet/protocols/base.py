@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from torch import Tensor
 
 from fsmnet.data.options import PairOptions, SplitOptions
+from fsmnet.data.patients import patients_of
 from fsmnet.data.split import Split, make_split
 from fsmnet.metrics import Metrics, volume_metrics
 from fsmnet.physics.masks import MaskKind, MaskRecipe, default_center_fraction
@@ -64,10 +65,14 @@ class Protocol(ABC, Generic[C]):
             UserError: no case, or one that is not there.
         """
 
-    def split(self, cases: Sequence[C], options: SplitOptions) -> Split:
-        """Cases for training, validation and testing by the options' shares."""
+    def patients(self, cases: Sequence[C], options: PairOptions) -> dict[str, str]:
+        """Case -> patient: as the options say, else by the names; see :mod:`fsmnet.data.patients`."""
+        return patients_of([case.case for case in cases], options)
+
+    def split(self, cases: Sequence[C], options: SplitOptions, patients: Mapping[str, str] | None = None) -> Split:
+        """Cases for training, validation and testing by the options' shares of the patients."""
         shares = (options.split_seed, options.validation_fraction, options.test_fraction)
-        return make_split([case.case for case in cases], *shares)
+        return make_split([case.case for case in cases], *shares, patients)
 
     def contrasts(self, options: PairOptions, cases: Sequence[C] = ()) -> dict[str, str]:
         """Names of ``target`` and ``auxiliary``, for the header of a checkpoint; one that is not known is left out."""

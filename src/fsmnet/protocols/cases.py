@@ -29,11 +29,13 @@ class Slices:
         target: ``(n, H, W)``.
         auxiliary: ``(n, H, W)``.
         numbers: the slices' indices in the volume.
+        content: tells the target from others whatever its name, see :func:`fsmnet.data.volume.content_hash`.
     """
 
     target: Tensor
     auxiliary: Tensor
     numbers: list[int]
+    content: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ Intensities and slices are the file's: nothing is scaled, none is left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from fsmnet.data.options import PairOptions, SplitOptions
-from fsmnet.data.pairing.fastmri_lists import FastMRIPair, read_pairs, split_pairs
+from fsmnet.data.pairing.fastmri_lists import FastMRIPair, patients_told, read_pairs, split_pairs
 from fsmnet.data.pairing.fastmri_tree import read_tree
+from fsmnet.data.patients import patients_of
 from fsmnet.data.split import Split
 from fsmnet.data.volume import slices_with_content
 from fsmnet.errors import UserError
@@ -56,9 +57,15 @@ class FastMRI(Protocol[FastMRIPair]):
             file.check_reference()
         return pairs
 
-    def split(self, cases: Sequence[FastMRIPair], options: SplitOptions) -> Split:
+    def patients(self, cases: Sequence[FastMRIPair], options: PairOptions) -> dict[str, str]:
+        """As the options say, else by the files' ``patient_id``."""
+        return patients_of([pair.case for pair in cases], options, patients_told(cases))
+
+    def split(
+        self, cases: Sequence[FastMRIPair], options: SplitOptions, patients: Mapping[str, str] | None = None
+    ) -> Split:
         """By NYU's folders where there are such, else by the shares."""
-        return split_pairs(cases, options.split_seed, options.validation_fraction, options.test_fraction)
+        return split_pairs(cases, options.split_seed, options.validation_fraction, options.test_fraction, patients)
 
     def contrasts(self, options: PairOptions, cases: Sequence[FastMRIPair] = ()) -> dict[str, str]:
         """The acquisitions asked for, or those of the cases; without either the list of pairs decides."""

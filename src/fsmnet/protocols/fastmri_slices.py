@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
+from fsmnet.data.volume import content_hash
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
@@ -72,6 +73,11 @@ def consistent_slice(file: FastMRIFile, index: int, mask: Tensor, image: Tensor)
     return root_sum_of_squares(coils[:, rows, columns])
 
 
+def file_content(file: FastMRIFile) -> str:
+    """What tells a volume: :func:`fsmnet.data.volume.content_hash` of its middle slice's reference."""
+    return content_hash(file.target(file.slices // 2))
+
+
 def consistent_volume(file: FastMRIFile, numbers: Sequence[int], mask: Mask, images: Tensor) -> Tensor:
     """:func:`consistent_slice` of several slices, ``(n, h, w)``."""
     columns = torch.from_numpy(mask.columns)
@@ -103,6 +109,7 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
             torch.stack([target_slice(target, n, pair.size) for n in numbers]),
             torch.stack([target_slice(auxiliary, n, pair.size) for n in numbers]),
             numbers,
+            file_content(target),
         ),
         torch.stack([zero_filled_slice(target, n, columns, pair.size) for n in numbers]),
         torch.stack([zero_filled_slice(auxiliary, n, other, pair.size) for n in numbers]),
@@ -127,6 +134,7 @@ class FastMRISlices(TrainingSlices):
     def __init__(self, pairs: Sequence[FastMRIPair], mask: MaskRecipe, *, seed: int = 0) -> None:
         self.pairs, self.mask, self.seed = list(pairs), mask, seed
         self.places = [(case, number) for case, pair in enumerate(self.pairs) for number in range(pair.slices)]
+        self.contents = [file_content(pair.target) for pair in self.pairs]
 
     @property
     def sizes(self) -> set[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,9 +32,11 @@ class TrainingSlices(Dataset[Sample]):
 
     Attributes:
         places: of each slice the case and its number there.
+        contents: of each case what tells its target, see :func:`fsmnet.data.volume.content_hash`.
     """
 
     places: list[tuple[int, int]]
+    contents: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of slices."""

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fsmnet._version import __version__
 from fsmnet.data.options import PairOptions
 from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
-from fsmnet.data.volume import Volume, slices_with_content
+from fsmnet.data.volume import Volume, content_hash, slices_with_content
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
 from fsmnet.physics.acquisition import Acquisition
@@ -88,7 +88,7 @@ class VolumeProtocol(Protocol[Pair]):
                 raise UserError(f"{volume.source}: nothing is left of the image in the {height} x {width} centre")
             # In double precision, so that a value just below a grey level does not round up to it.
             scaled.append(self.precision(frame[numbers].double() / maximum.double()))
-        return Slices(scaled[0], scaled[1], numbers)
+        return Slices(scaled[0], scaled[1], numbers, content_hash(target.data))
 
     def accelerate(
         self,
@@ -103,7 +103,8 @@ class VolumeProtocol(Protocol[Pair]):
         slices = prepared_slices(case, self, resample, cache)
         if most is not None:
             keep = thinned(len(slices.numbers), most)
-            slices = Slices(slices.target[keep], slices.auxiliary[keep], [slices.numbers[i] for i in keep])
+            numbers = [slices.numbers[i] for i in keep]
+            slices = Slices(slices.target[keep], slices.auxiliary[keep], numbers, slices.content)
         mask = recipe.draw(slices.target.shape[-1], case.target.name)
         columns = torch.from_numpy(mask.columns)
         seeds = [(*seed_from_name(case.target.name), number) for number in slices.numbers]
@@ -139,17 +140,17 @@ def prepared_slices(pair: Pair, protocol: VolumeProtocol, resample: bool = False
     files = [pair.target, pair.auxiliary]
     state = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
     key = hashlib.sha256(json.dumps([__version__, state, protocol.name, resample]).encode()).hexdigest()[:16]
-    paths = [cache / f"{pair.case}-{key}-{what}.npy" for what in ("target", "auxiliary", "numbers")]
+    paths = [cache / f"{pair.case}-{key}-{what}.npy" for what in ("target", "auxiliary", "numbers", "content")]
     if not all(path.is_file() for path in paths):
         make_folder(cache)
         slices = protocol.prepare(*load_pair(pair.target, pair.auxiliary, resample))
-        arrays = (slices.target.numpy(), slices.auxiliary.numpy(), np.array(slices.numbers))
+        arrays = (slices.target.numpy(), slices.auxiliary.numpy(), np.array(slices.numbers), np.array(slices.content))
         for path, array in zip(paths, arrays, strict=True):
             with atomic_write(path) as file:
                 np.save(file, array)
     # Copy-on-write maps: writable for PyTorch, without touching the file or the memory.
     target, auxiliary = (torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths[:2])
-    return Slices(target, auxiliary, np.load(paths[2]).tolist())
+    return Slices(target, auxiliary, np.load(paths[2]).tolist(), str(np.load(paths[3])))
 
 
 class SlicePairs(TrainingSlices):
@@ -183,6 +184,7 @@ class SlicePairs(TrainingSlices):
         bar = tqdm(pairs, desc="reading", unit="case", disable=not sys.stderr.isatty(), leave=False)
         self.cases = [prepared_slices(pair, protocol, resample, cache) for pair in bar]
         self.names = [pair.target.name for pair in pairs]
+        self.contents = [slices.content for slices in self.cases]
         self.places = [
             (case, number) for case, slices in enumerate(self.cases) for number in range(len(slices.numbers))
         ]

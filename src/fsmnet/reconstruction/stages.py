@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_normalisation, versions
+from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_normalisation, versions, warn_if_seen
 from fsmnet.data.formats.nifti import NiftiWriter
+from fsmnet.data.pairing.names import case_names
 from fsmnet.data.scan import begin_nifti, write_scan
-from fsmnet.data.volume import slices_with_content
+from fsmnet.data.volume import content_hash, slices_with_content
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import sha256, write_text
 from fsmnet.inference.device import choose_device
@@ -159,7 +160,10 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
     if (phased := finishing.complex_image()) is not None:
         complex_image = np.zeros(target.data.shape, dtype=np.complex64)
         complex_image[keep.numpy()] = phased.numpy() * target.maximum
+    contents = [content_hash(part) for part in (target.data, target.data[len(target.data) // 2])]  # or of a knee's file
+    seen = warn_if_seen(network.model, network.file, case_names(input_files(config)[0]), contents)
     record = {
+        "SeenInTraining": None if seen is None else asdict(seen),
         "Simulation": measured.simulation,
         "Registration": inputs.registration | ({} if inputs.similarity is None else {"Similarity": found}),
         "Model": {**recipe_of(network.model), "file": str(network.file), "sha256": network.sha256},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,12 +44,13 @@ class TrainingData:
     validation: list[Accelerated]
 
 
-def read_data(config: TrainConfig, split: Split | None) -> TrainingData:
+def read_data(config: TrainConfig, split: Split | None, before: Split | None = None) -> TrainingData:
     """Find the cases and prepare their slices; makes the output folder once the cases are known to be there.
 
     Args:
         config: options of the run.
         split: that of the run which is continued; else the configured one, or a new one.
+        before: the split that the initial weights were trained with, if they were.
 
     Raises:
         UserError: data that cannot be used.
@@ -57,8 +58,13 @@ def read_data(config: TrainConfig, split: Split | None) -> TrainingData:
     protocol = protocol_of(config)
     masks = protocol.training_recipe(config)
     cases = {case.case: case for case in protocol.find_cases(config, config.out, config.cases)}
+    patients = protocol.patients([*cases.values()], config)
     if split is None:
-        split = protocol.split([*cases.values()], config) if config.split is None else load_split(config.split)
+        given = config.split
+        split = load_split(given) if given is not None else protocol.split([*cases.values()], config, patients)
+        split = replace(split, patients=split.patients | {case: patients[case] for case in split.named() & {*patients}})
+        split = split if before is None else split.after(before)
+        split.warn_of_patients_across(config.split or "the split")
     _check_split(config, split, cases)
     make_folder(config.out)
     cache = (config.cache_folder or config.out / "cache") if config.cache == "disk" else None
@@ -75,6 +81,9 @@ def read_data(config: TrainConfig, split: Split | None) -> TrainingData:
         protocol.accelerate(cases[name], masks, resample=config.resample, cache=cache, most=most)
         for name in split.validation
     ]
+    read = [*zip(split.train, slices.contents, strict=False)]  # a protocol from outside may tell none
+    read += [(name, case.slices.content) for name, case in zip(split.validation, validation, strict=True)]
+    split = replace(split, contents=split.contents | {name: content for name, content in read if content})
     return TrainingData(protocol, masks, split, protocol.contrasts(config, chosen), slices, validation)
 
 

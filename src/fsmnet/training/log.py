@@ -14,6 +14,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from fsmnet.data.split import Split
 from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.cost import human_bytes, predict_cost
@@ -46,11 +47,11 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
             ", feature maps computed twice" if config.checkpointing else "",
         )
     logger.info(
-        "%d training slices of %d cases, %d validation slices of %d; protocol %s",
+        "%d training slices of %s, %d validation slices of %s; protocol %s",
         len(data.slices),
-        len(data.split.train),
+        _cases(data.split, data.split.train),
         sum(len(case.slices.numbers) for case in data.validation),
-        len(data.split.validation),
+        _cases(data.split, data.split.validation),
         config.protocol,
     )
     logger.info("mask %s", mask.describe())
@@ -60,6 +61,13 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
         logger.warning("that is more than the %s that are free; %s", human_bytes(free), remedy)
     if not data.validation:
         logger.info("no validation cases: the best checkpoint will be the last")
+
+
+def _cases(split: Split, cases: list[str]) -> str:
+    """How many, and of how many patients where there are fewer."""
+    patients = len({split.patient(case) for case in cases})
+    counted = f"{len(cases)} case{'s' * (len(cases) != 1)}"
+    return counted if patients == len(cases) else f"{counted} of {patients} patient{'s' * (patients != 1)}"
 
 
 class Log:

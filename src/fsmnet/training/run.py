@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsmnet.checkpoint import read_checkpoint
-from fsmnet.data.split import save_split
+from fsmnet.data.split import save_split, split_from
 from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
@@ -74,8 +74,11 @@ def _train(config: TrainConfig) -> TrainResult:
     state = read_state(config)
     accelerator = choose_accelerator(config)
     model_class(config.model)  # what can be refused is refused before the data are read
-    initial = read_checkpoint(config.init)[0] if config.init is not None and state is None else None
-    data = read_data(config, None if state is None else split_of(state))
+    initial, before = None, None
+    if config.init is not None and state is None:
+        initial, header = read_checkpoint(config.init)
+        before = split_from(header.split) if header.split else None
+    data = read_data(config, None if state is None else split_of(state), before)
     options = options_of_model(config, data)
     announce(config, data, options, accelerator.device)
     setup = set_up(config, data, accelerator, options, initial)

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from fsmnet.checkpoint import Header, save_checkpoint, versions
-from fsmnet.data.split import Split
+from fsmnet.data.split import Split, as_document, split_from
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write
 from fsmnet.options import changed_options, plain_config
@@ -27,7 +27,7 @@ def save_weights(setup: Setup, name: str, **metrics: float) -> None:
     header = Header(
         model=setup.recipe,
         training=plain_config(setup.config),
-        split=asdict(data.split),
+        split=as_document(data.split),
         protocol=data.protocol.name,
         normalisation=asdict(data.protocol.normalisation),
         contrasts=data.contrasts,
@@ -45,7 +45,7 @@ def save_state(setup: Setup, progress: Progress) -> None:
     """Write ``resume.pt``, from which a run goes on as if it had never been stopped."""
     state = {
         "config": json.dumps(plain_config(setup.config)),
-        "split": json.dumps(asdict(setup.data.split)),
+        "split": json.dumps(as_document(setup.data.split)),
         "progress": asdict(progress),
         "model": setup.model.state_dict(),
         "optimizer": setup.optimizer.state_dict(),
@@ -88,7 +88,7 @@ def read_state(config: TrainConfig) -> dict[str, Any] | None:
 
 def split_of(state: Mapping[str, Any]) -> Split:
     """The split that a run was made with."""
-    return Split(**json.loads(state["split"]))
+    return split_from(json.loads(state["split"]))
 
 
 def restore(setup: Setup, state: Mapping[str, Any]) -> Progress:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fastmri_tree import write_knees, write_volume
 from fsmnet.data.pairing.content import Match, write_pairs
-from fsmnet.data.pairing.fastmri_lists import read_pairs, split_pairs
+from fsmnet.data.pairing.fastmri_lists import patients_told, read_pairs, split_pairs
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.errors import UserError
 
@@ -111,3 +112,19 @@ def test_the_split_keeps_nyus_folders(tree, write_list):
     assert (len(alone.train), len(alone.validation), len(alone.test)) == (2, 1, 1)
     validation_only = split_pairs(pairs[4:] + pairs[4:], 0, 0, 0)
     assert validation_only.train == split.test
+
+
+def test_pairs_that_share_a_patient_id_stay_together():
+    def pair(case, target, auxiliary, folder="singlecoil_train"):
+        files = (SimpleNamespace(patient=target, folder=folder), SimpleNamespace(patient=auxiliary, folder=folder))
+        return SimpleNamespace(case=case, target=files[0], auxiliary=files[1])
+
+    pairs = [pair("a", "1", "2"), pair("b", "3", "3"), pair("c", "2", "4"), pair("d", "", ""), pair("e", "5", "4")]
+    told = patients_told(pairs)
+    assert told == {"a": "1", "c": "1", "e": "1", "b": "3"}
+    patients = {**told, "d": "d"}
+    for seed in range(5):
+        assert split_pairs(pairs, seed, 0.3, 0.3, patients).across() == []
+    held = [*pairs, pair("f", "5", "", "singlecoil_val"), pair("g", "9", "", "singlecoil_val")]
+    split = split_pairs(held, 0, 0.5, 0.0, {**patients_told(held), "d": "d"})
+    assert split.test == ["a", "c", "e", "f", "g"]  # what a tested patient has besides is not trained on

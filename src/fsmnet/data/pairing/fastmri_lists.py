@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,17 +104,39 @@ def _check_two(pairs: Sequence[FastMRIPair], path: Path) -> None:
             raise UserError(f"{path}: {pair.target.name} and {pair.auxiliary.name} are one scan; name two contrasts")
 
 
-def split_pairs(pairs: Sequence[FastMRIPair], seed: int, validation: float, test: float) -> Split:
+def patients_told(pairs: Sequence[FastMRIPair]) -> dict[str, str]:
+    """Case -> patient where the files have a ``patient_id``; pairs that share one, of either contrast, are of one."""
+    groups: list[tuple[set[str], list[str]]] = []
+    for pair in pairs:
+        known = {file.patient for file in (pair.target, pair.auxiliary) if file.patient}
+        joined = [group for group in groups if group[0] & known]
+        groups = [group for group in groups if group not in joined]
+        merged = (known.union(*(ids for ids, _ in joined)), [case for _, cases in joined for case in cases])
+        groups.append((merged[0], [*merged[1], pair.case]))
+    return {case: min(ids) for ids, cases in groups if ids for case in cases}
+
+
+def split_pairs(
+    pairs: Sequence[FastMRIPair],
+    seed: int,
+    validation: float,
+    test: float,
+    patients: Mapping[str, str] | None = None,
+) -> Split:
     """A split that keeps NYU's: targets in a folder ``*_val`` are for testing, if there are others to train on.
 
-    Without such a folder the shares hold, as in :func:`fsmnet.data.split.make_split`.
+    Their patients' other scans go with them. Without such a folder the shares hold, as in
+    :func:`fsmnet.data.split.make_split`.
     """
-    held = [pair.case for pair in pairs if pair.target.folder.endswith("_val")]
-    rest = [pair.case for pair in pairs if pair.case not in held]
+    cases = [pair.case for pair in pairs]
+    of_case = {case: (patients or {}).get(case, case) for case in cases}
+    tested = {of_case[pair.case] for pair in pairs if pair.target.folder.endswith("_val")}
+    held = [case for case in cases if of_case[case] in tested]
+    rest = [case for case in cases if of_case[case] not in tested]
     if not held or not rest:
-        return make_split([pair.case for pair in pairs], seed, validation, test)
-    split = make_split(rest, seed, validation, 0.0)
-    return Split(split.train, split.validation, sorted(held))
+        return make_split(cases, seed, validation, test, patients)
+    split = make_split(rest, seed, validation, 0.0, patients)
+    return Split(split.train, split.validation, sorted(held), patients=of_case)
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -110,6 +110,12 @@ def load_pair(target: str | Path, auxiliary: str | Path, resample: bool = False)
     return target_volume, on_one_grid(target_volume, auxiliary_volume, resample)
 
 
+def case_names(path: Path) -> list[str]:
+    """Names that a split may have for the case of a file: of its folders, and its own with and without contrast."""
+    folders, stem = [folder.name for folder in path.absolute().parents[:3]], volume_stem(path)
+    return list(dict.fromkeys([stem, *(stem[:i] for i, sign in enumerate(stem) if sign in "_-"), *folders]))
+
+
 def candidates(root: Path, name: str) -> Iterator[tuple[str, Path]]:
     """``(case, file)`` for everything below a folder that matches a contrast's name or a pattern with ``{case}``.
 
