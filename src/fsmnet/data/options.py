@@ -39,9 +39,7 @@ class PairOptions(Options, group="data"):
         "how a case names its patient, such as '{patient}-*', or a regular expression with a group; default: what the "
         "files say, else the conventions of BraTS, BIDS and others",
     )
-    patient_table: Path | None = option(
-        None, "table (.csv, .tsv) with the columns case and patient", material="content"
-    )
+    patient_table: Path | None = option(None, "table (.csv, .tsv) with the columns case and patient")
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     pairs: Path | None = option(
         None, "fastmri: list of pairs (.csv), auxiliary first, as 'fsmnet pair' writes it or MINet published"
