@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -53,9 +54,10 @@ def test_the_command_measures_and_draws(two, brats_folder, tmp_path, capsys):
         assert row["psnr_change"] == pytest.approx(0, abs=1e-3)
     # evaluate scores the same slice, the first.
     scores = tmp_path / "scores"
-    evaluate(EvaluateConfig(models=["zero_filling", two[1]], data=brats_folder, cases=["case-2"], out=scores))
-    lines = [line.split(",") for line in (scores / "metrics.csv").read_text().splitlines()]
-    psnr = {line[0]: float(line[5]) for line in lines[1:] if line[2] == "0"}
+    options = {"data": brats_folder, "cases": ["case-2"], "out": scores, "protocol": "brats"}
+    evaluate(EvaluateConfig(models=["zero_filling", two[1]], **options))
+    lines = csv.DictReader((scores / "metrics.csv").read_text().splitlines())
+    psnr = {line["model"]: float(line["psnr"]) for line in lines if line["slice"] == "0"}
     assert [result["zero_filled_psnr"], rows[3]["psnr"]] == pytest.approx([*psnr.values()])
 
 
