@@ -191,7 +191,7 @@ def test_a_file_cut_short_anywhere_is_refused_in_words(path):
 def test_other_files_are_refused_in_words(tmp_path, path):
     with pytest.raises(UserError, match="no such checkpoint file; make one with 'fsmnet train'"):
         load_model(tmp_path / "gone.safetensors")
-    with pytest.raises(UserError, match="no such checkpoint file"):
+    with pytest.raises(UserError, match="is a folder; give the one file that is meant"):
         load_model(tmp_path)
     (tmp_path / "text.safetensors").write_text("not weights at all\n")
     with pytest.raises(UserError, match="cut short, or not a safetensors checkpoint"):

@@ -18,11 +18,13 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fsmnet._version import __version__
+from fsmnet.data.find import absence
 from fsmnet.data.options import PairOptions
 from fsmnet.data.split import Seen, Split, split_from
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
+from fsmnet.models.torch_weights import is_safetensors, is_torch
 from fsmnet.options import options_of
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.physics.options import TrainingMaskOptions
@@ -83,8 +85,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file; make one with 'fsmnet train'")
+    _require(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -104,6 +105,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the header is damaged ({error})") from None
     return state, header
+
+
+def _require(path: Path) -> None:
+    if why := absence(path):
+        what = "no such checkpoint file; make one" if why == "no such file" else f"{why}; or make a checkpoint"
+        raise UserError(f"{path}: {what} with 'fsmnet train'")
 
 
 def completed(header: Header) -> Header:
@@ -138,10 +145,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: object) 
 
 
 def load_model(path: str | Path) -> nn.Module:
-    """Model in eval mode from a checkpoint of ours, or from an authors' ``.pth`` of the released network.
+    """Model in eval mode from a checkpoint of ours, or from the authors' weights of the released network.
 
     Args:
-        path: the file, or ``shipped`` for the weights that come with the package.
+        path: the file, which its content tells apart, not its ending; or ``shipped`` for the package's own weights.
 
     Returns:
         The model; its header is kept as ``model.header``.
@@ -154,7 +161,8 @@ def load_model(path: str | Path) -> nn.Module:
         if path == "shipped":
             raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train'")
     path = Path(path)
-    if path.suffix in (".pth", ".pt", ".tar"):
+    _require(path)
+    if is_torch(path) or not (is_safetensors(path) or path.suffix == ".safetensors"):
         from fsmnet.models.released_weights import load_released
 
         model = load_released(path)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import MODELS, create_model, model_class, recipe_of, released_names
+from fsmnet.models.torch_weights import read_state, state_of
 
 Weights = str | Path | Mapping[str, Any]
 
@@ -31,8 +32,8 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
     """Model in eval mode with weights trained by the authors' code.
 
     Args:
-        weights: a ``torch.save`` file, a state dict, or one inside ``{"network": ...}``, ``{"model": ...}`` or
-            ``{"state_dict": ...}``; names with or without the prefixes that wrappers add.
+        weights: a ``torch.save`` file of any ending, a state dict, or what holds one as trainers do, such as
+            ``{"network": ...}``, see :mod:`fsmnet.models.torch_weights`; names with or without wrappers' prefixes.
         model: which method, see :func:`fsmnet.list_models`.
         options: constructor options; those not given are read from the shapes where they decide them.
 
@@ -40,7 +41,7 @@ def load_released(weights: Weights, model: str = "fsmnet_released", **options: A
         UserError: not a checkpoint, or missing, extra and misshapen entries, all in one message.
     """
     module = _names_module(model)
-    state = _state_dict(weights)
+    state = read_state(Path(weights)) if isinstance(weights, str | Path) else state_of(weights)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     network = create_model(model, **{**module.released_options(shapes), **options})
     names: dict[str, str] = module.released_names(network)
@@ -103,27 +104,3 @@ def _names_module(model: str) -> Any:
         told = ", ".join(name for name in MODELS if name in known)
         raise UserError(f"{model} has no weights trained by others; load_released knows {told}")
     return importlib.import_module(f"{released_names.__name__}.{model}")
-
-
-def _state_dict(weights: Weights) -> dict[str, Tensor]:
-    source: Any = weights
-    if isinstance(weights, str | Path):
-        path = Path(weights)
-        if not path.is_file():
-            raise UserError(f"{path}: no such checkpoint file")
-        try:
-            source = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-            # The rest of torch's text advises to load it unsafely.
-            first = str(error).split(".")[0].splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first})") from None
-    for wrapper in ("network", "model", "state_dict"):
-        if isinstance(source, Mapping) and isinstance(source.get(wrapper), Mapping):
-            source = source[wrapper]
-    if not isinstance(source, Mapping) or not all(isinstance(value, Tensor) for value in source.values()):
-        raise UserError("the checkpoint is neither a state dict nor {'network': state dict}")
-    state = dict(source)
-    for prefix in ("module.", "network.", "rec_model."):  # DataParallel, and two methods' Lightning modules
-        if any(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    return state
