@@ -30,6 +30,7 @@ class Volume:
         series: the series of a DICOM folder, in words; messages name it.
         doubts: what a user should look at in its values, see :mod:`fsmnet.data.values`.
         phase_encode: the phase-encode axis as the source tells it: ``rows`` (H), ``columns`` (W), or empty.
+        acquired: phase-encode lines that were acquired over the field of view, as the source tells; None if not.
 
     Raises:
         UserError: an affine that places nothing, see :func:`affine_fault`.
@@ -45,6 +46,7 @@ class Volume:
     series: str = ""
     doubts: tuple[str, ...] = ()
     phase_encode: str = ""
+    acquired: int | None = None
 
     def __post_init__(self) -> None:
         """Whichever format it came from: no comparison of places may meet a NaN."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fsmnet.data.find import absence, file_at, files_below, matching
 from fsmnet.data.formats import read_volume, reading_format, volume_stem
+from fsmnet.data.formats.dicom.headers import is_dicom
 from fsmnet.data.formats.nifti import NIFTI, read_header
 from fsmnet.data.grid import grid_difference
 from fsmnet.data.pairing.names import candidates
@@ -123,13 +124,8 @@ def _inside(path: Path, root: Path) -> str:
 
 
 def _holds_dicom(root: Path) -> bool:
-    """Whether a file below a folder has DICOM's mark, four letters behind 128 bytes; looked for in visible ones."""
-    for found in files_below(root):
-        if found.file.is_file():
-            with found.file.open("rb") as file:
-                if file.read(132)[128:] == b"DICM":
-                    return True
-    return False
+    """Whether one of the visible files below a folder is DICOM, by its first bytes."""
+    return any(found.file.is_file() and is_dicom(found.file) for found in files_below(root))
 
 
 def _candidates(root: Path, name: str) -> dict[str, list[Path]]:

@@ -11,6 +11,7 @@ from fsmnet.data.formats.dicom.geometry import ORIENTATION_TOLERANCE, POSITION_T
 from fsmnet.data.formats.dicom.headers import GEOMETRY, REPEATS, Header, Vector, parse_header, read_elements
 from fsmnet.data.formats.dicom.packages import require
 from fsmnet.data.formats.dicom.series import Series, plural
+from fsmnet.data.formats.dicom.stored import check_bits, not_magnitude
 from fsmnet.errors import UserError
 
 _SLICE_CLASSES = {
@@ -19,8 +20,6 @@ _SLICE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.128": "PET",
     "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
 }
-_NOT_MAGNITUDE = {"P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "R": "real", "REAL": "real"}
-_NOT_MAGNITUDE |= {"I": "imaginary", "IMAGINARY": "imaginary"}
 
 
 def checked(series: Series) -> list[Header]:
@@ -157,14 +156,15 @@ def _check_repeats(headers: list[Header], where: str) -> None:
 
 
 def _check_magnitude(headers: list[Header], where: str) -> None:
-    """Values are magnitudes, as far as ImageType tells."""
+    """Values are magnitudes, as far as headers tell, in bits that make sense."""
     for header in headers:
-        kind = (header.repeats["ImageType"].upper().split("\\") + [""] * 3)[2]
-        if kind in _NOT_MAGNITUDE:
+        kind, said = not_magnitude(header)
+        if kind:
+            article = "an" if kind == "imaginary" else "a"
             raise UserError(
-                f"{where}: {header.path.name} has ImageType {header.repeats['ImageType']}, "
-                f"a {_NOT_MAGNITUDE[kind]} image; give the magnitude series"
+                f"{where}: {header.path.name} has {said}, {article} {kind} image; give the magnitude series"
             )
+        check_bits(header, where)
 
 
 def _check_spacing(headers: list[Header], where: str) -> None:

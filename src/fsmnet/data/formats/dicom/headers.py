@@ -28,12 +28,16 @@ REPEATS = {
     "AcquisitionTime": "acquisition times",
 }
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-_HEADER_TAGS = [
+GE_CREATOR, GE_KIND = 0x00430010, 0x0043102F  # private to GE: 0 magnitude, 1 phase, 2 real, 3 imaginary
+_HEADER_TAGS: list[Any] = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
     *("SeriesNumber", "SeriesDescription", "Modality", "InstanceNumber", "InPlanePhaseEncodingDirection"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("SliceThickness", "SpacingBetweenSlices", "SpecificCharacterSet", *GEOMETRY, *REPEATS),
-    *("RepetitionTime", "ContrastBolusAgent"),
+    *("RepetitionTime", "ContrastBolusAgent", "ComplexImageComponent", GE_CREATOR, GE_KIND),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("AcquisitionMatrix", "NumberOfPhaseEncodingSteps", "PercentPhaseFieldOfView"),
 ]
 
 
@@ -68,20 +72,53 @@ class Header:
     inversion_time: float | None
     agent: str
     repeats: dict[str, str]
+    component: str = ""
+    ge_kind: int | None = None
+    bits_allocated: int = 16
+    bits_stored: int = 16
+    high_bit: int = 15
+    signed: bool = False
+    slope: float = 1.0
+    intercept: float = 0.0
+    padding: tuple[float, ...] = ()  # one stored value, or the two ends of a range
+    acquisition_matrix: tuple[int, ...] = ()
+    phase_steps: int | None = None
+    phase_share: float | None = None  # PercentPhaseFieldOfView
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's mark, or, without it, begins as a data set of it does.
+
+    Old writers left out the 128 bytes and the mark; their files begin with an element of group 0002 or 0008.
+    """
+    with path.open("rb") as file:
+        head = file.read(132)
+    return head[128:] == b"DICM" or _bare(head)
+
+
+def _bare(head: bytes) -> bool:
+    group, element = (int.from_bytes(head[at : at + 2], "little") for at in (0, 2))
+    return len(head) == 132 and group in (2, 8) and element < 0x100
 
 
 def read_elements(path: Path) -> Any:
     """The elements of a file that are used here; None if it is not DICOM."""
     import pydicom
 
+    bare = False
     try:
+        with path.open("rb") as file:
+            bare = _bare(file.read(132))
         with quiet_pydicom():
-            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
+            found = pydicom.dcmread(path, force=bare, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
+        return found if not bare or "SOPClassUID" in found else None
     except pydicom.errors.InvalidDicomError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except malformed():
+        if bare:
+            return None
         raise UserError(f"{path}: its DICOM header is damaged; copy the file again, or take it out") from None
 
 
@@ -113,6 +150,11 @@ def parse_header(dataset: Any, path: Path) -> Header | None:
     thickness = _number(dataset, "SpacingBetweenSlices")
     if thickness is None or thickness <= 0:
         thickness = _number(dataset, "SliceThickness")
+    matrix = _numbers(dataset, "AcquisitionMatrix", 4)
+    allocated = _integer(dataset, "BitsAllocated") or 16
+    stored = _integer(dataset, "BitsStored") or allocated
+    high = _integer(dataset, "HighBit")
+    padding = [_number(dataset, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     return Header(
         path=path,
         series_uid=series_uid,
@@ -141,7 +183,30 @@ def parse_header(dataset: Any, path: Path) -> Header | None:
         inversion_time=_number(dataset, "InversionTime"),
         agent=_text(dataset, "ContrastBolusAgent"),
         repeats={keyword: _text(dataset, keyword) for keyword in REPEATS},
+        component=_text(dataset, "ComplexImageComponent"),
+        ge_kind=_ge_kind(dataset),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=stored - 1 if high is None else high,
+        signed=_integer(dataset, "PixelRepresentation") == 1,
+        slope=_number(dataset, "RescaleSlope") or 1.0,
+        intercept=_number(dataset, "RescaleIntercept") or 0.0,
+        padding=() if padding[0] is None else tuple(value for value in padding if value is not None),
+        acquisition_matrix=() if matrix is None else tuple(map(int, matrix)),
+        phase_steps=_integer(dataset, "NumberOfPhaseEncodingSteps"),
+        phase_share=_number(dataset, "PercentPhaseFieldOfView"),
     )
+
+
+def _ge_kind(dataset: Any) -> int | None:
+    """GE's number of the kind of image; None of another maker."""
+    try:
+        if not str(dataset[GE_CREATOR].value).startswith("GEMS_PARM"):
+            return None
+        value = dataset[GE_KIND].value
+        return int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)
+    except malformed():
+        return None
 
 
 def _text(dataset: Any, keyword: str) -> str:

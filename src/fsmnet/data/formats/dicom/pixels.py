@@ -14,6 +14,7 @@ from fsmnet.data.formats.dicom.geometry import POSITION_TOLERANCE_MM, known, nor
 from fsmnet.data.formats.dicom.headers import Header, Vector
 from fsmnet.data.formats.dicom.packages import require
 from fsmnet.data.formats.dicom.series import Series, choose_series, list_series
+from fsmnet.data.formats.dicom.stored import acquired_lines, clear_padding, shifted, unpacked
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Volume
 from fsmnet.errors import UserError
@@ -22,7 +23,8 @@ from fsmnet.errors import UserError
 def read_series(source: Path | Series, which: str | int | None = None) -> Volume:
     """Read one series: pixels and geometry by SimpleITK, checked against the headers of every slice.
 
-    RescaleSlope and RescaleIntercept are applied. NaN, infinite and negative values become 0 and are counted.
+    RescaleSlope and RescaleIntercept are applied, padding becomes 0. NaN, infinite and negative values become 0 and are
+    counted.
 
     Args:
         source: a folder, or a series of :func:`list_series`.
@@ -38,8 +40,10 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
     """
     series = source if isinstance(source, Series) else choose_series(list_series(source), which)
     headers = checked(series)
+    where = f"{series.folder}: {series}"
     array, affine = _read_pixels(series, headers)
-    values = magnitudes(np.ascontiguousarray(array.transpose(0, 2, 1)), f"{series.folder}: {series}")
+    array, padding = clear_padding(unpacked(headers) if shifted(headers) else array, headers, where)
+    values = magnitudes(np.ascontiguousarray(array.transpose(0, 2, 1)), where)
     return Volume(
         values.data,
         affine,
@@ -47,7 +51,8 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
         values.n_nan,
         values.n_negative,
         series=series.label,
-        doubts=values.doubts,
+        doubts=(*((f"{where}: {padding}",) if padding else ()), *values.doubts),
+        acquired=acquired_lines(headers[0]),
     )
 
 

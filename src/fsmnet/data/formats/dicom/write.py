@@ -163,7 +163,7 @@ def _write_slice(image: Array, header: Header, common: dict[str, Any], path: Pat
 
     with quiet_pydicom(), disable_value_validation():  # what a scanner wrote against the rules stays as it is
         dataset = Dataset()  # a new one is not bound to the encoding of the source
-        dataset.update(pydicom.dcmread(header.path, stop_before_pixels=True))
+        dataset.update(pydicom.dcmread(header.path, force=True, stop_before_pixels=True))
         lost = _strip(dataset)
         source_type = [str(value) for value in as_list(dataset.get("ImageType"))]
         dataset.ImageType = ["DERIVED", "SECONDARY", *(source_type[2:] or ["OTHER"])]
