@@ -35,7 +35,8 @@ class Acquisition:
         mask: M, bool ``(W,)`` or ``(..., 1, W)``; True where a line was measured.
         maps: S, complex64 ``(..., C, H, W)`` of unit energy, ``sum_c |S_c|^2 = 1`` where there is signal, 0 elsewhere;
             leading axes may be left out. None for one coil of sensitivity 1.
-        noise: standard deviation of the complex noise in the lines; None if unknown or none.
+        noise: standard deviation of the complex noise in the lines, one number or one of each image ``(...)``, where a
+            negative one stands for unknown; None if unknown or none.
         real: whether the image is known to be real, since a real one was simulated.
 
     Raises:
@@ -45,7 +46,7 @@ class Acquisition:
     lines: Tensor
     mask: Tensor
     maps: Tensor | None = None
-    noise: float | None = None
+    noise: float | Tensor | None = None
     real: bool = False
 
     def __post_init__(self) -> None:

@@ -1,0 +1,174 @@
+"""Write the tables of README.md from results.json and training.json, between the lines that mark them.
+
+python benchmarks/unrolled/tables.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+
+
+def markdown(head: Iterable[str], body: Iterable[Iterable[object]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in body)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def rows_of(results: Row, part: str) -> list[Row]:
+    return [row for run in results[part] for row in run["rows"]]
+
+
+def psnr(results: Row, kind: str) -> str:
+    """PSNR and SSIM by acceleration, ``kind`` is ``""`` or ``_head``; noise 0.5%, a mask for each slice."""
+    found = [r for r in rows_of(results, "psnr") if r["noise_percent"] == 0.5 and r["masks"] == "slice"]
+    tasks = dict.fromkeys((r["case"], r["target"], r["auxiliary"]) for r in found)
+    accelerations = sorted({r["acceleration"] for r in found})
+    body = []
+    for task in tasks:
+        mine = [r for r in found if (r["case"], r["target"], r["auxiliary"]) == task]
+        for method in dict.fromkeys(r["method"] for r in mine):
+            by = {r["acceleration"]: r for r in mine if r["method"] == method}
+            cells = [
+                f"{by[a]['psnr' + kind]:.2f} / {by[a]['ssim' + kind]:.3f}" if a in by else "" for a in accelerations
+            ]
+            body.append([f"{task[0]}, {task[1]} with {task[2]}", method.replace("_", "-"), *cells])
+    return markdown(["", "", *(f"{a:g}x" for a in accelerations)], body)
+
+
+def conditions(results: Row) -> str:
+    """PSNR under more noise, and with one mask for a volume."""
+    found = [r for r in rows_of(results, "psnr") if r["noise_percent"] != 0.5 or r["masks"] != "slice"]
+    keys = dict.fromkeys((r["case"], r["target"], r["noise_percent"], r["masks"], r["method"]) for r in found)
+    body = []
+    for key in keys:
+        mine = {
+            r["acceleration"]: r
+            for r in found
+            if (r["case"], r["target"], r["noise_percent"], r["masks"], r["method"]) == key
+        }
+        case, target, noise, masks, method = key
+        cells = [f"{mine[a]['psnr']:.2f} / {mine[a]['psnr_head']:.2f}" for a in (4, 8)]
+        body.append([f"{case}, {target}", f"{noise:g}%", f"one for each {masks}", method.replace("_", "-"), *cells])
+    return markdown(["", "noise", "masks", "", "4x, whole / head", "8x, whole / head"], body)
+
+
+def lesions(results: Row) -> str:
+    body = [
+        [
+            r["case"],
+            f"{r['acceleration']}x",
+            r["method"].replace("_", "-"),
+            r["lesions_target"],
+            f"{r['kept_median']:.2f} ({r['kept_tenth_percentile']:.2f})",
+            f"{r['kept_ring_median']:.2f} ({r['kept_ring_tenth_percentile']:.2f})",
+            r["lesions_auxiliary"],
+            f"{r['false_90th_percentile']:.3f}",
+            f"{r['false_ring_90th_percentile']:.3f}",
+        ]
+        for r in sorted(rows_of(results, "lesions"), key=lambda r: (r["case"], r["acceleration"]))
+    ]
+    head = [
+        "",
+        "",
+        "",
+        "lesions",
+        "kept",
+        "kept, against a ring",
+        "lesions",
+        "false, 90th percentile",
+        "against a ring",
+    ]
+    return markdown(head, body)
+
+
+def robustness(results: Row) -> str:
+    found = rows_of(results, "robustness")
+    alone = {r["acceleration"]: r["psnr"] for r in found if r["auxiliary"] == "left out"}
+    names = dict.fromkeys(r["auxiliary"] for r in found)
+    body = []
+    for name in names:
+        by = {r["acceleration"]: r["psnr"] for r in found if r["auxiliary"] == name}
+        body.append([name, *(f"{by[a]:.2f} ({by[a] - alone[a]:+.2f})" for a in (4, 8))])
+    return markdown(["auxiliary", "4x", "8x"], body)
+
+
+def coils(results: Row) -> str:
+    found = rows_of(results, "coils")
+    body = []
+    for method in dict.fromkeys(r["method"] for r in found):
+        by = {r["acceleration"]: r for r in found if r["method"] == method}
+        body.append([method.replace("_", "-"), *(f"{by[a]['psnr']:.2f} / {by[a]['ssim']:.3f}" for a in (4, 8))])
+    return markdown(["8 coils", "4x", "8x"], body)
+
+
+def stability(results: Row) -> str:
+    body = [
+        [r["change"], f"{r['acceleration']}x", f"{r['largest']:.1e}", f"{r['psnr']:+.4f}"]
+        for r in rows_of(results, "stability")
+    ]
+    return markdown(["", "", "largest change (maximum 1)", "PSNR, dB"], body)
+
+
+def speed(results: Row) -> str:
+    run = results["speed"][-1]
+    times = ("least", "median", "processor")
+    body = [[r["threads"], r["precision"], *(f"{r[time]:.3f}" for time in times)] for r in run["rows"]]
+    head = ["threads", "", "least", "median", "processor's time, least"]
+    return f"{run['machine']}, PyTorch {run['torch']}\n\n" + markdown(head, body)
+
+
+def training(report: Row) -> str:
+    body = []
+    for name, one in report.items():
+        for r in one["rows"]:
+            shown = (
+                "psnr_4x",
+                "psnr_8x",
+                "psnr_4x_blank",
+                "psnr_8x_blank",
+                "kept_4x",
+                "kept_8x",
+                "false_4x",
+                "false_8x",
+            )
+            cells = [f"{r[k]:.2f}" if k in r else "" for k in shown]
+            body.append([name, f"{r['seconds']:.0f}", f"{r['steps']:,}", *cells])
+    head = ["", "s", "steps", "4x", "8x", "4x alone", "8x alone", "kept 4x", "kept 8x", "false 4x", "false 8x"]
+    return markdown(head, body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readme", type=Path, default=HERE / "README.md")
+    args = parser.parse_args()
+    results = json.loads((HERE / "results.json").read_text())
+    report = json.loads((HERE / "training.json").read_text())
+    tables = {
+        "training": training(report),
+        "psnr": psnr(results, ""),
+        "psnr_head": psnr(results, "_head"),
+        "conditions": conditions(results),
+        "lesions": lesions(results),
+        "robustness": robustness(results),
+        "coils": coils(results),
+        "stability": stability(results),
+        "speed": speed(results),
+    }
+    text = args.readme.read_text()
+    for name, table in tables.items():
+        marks = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1].lstrip())
+        text = re.sub(pattern, lambda _, t=table, m=marks: m[0] + t + m[1], text, flags=re.S)
+    args.readme.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
