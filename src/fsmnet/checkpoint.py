@@ -34,7 +34,7 @@ from fsmnet.transforms import NormalisationRecipe
 logger = logging.getLogger(__name__)
 
 FORMAT = "fsmnet-1"
-SHIPPED = "fsmnet_quick_4x.safetensors"
+SHIPPED = {"shipped": "fsmnet_unrolled.safetensors", "shipped-image": "fsmnet_quick_4x.safetensors"}
 SEEN = {"train": "was trained on", "validation": "had its checkpoint chosen on"}
 WAYS = {"name": "", "content": ", whose voxels these are", "patient": ", a scan of the same patient"}
 
@@ -52,7 +52,7 @@ class Header:
         versions: see :func:`versions`.
         protocol: name of the protocol of the training.
         normalisation: fields of the :class:`fsmnet.transforms.NormalisationRecipe` of the network's images.
-        contrasts: names of ``target`` and ``auxiliary``.
+        contrasts: names of ``target`` and ``auxiliary``; ``any`` where it was trained for all.
         mask: fields of the :class:`fsmnet.physics.masks.MaskRecipe` of the training.
     """
 
@@ -148,7 +148,9 @@ def load_model(path: str | Path) -> nn.Module:
     """Model in eval mode from a checkpoint of ours, or from the authors' weights of the released network.
 
     Args:
-        path: the file, which its content tells apart, not its ending; or ``shipped`` for the package's own weights.
+        path: the file, which its content tells apart, not its ending; or one of :data:`SHIPPED` for weights that come
+            with the package: ``shipped``, or ``shipped-image`` for scans of which no k-space is known. Weights in half
+            precision become float32.
 
     Returns:
         The model; its header is kept as ``model.header``.
@@ -156,11 +158,7 @@ def load_model(path: str | Path) -> nn.Module:
     Raises:
         UserError: no such file, or not a checkpoint.
     """
-    if path == "shipped":
-        path = shipped_checkpoint() or path
-        if path == "shipped":
-            raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train'")
-    path = Path(path)
+    path = checkpoint_file(path)
     _require(path)
     if is_torch(path) or not (is_safetensors(path) or path.suffix == ".safetensors"):
         from fsmnet.models.released_weights import load_released
@@ -176,7 +174,7 @@ def load_model(path: str | Path) -> nn.Module:
 
 
 def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
-    """Model in eval mode: a checkpoint's path, ``shipped`` for the weights of this package, or ``zero_filling``.
+    """Model in eval mode: a checkpoint's path, ``shipped`` for weights of this package, or ``zero_filling``.
 
     Warns when a checkpoint was trained for other masks than ``recipe`` draws.
 
@@ -189,8 +187,10 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
         raise UserError(f"{name} is a model without weights; give a checkpoint of it from 'fsmnet train'")
     if Path(name).is_dir():
         raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
-    if name != "shipped" and not Path(name).exists():
-        raise UserError(f"{name}: neither a checkpoint file nor a model; models are {', '.join(MODELS)}")
+    if name not in SHIPPED and not Path(name).exists():
+        raise UserError(
+            f"{name}: neither a checkpoint file nor {' nor '.join(SHIPPED)}; models are {', '.join(MODELS)}"
+        )
     model = load_model(name)
     trained = trained_recipe(model)
     if recipe is not None and trained is not None and not trained.includes(recipe):
@@ -212,7 +212,8 @@ def _mask_recipe(header: Header) -> MaskRecipe | None:
     if not header.mask:
         return None
     mixed = tuple((acceleration, center) for acceleration, center in header.mask["mixed"])
-    return MaskRecipe(**header.mask | {"mixed": mixed})
+    span = header.mask.get("span")
+    return MaskRecipe(**header.mask | {"mixed": mixed, "span": None if span is None else (span[0], span[1])})
 
 
 def trained_split(model: nn.Module) -> Split | None:
@@ -249,9 +250,22 @@ def trained_normalisation(model: nn.Module) -> NormalisationRecipe:
     return NormalisationRecipe(**header_of(model).normalisation)
 
 
-def shipped_checkpoint() -> Path | None:
-    """The weights that come with the package, or None if this build has none."""
-    path = Path(str(resources.files("fsmnet"))) / "weights" / SHIPPED
+def checkpoint_file(name: str | Path) -> Path:
+    """The file of a name of :data:`SHIPPED`; any other is a file already.
+
+    Raises:
+        UserError: this build does not carry those weights.
+    """
+    if str(name) not in SHIPPED:
+        return Path(name)
+    if (path := shipped_checkpoint(str(name))) is None:
+        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    return path
+
+
+def shipped_checkpoint(name: str = "shipped") -> Path | None:
+    """Weights that come with the package, by a name of :data:`SHIPPED`; None if this build does not have them."""
+    path = Path(str(resources.files("fsmnet"))) / "weights" / SHIPPED[name]
     return path if path.is_file() else None
 
 

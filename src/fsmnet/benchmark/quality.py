@@ -49,7 +49,8 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
     [pair] = find_pairs(config.data, "t2", "t1", [config.case])
     slices = prepared_slices(pair, BRATS)
     target, auxiliary = slices.target[::EVERY], slices.auxiliary[::EVERY]
-    zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(ACCELERATION).columns))
+    columns = torch.from_numpy(brats_mask(ACCELERATION).columns)
+    zero_filled = BRATS.zero_fill(target, columns)
     plain = {name: open_model(name).to(device) for name in dict.fromkeys(config.models)}
     seen = {name: warn_if_seen(model, name, [config.case], [slices.content]) for name, model in plain.items()}
     networks = {

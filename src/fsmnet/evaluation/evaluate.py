@@ -115,6 +115,7 @@ def _networks(
                 case.zero_filled,
                 case.slices.auxiliary,
                 protocol.normalisation,
+                measured=case.measured,
                 finish=protocol.finish,
                 batch=config.batch,
                 device=device,

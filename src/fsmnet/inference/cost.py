@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fsmnet.models import create_model, recipe_of
+from fsmnet.models import create_model, recipe_of, takes_acquisition
 from fsmnet.models.kernels.install import install_kernels
 from fsmnet.models.kernels.recompute import recomputed_blocks
+from fsmnet.physics.acquisition import Acquisition
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,15 @@ def predict_cost(
     with torch.device("meta"):
         model = create_model(name, **options)
         install_kernels(model)  # which training keeps less for
-        image = torch.empty(1, 1, height, width)
+        inputs = _inputs(model, height, width)
     parameters = sum(p.numel() for p in model.parameters())
     if not parameters:
         return Cost(0, 0.0, 4 * height * width, 0)
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
-            model(image, image)
-        saved = _bytes_kept_for_backward(model, image)
+            model(*inputs)
+        saved = _bytes_kept_for_backward(model, inputs)
     except Exception:
         if "class" in recipe_of(model):  # somebody else's: it may look at values, which there are none of
             return None
@@ -74,19 +75,27 @@ def predict_cost(
         parameters=parameters,
         gflops=counter.get_total_flops() / 1e9,
         inference_bytes=weights + _largest_live(saved),
-        training_bytes=4 * weights + batch * (_bytes_with_checkpoints(model, image) if checkpointing else sum(saved)),
+        training_bytes=4 * weights + batch * (_bytes_with_checkpoints(model, inputs) if checkpointing else sum(saved)),
     )
 
 
-def _bytes_kept_for_backward(model: nn.Module, image: Tensor) -> list[int]:
+def _inputs(model: nn.Module, height: int, width: int) -> tuple[Tensor | Acquisition, Tensor]:
+    """What the model takes of one slice of one coil, on the device in force."""
+    image = torch.empty(1, 1, height, width)
+    if takes_acquisition(model):
+        return Acquisition(image.to(torch.complex64), torch.empty(width, dtype=torch.bool)), image
+    return image, image
+
+
+def _bytes_kept_for_backward(model: nn.Module, inputs: tuple[Tensor | Acquisition, Tensor]) -> list[int]:
     """Sizes of the distinct tensors that autograd keeps for one slice, weights left out."""
     kept = _Kept(model)
     with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
-        model(image, image)
+        model(*inputs)
     return list(kept.bytes.values())
 
 
-def _bytes_with_checkpoints(model: nn.Module, image: Tensor) -> int:
+def _bytes_with_checkpoints(model: nn.Module, inputs: tuple[Tensor | Acquisition, Tensor]) -> int:
     """What is kept outside the blocks and of their inputs, and within the block that keeps most."""
     outside, largest = _Kept(model), 0
     inside = [outside]
@@ -104,7 +113,7 @@ def _bytes_with_checkpoints(model: nn.Module, image: Tensor) -> int:
         block.register_forward_pre_hook(enter)
         block.register_forward_hook(leave)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: inside[-1].add(tensor), lambda tensor: tensor):
-        model(image, image)
+        model(*inputs)
     return sum(outside.bytes.values()) + largest
 
 

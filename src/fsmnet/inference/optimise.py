@@ -18,6 +18,7 @@ from fsmnet.models.kernels.install import install_kernels
 from fsmnet.models.kernels.onednn import fuse
 from fsmnet.models.output import Output, as_output
 from fsmnet.models.released import ReleasedFSMNet
+from fsmnet.physics.acquisition import Acquisition
 
 Variant = FSMNet | ReleasedFSMNet | FastFSMNet
 Precision = Literal["float32", "bfloat16"]
@@ -37,8 +38,8 @@ class Optimised(nn.Module):
         self.model = model
         self.precision = precision
 
-    def forward(self, target: Tensor, auxiliary: Tensor) -> Output:
-        """Zero-filled target and auxiliary, ``(B, 1, H, W)`` float32, to an output in float32."""
+    def forward(self, target: Tensor | Acquisition, auxiliary: Tensor | None) -> Output:
+        """Zero-filled target (or what was measured) and auxiliary, ``(B, 1, H, W)``, to an output in float32."""
         half = self.precision == "bfloat16"
         with torch.autocast(target.device.type, dtype=torch.bfloat16, enabled=half):
             return as_output(self.model(target, auxiliary))
@@ -90,7 +91,7 @@ def after(model: nn.Module, done: Sequence[Step]) -> nn.Module:
     for step in done:
         step(fast)
     optimised = Optimised(fast, "bfloat16" if half else "float32").eval().requires_grad_(False)
-    for name in ("recipe", "header"):
+    for name in ("recipe", "header", "takes"):
         if hasattr(model, name):
             setattr(optimised, name, getattr(model, name))
     return optimised

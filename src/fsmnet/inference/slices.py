@@ -1,4 +1,8 @@
-"""Run a network over slices: normalised, batch after batch, and back to intensities."""
+"""Run a network over slices: normalised, batch after batch, and back to intensities.
+
+One loop runs both kinds of networks (:mod:`fsmnet.models`): what each takes of a batch, :class:`Images` and
+:class:`Measurements` say.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,10 @@ from fsmnet.errors import UserError
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.device import autocast, choose_batch
 from fsmnet.inference.options import BatchSize
+from fsmnet.models import takes_acquisition
 from fsmnet.models.output import as_output
-from fsmnet.transforms import NormalisationRecipe
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.transforms import NormalisationRecipe, to_unit
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +45,49 @@ class Batch:
     seconds: float
 
 
+Restore = Callable[[Tensor], Tensor]  # a network's image (b, 1, H, W) to intensities (b, H, W)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Slices for a network that takes zero-filled images; see :func:`reconstruct_slices`."""
+
+    zero_filled: Tensor
+    auxiliary: Tensor
+    normalisation: NormalisationRecipe
+    auxiliary_zero_filled: Tensor | None = None
+
+    def batch(self, part: slice, device: torch.device) -> tuple[Tensor, Tensor, Restore]:
+        """Normalised target and auxiliary of some slices, ``(b, 1, H, W)``, and the way back."""
+        masked = () if self.auxiliary_zero_filled is None else (self.auxiliary_zero_filled,)
+        scans = (self.zero_filled, self.auxiliary, *masked)
+        target, auxiliary, *others = (scan[part, None].to(device) for scan in scans)
+        inputs = self.normalisation.inputs(target, auxiliary, *others)
+        return inputs.target, inputs.auxiliary, lambda image: inputs.normalisation.undo(image.float())[:, 0]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Slices for a network that takes what was measured; see :func:`reconstruct_slices`."""
+
+    measured: Callable[[slice], Acquisition]
+    auxiliary: Tensor | None
+    phase: bool = False
+
+    def batch(self, part: slice, device: torch.device) -> tuple[Acquisition, Tensor | None, Restore]:
+        """The lines of some slices, the auxiliary ``(b, 1, H, W)``, and the image as it is, or its magnitude."""
+        auxiliary = None if self.auxiliary is None else to_unit(self.auxiliary[part, None].to(device))
+        return self.measured(part).to(device), auxiliary, lambda image: image[:, 0] if self.phase else image[:, 0].abs()
+
+
 def reconstruct_slices(
     model: nn.Module,
     zero_filled: Tensor,
-    auxiliary: Tensor,
+    auxiliary: Tensor | None,
     normalisation: NormalisationRecipe,
     *,
+    measured: Callable[[slice], Acquisition] | None = None,
+    phase: bool = False,
     finish: Callable[[Tensor], Tensor] = lambda image: image,
     batch: BatchSize = "auto",
     device: torch.device | None = None,
@@ -59,8 +102,11 @@ def reconstruct_slices(
     Args:
         model: a model in eval mode, on ``device``.
         zero_filled: ``(n, H, W)`` on [0, 1] (float32) or in 8 bits (uint8).
-        auxiliary: ``(n, H, W)``, likewise.
+        auxiliary: ``(n, H, W)``, likewise; of a k-space model None to do without it.
         normalisation: how the network's images are normalised: as its training's were.
+        measured: which slices -> what was measured of them, lines ``(b, C, H, W)``, in the scale of ``zero_filled``
+            if it is float32; k-space models (:func:`fsmnet.models.takes_acquisition`) need it.
+        phase: give the image of a k-space model with its phase, not its magnitude.
         finish: brings a reconstruction into the form in which it is scored, such as a protocol's; float32 as it is
             by default.
         batch: slices per step, see :func:`fsmnet.inference.device.choose_batch`.
@@ -72,26 +118,33 @@ def reconstruct_slices(
         each: called with every batch when it is done.
 
     Returns:
-        ``(n, H, W)`` on the CPU, float32 on the inputs' scale, or what ``finish`` makes of it.
+        ``(n, H, W)`` on the CPU, float32 on the inputs' scale (complex64 with ``phase``), or what ``finish`` makes of it.
 
     Raises:
-        UserError: the model gives NaN or infinite values.
+        UserError: the model gives NaN or infinite values, or something that it takes is missing.
     """
     device = device or torch.device("cpu")
     size = choose_batch(batch, model, zero_filled, device)
+    slices: Images | Measurements
+    if takes_acquisition(model):
+        if measured is None:
+            raise UserError(f"{name}: is a network for k-space, and here are images only; take one for images")
+        slices = Measurements(measured, auxiliary, phase)
+    elif auxiliary is None:
+        raise UserError(f"{name}: needs the other contrast; give --auxiliary")
+    else:
+        slices = Images(zero_filled, auxiliary, normalisation, auxiliary_zero_filled)
 
     def reconstruct(part: slice) -> Batch:
-        scans = [zero_filled, auxiliary, *([] if auxiliary_zero_filled is None else [auxiliary_zero_filled])]
-        target, helper, *masked = (scan[part, None].to(device) for scan in scans)
-        inputs = normalisation.inputs(target, helper, *masked)
+        target, helper, restore = slices.batch(part, device)
         started = time.perf_counter()
         with torch.inference_mode(), autocast(device, precision):
-            image = as_output(model(inputs.target, inputs.auxiliary), inputs.target).image.float()
+            image = as_output(model(target, helper), helper).image
             finite = bool(torch.isfinite(image).all())  # waits for a GPU
         seconds = time.perf_counter() - started
         if not finite:
             raise UserError(f"{name}: gives NaN or infinite values; its weights diverged, use other ones")
-        return Batch(part, finish(inputs.normalisation.undo(image)[:, 0]).cpu(), seconds)
+        return Batch(part, finish(restore(image)).cpu(), seconds)
 
     done = []
     starts = range(0, len(zero_filled), size)

@@ -1,8 +1,12 @@
 """The methods by name: one table, one constructor.
 
-Every model maps ``(target, auxiliary)``, both ``(B, 1, H, W)`` float32 of any H and W, to an
-:class:`~fsmnet.models.output.Output` or to the image alone, a tensor ``(B, 1, H, W)``. The target is the zero-filled
-image, the auxiliary the fully sampled other contrast, each normalised (:class:`fsmnet.transforms.Normalisation`).
+Every model maps two arguments to an :class:`~fsmnet.models.output.Output` or to the image alone, a tensor
+``(B, 1, H, W)``. Which two, the attribute ``takes`` of its class says:
+
+``"images"``, or no such attribute: the zero-filled target and the fully sampled auxiliary, both ``(B, 1, H, W)``
+float32 of any H and W, each normalised (:class:`fsmnet.transforms.Normalisation`). ``"acquisition"``, a k-space model:
+what was measured, a :class:`fsmnet.physics.acquisition.Acquisition` of lines ``(B, C, H, W)``, and the auxiliary's
+magnitude, not normalised, or None. Its image is complex, in the units of the acquisition.
 
 A network from outside this package is registered (:func:`register_model`), or named by an entry point of the group
 ``fsmnet.models``, or given as ``package.module:Class`` wherever a name is.
@@ -21,6 +25,7 @@ from fsmnet.errors import UserError
 from fsmnet.registry import Registry, imported
 
 REQUIRED = inspect.Parameter.empty
+IMAGES, ACQUISITION = "images", "acquisition"  # what a model takes
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ class Entry:
         found = imported(self.place, f"model {name!r}") if isinstance(self.place, str) else self.place
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise UserError(f"model {name!r}: {self.place} is no class of networks; derive it from torch.nn.Module")
+        if (takes := getattr(found, "takes", IMAGES)) not in (IMAGES, ACQUISITION):
+            raise UserError(f"model {name!r}: takes {takes!r} is not known; choose {IMAGES!r} or {ACQUISITION!r}")
         try:
             inspect.signature(found.forward).bind(None, None, None)
         except TypeError:
             raise UserError(
                 f"model {name!r}: {found.__name__}.forward{inspect.signature(found.forward)} cannot be called with "
-                "(target, auxiliary); write forward(self, target, auxiliary)"
+                "(target, auxiliary) or (acquisition, auxiliary); write forward(self, target, auxiliary)"
             ) from None
         return found
 
@@ -77,6 +84,9 @@ MODELS: Registry[Entry] = Registry(
         "fsmnet_fast": Entry(
             "fsmnet.models.fast:FastFSMNet", "this project, after Chen et al. 2024: less work for the same task"
         ),
+        "fsmnet_unrolled": Entry(
+            "fsmnet.models.unrolled:UnrolledFSMNet", "this project: k-space inside, any acceleration, contrast or none"
+        ),
     },
     Entry,
 )
@@ -89,7 +99,8 @@ def register_model(name: str, model: type[nn.Module] | str, citation: str = "") 
         name: short, without a colon.
         model: the class, or ``"package.module:Class"``, which is imported when it is used. It is a
             :class:`torch.nn.Module` whose ``forward(target, auxiliary)`` takes two ``(B, 1, H, W)`` float32 and returns
-            one, or an :class:`~fsmnet.models.output.Output`; its constructor's keywords are the model's options.
+            one, or an :class:`~fsmnet.models.output.Output`; its constructor's keywords are the model's options. With
+            the class attribute ``takes = "acquisition"`` it gets what was measured in place of the target.
         citation: who published it; ``fsmnet models`` shows it.
 
     Raises:
@@ -110,6 +121,11 @@ def model_class(name: str) -> type[nn.Module]:
         UserError: an unknown name, where the message lists the known ones; what cannot be imported; no network.
     """
     return MODELS.get(name).load(name)
+
+
+def takes_acquisition(model: nn.Module | type[nn.Module]) -> bool:
+    """Whether a model, or a class of models, takes what was measured, not a zero-filled image: a k-space model."""
+    return getattr(model, "takes", IMAGES) == ACQUISITION
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ class Output(NamedTuple):
     """What a model returns.
 
     Attributes:
-        image: reconstruction ``(B, 1, H, W)``, normalised like the target that went in.
+        image: reconstruction ``(B, 1, H, W)``, normalised like the target that went in; of a k-space model complex, in
+            the acquisition's units.
         frequency_image: a second estimate from a frequency branch, supervised in training only; None without one.
         auxiliary_image: the auxiliary as the model reconstructs it, which some originals supervise too; None without.
     """

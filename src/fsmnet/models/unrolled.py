@@ -29,6 +29,7 @@ noise, and whether there is another contrast.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -59,6 +60,8 @@ class UnrolledFSMNet(nn.Module):
 
     With the defaults 1,176,704 parameters and 9.5 GFLOP for one coil of 240 x 240, transforms not counted.
     """
+
+    takes = "acquisition"
 
     def __init__(self, steps: int = 8, widths: Sequence[int] = (24, 32, 48)) -> None:
         super().__init__()
@@ -137,7 +140,8 @@ class UnrolledFSMNet(nn.Module):
         """Features to begin with, zeros, and the auxiliary's at each level, zeros where there is none."""
         batch, device = len(image), image.device.type
         height, width = (-(-side // 8) * 4 for side in image.shape[-2:])
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        half = device != "meta" and torch.is_autocast_enabled(device)
+        precision = torch.get_autocast_dtype(device) if half else torch.float32
         zeros = [
             torch.zeros((batch, channels, height >> level, width >> level), dtype=precision, device=image.device)
             for level, channels in enumerate(self.widths)
@@ -249,7 +253,8 @@ class LineWeights(nn.Module):
 
     def forward(self, mask: Tensor, known: Tensor) -> Tensor:
         """Mask ``(B, W)`` and what is known of the scans to weights ``(B, K, W)``, float32 even under autocast."""
-        with torch.autocast(mask.device.type, enabled=False):
+        kind = mask.device.type
+        with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
             width = mask.shape[-1]
             place = (torch.arange(width, device=mask.device) - width // 2).abs() * (2 / width)
             density = F.avg_pool1d(mask.float()[:, None], 9, 1, 4, count_include_pad=False)[:, 0]

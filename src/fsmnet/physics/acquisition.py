@@ -108,6 +108,17 @@ class Acquisition:
         """Of the image, ``(..., H, W)``."""
         return torch.Size((*self.lines.shape[:-3], *self.lines.shape[-2:]))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the lines are."""
+        return self.lines.device
+
+    def to(self, device: torch.device) -> Acquisition:
+        """The same on another device."""
+        mask, maps = self.mask.to(device), None if self.maps is None else self.maps.to(device)
+        noise = self.noise.to(device) if isinstance(self.noise, Tensor) else self.noise
+        return Acquisition(self.lines.to(device), mask, maps, noise, self.real)
+
     def __getitem__(self, part: int | slice) -> Acquisition:
         """Some of the images along the leading axis."""
         mask, maps = self.mask, self.maps

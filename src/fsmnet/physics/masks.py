@@ -304,6 +304,7 @@ class MaskRecipe:
         center_fraction: share of columns always kept in the middle.
         seed: a number for one mask everywhere, or ``"name"`` for one per file from the file's own name.
         mixed: pairs of acceleration and center fraction, of which every training sample gets one; empty for one kind.
+        span: least and most acceleration of a network that was trained with any mask between them; else None.
     """
 
     kind: MaskKind
@@ -311,6 +312,7 @@ class MaskRecipe:
     center_fraction: float
     seed: int | str
     mixed: tuple[tuple[float, float], ...] = ()
+    span: tuple[float, float] | None = None
 
     def mixing(self, accelerations: Sequence[float] | None, centers: Sequence[float] | None = None) -> MaskRecipe:
         """The same with several accelerations, of which every training sample gets one.
@@ -336,11 +338,15 @@ class MaskRecipe:
 
     def includes(self, other: MaskRecipe) -> bool:
         """Whether who trains with these masks sees those of another recipe."""
+        if self.span is not None:
+            return self.span[0] <= other.acceleration <= self.span[1]
         kinds = self.mixed or ((self.acceleration, self.center_fraction),)
         return any(replace(self, acceleration=a, center_fraction=c, mixed=()) == other for a, c in kinds)
 
     def __str__(self) -> str:
         """In words, for messages."""
+        if self.span is not None:
+            return f"any mask of {self.span[0]:g}x to {self.span[1]:g}x"
         kinds = self.mixed or ((self.acceleration, self.center_fraction),)
         drawn = " or ".join(f"{acceleration:g}x with centre {center:g}" for acceleration, center in kinds)
         return f"{self.kind}, {drawn}, seed {'from the name' if self.seed == 'name' else self.seed}"

@@ -24,7 +24,7 @@ from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import TINY
 from fsmnet.physics.lines import acquired_columns, check_mask, contiguous
-from fsmnet.physics.masks import Mask, MaskRecipe, load_mask
+from fsmnet.physics.masks import Mask, MaskRecipe, default_center_fraction, load_mask
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol
 from fsmnet.reconstruction.inputs import AUTO, drawn_options, window
@@ -261,9 +261,12 @@ def mask_recipe(config: ReconstructConfig, model: nn.Module) -> MaskRecipe:
         recipe = replace(trained, acceleration=acceleration, center_fraction=mixed[acceleration])
     elif trained is not None and acceleration == trained.acceleration:
         recipe = trained
+    elif trained is not None and trained.span is not None and trained.span[0] <= acceleration <= trained.span[1]:
+        recipe = replace(trained, acceleration=acceleration, center_fraction=default_center_fraction(acceleration))
     else:
         if trained is not None:
-            logger.warning("the network was trained for %gx, not %gx", trained.acceleration, acceleration)
+            asked = f"{trained.acceleration:g}x" if trained.span is None else str(trained)
+            logger.warning("the network was trained for %s, not %gx", asked, acceleration)
         protocol = get_protocol(header_of(model).protocol or "float")
         recipe = protocol.mask_recipe(MaskOptions(acceleration=acceleration))
     given: dict[str, Any] = {
