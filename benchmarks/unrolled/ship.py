@@ -1,4 +1,4 @@
-"""Turn the trained weights into those that the package carries: the same numbers, with a header that says what they are.
+"""Turn the trained weights into those that the package carries: the same numbers, and a header that says what they are.
 
     python benchmarks/unrolled/ship.py benchmarks/unrolled/weights/unrolled.safetensors \\
         src/fsmnet/weights/fsmnet_unrolled.safetensors
@@ -32,8 +32,8 @@ SPLIT = {
     "test": ["TCGA-FG-6692", "OMSL-04-s1"],
 }
 DATA = (
-    "OMS and OMSL: Lesjak et al., CC-BY; TCGA-DU-7294: The Cancer Imaging Archive, TCGA-LGG (Pedano et al.), CC-BY 3.0; "
-    "stroke-VRD: neurolabusc/VolumeRenderingData, MIT"
+    "OMS and OMSL: Lesjak et al., CC-BY; TCGA-DU-7294: The Cancer Imaging Archive, TCGA-LGG (Pedano et al.), "
+    "CC-BY 3.0; stroke-VRD: neurolabusc/VolumeRenderingData, MIT"
 )
 
 

@@ -118,7 +118,8 @@ def reconstruct_slices(
         each: called with every batch when it is done.
 
     Returns:
-        ``(n, H, W)`` on the CPU, float32 on the inputs' scale (complex64 with ``phase``), or what ``finish`` makes of it.
+        ``(n, H, W)`` on the CPU, float32 (complex64 with ``phase``) on the inputs' scale, or what ``finish`` makes of
+        it.
 
     Raises:
         UserError: the model gives NaN or infinite values, or something that it takes is missing.

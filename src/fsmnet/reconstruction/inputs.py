@@ -20,11 +20,11 @@ import numpy as np
 
 from fsmnet.data.formats import format_of, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
-from fsmnet.data.grid import grid_difference, on_one_grid
+from fsmnet.data.grid import grid_difference, log_repairs, on_one_grid
 from fsmnet.data.register import register_rigid, similarity_in_place
 from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
-from fsmnet.data.volume import Volume, crop_begin, turn
+from fsmnet.data.volume import Array, Volume, crop_begin, turn
 from fsmnet.errors import UserError
 from fsmnet.inference.options import check_batch
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -41,7 +41,7 @@ class Inputs:
     Attributes:
         config: the options.
         target: the scan to reconstruct.
-        auxiliary: the other contrast, on the target's grid.
+        auxiliary: the other contrast, on the target's grid; None without one.
         kspace: what was measured of the target; None if it is an image.
         registration: how the auxiliary was moved, and how much it tells about the target.
         similarity: works out the latter where it is not known yet; else None.
@@ -51,7 +51,7 @@ class Inputs:
 
     config: ReconstructConfig
     target: Scan
-    auxiliary: Volume
+    auxiliary: Volume | None
     kspace: KSpace | None
     registration: dict[str, Any]
     similarity: Callable[[], float | None] | None
@@ -63,6 +63,11 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
     """First stage: both scans on one grid."""
     started = time.perf_counter()
     target_file, auxiliary_file = input_files(config)
+    if auxiliary_file is None:
+        target, kspace = _alone(config, target_file)
+        log_repairs(target.volume)
+        seconds = time.perf_counter() - started
+        return Inputs(config, target, None, kspace, {"Kind": "none; no auxiliary"}, None, [_source(target)], seconds)
     # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way; a file's axes are taken
     # for those of the target.
     told = None if auxiliary_file.is_dir() or config.kspace is None else config.phase_encode
@@ -84,6 +89,28 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
     sources = [_source(target), _source(scan)]
     seconds = time.perf_counter() - started
     return Inputs(config, target, auxiliary, kspace, registration, similarity, sources, seconds)
+
+
+def _alone(config: ReconstructConfig, file: Path) -> tuple[Scan, KSpace | None]:
+    """The target without an auxiliary; a k-space that knows no place has none."""
+    if config.kspace is None:
+        return read_scan(file, config.target_series, config.phase_encode), None
+    turned = config.phase_encode == "rows"
+    kspace = read_kspace(file, turned)
+    if kspace.affine is not None:
+        return Scan(Volume(magnitude(kspace), kspace.affine, kspace.source)), kspace
+    return Scan(Volume(magnitude(kspace), np.eye(4), kspace.source, placed=False), None, turned), kspace
+
+
+def magnitude(kspace: KSpace) -> Array:
+    """Root sum of squares of what the coils measured, ``(S, H, W)``, the reconstructed part of the field of view."""
+    import torch
+
+    from fsmnet.physics.coils import root_sum_of_squares
+    from fsmnet.physics.fourier import ifft2c
+
+    rows, columns = window(kspace)
+    return np.stack([root_sum_of_squares(ifft2c(torch.from_numpy(one)))[rows, columns].numpy() for one in kspace.data])
 
 
 def place(kspace: KSpace, auxiliary: Scan, turned: bool) -> tuple[Scan, Scan]:
@@ -114,13 +141,7 @@ def place(kspace: KSpace, auxiliary: Scan, turned: bool) -> tuple[Scan, Scan]:
             f"{kspace.source}: three axes are read as {slices} slices, but {helper.name} has {len(helper.data)}; if "
             "they are coils, save the array with four axes (slices, coils, rows, columns)"
         )
-    import torch
-
-    from fsmnet.physics.coils import root_sum_of_squares
-    from fsmnet.physics.fourier import ifft2c
-
-    rows, columns = window(kspace)
-    image = np.stack([root_sum_of_squares(ifft2c(torch.from_numpy(one)))[rows, columns].numpy() for one in kspace.data])
+    image = magnitude(kspace)
     if kspace.affine is not None:
         return Scan(Volume(image, kspace.affine, kspace.source)), auxiliary
     if image.shape != helper.data.shape:
@@ -178,22 +199,24 @@ def check(config: ReconstructConfig) -> None:
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise UserError(f"{config.out}: {folder} is no folder that can be written to; choose another --out")
     check_options(config)
-    if target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
+    if auxiliary is not None and target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
         raise UserError(f"{target}: is both target and auxiliary; give two contrasts of one exam")
 
 
-def input_files(config: ReconstructConfig) -> tuple[Path, Path]:
-    """The target's image or k-space, and the auxiliary.
+def input_files(config: ReconstructConfig) -> tuple[Path, Path | None]:
+    """The target's image or k-space, and the auxiliary if there is one.
 
     Raises:
-        UserError: one is missing, or there are two targets.
+        UserError: there is no target, or there are two; no auxiliary, but options that move one.
     """
     if config.target is not None and config.kspace is not None:
         raise UserError("give --target, an image, or --kspace, not both")
     target = config.target or config.kspace
-    if target is None or config.auxiliary is None:
-        missing = "--auxiliary is" if target is not None else "--target (or --kspace) is"
-        raise UserError(f"{missing} missing; reconstruct takes two contrasts of one exam")
+    if target is None:
+        raise UserError("--target (or --kspace) is missing; name the scan to reconstruct")
+    moved = config.resample or config.register != "none" or config.auxiliary_series is not None
+    if config.auxiliary is None and (moved or config.target_is == "zero-filled"):
+        raise UserError("--auxiliary is missing; give the fully sampled contrast of the same exam")
     return target, config.auxiliary
 
 
@@ -206,6 +229,8 @@ def check_options(config: ReconstructConfig) -> None:
         raise UserError("--data-consistency soft and --noise-weight belong together; give both or neither")
     if config.noise_weight is not None and not (math.isfinite(config.noise_weight) and config.noise_weight > 0):
         raise UserError(f"noise_weight must be a finite number above 0, not {config.noise_weight:g}")
+    if config.noise is not None and not (math.isfinite(config.noise) and config.noise >= 0):
+        raise UserError(f"noise must be a finite number, 0 or more, not {config.noise:g}")
     if config.kspace is None:
         _check_image(config)
     elif config.pairs is not None:
@@ -218,7 +243,8 @@ def check_options(config: ReconstructConfig) -> None:
 
 def _check_image(config: ReconstructConfig) -> None:
     """Options that do not go with an image."""
-    for name, there in (("maps", config.maps is not None), ("complex", config.complex)):
+    given = (("maps", config.maps is not None), ("complex", config.complex), ("noise", config.noise is not None))
+    for name, there in given:
         if there:
             raise UserError(f"--{name} goes with k-space, and a magnitude image has none; give --kspace")
     if config.mask == AUTO:

@@ -1,7 +1,8 @@
 """What was measured of the target: from an image by simulation, from a user's k-space as it is.
 
-The network sees zero-filled magnitudes of the reconstructed field of view. Its image is then drawn back to the measured
-lines of the whole field of view; phase, and what lies outside the image, are those of the zero-filled image.
+A network for images sees zero-filled magnitudes of the reconstructed field of view. Its image is then drawn back to the
+measured lines of the whole field of view; phase, and what lies outside the image, are those of the zero-filled image. A
+k-space model sees the measured lines of all columns, and of the rows that make the image.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Measured:
         """A slice drawn to its measured lines; see :meth:`fsmnet.physics.acquisition.Acquisition.consistent`.
 
         Args:
-            image: the network's, real ``(H, W)``.
+            image: the network's, ``(H, W)``: a magnitude, or a k-space model's with its phase, of all columns.
             number: which of the slices it is.
             weight: of the measurement; None to replace lines.
 
@@ -69,10 +70,35 @@ class Measured:
             The image, real if the phase is known to be 0, and residuals by name.
         """
         assert self.acquisition is not None
+        if image.is_complex():
+            whole, residuals = consistent(self.lines(slice(number, number + 1))[0], image, weight)
+            return whole[:, self.place[1]], residuals
         acquisition = self.acquisition(number)
         start = image if acquisition.real else acquisition.embedded(image, *self.place)
         whole, residuals = consistent(acquisition, start, weight)
         return whole[self.place], residuals
+
+    def lines(self, part: slice) -> Acquisition:
+        """What was measured of some slices and the image's rows, lines ``(b, C, H, W of the whole field of view)``."""
+        assert self.acquisition is not None
+        slices = [self.acquisition(n).rows(self.place[0]) for n in range(*part.indices(len(self.zero_filled)))]
+        maps = [one.maps for one in slices if one.maps is not None]
+        first = slices[0]
+        lines = torch.stack([one.lines for one in slices])
+        return Acquisition(lines, first.mask, torch.stack(maps) if maps else None, first.noise, first.real)
+
+    def in_columns(self, image: Tensor) -> Tensor:
+        """An image ``(n, H, W)`` among all columns of the field of view, zeros beside it."""
+        if self.acquisition is None or (columns := self.acquisition(0).shape[-1]) == image.shape[-1]:
+            return image
+        whole = image.new_zeros((*image.shape[:-1], columns))
+        whole[..., self.place[1]] = image
+        return whole
+
+    def residual(self, image: Tensor, number: int) -> tuple[Tensor, dict[str, float]]:
+        """A k-space model's image ``(H, W)`` of all columns as it is, cropped, and how far it is from its lines."""
+        after = self.lines(slice(number, number + 1))[0].residual(image)
+        return image[:, self.place[1]], {"ResidualAfter": float(after)}
 
     def describe(self, weight: float | None) -> dict[str, Any]:
         """What the record says of :meth:`put_back`, but for the residuals."""
@@ -96,7 +122,7 @@ def consistent(acquisition: Acquisition, start: Tensor, weight: float | None) ->
         whole = acquisition.consistent(start, weight)
         after = acquisition.residual(whole)
     residuals = {"ResidualBefore": acquisition.residual(start), "ResidualAfter": after}
-    if acquisition.real:
+    if acquisition.real and not start.is_complex():
         whole = whole.real
         residuals["ResidualOfRealPart"] = acquisition.residual(whole)
     elif weight is None and len(acquisition.lines) > 1:
@@ -145,7 +171,8 @@ def of_kspace(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe, kee
         return torch.from_numpy(kspace.data[numbers[number]]) / maximum
 
     def measure(number: int, columns: Tensor = columns) -> Acquisition:
-        return Acquisition.from_kspace(scaled(number), columns, None if maps is None else maps[number])
+        one = Acquisition.from_kspace(scaled(number), columns, None if maps is None else maps[number])
+        return one if config.noise is None else replace(one, noise=config.noise / maximum)
 
     count, everything = range(len(numbers)), torch.ones_like(columns)
     maps, origin = coil_maps(kspace, config, numbers, (scaled(n) * columns for n in count), columns)

@@ -16,7 +16,10 @@ class ReconstructConfig(RunOptions, group="input"):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
     target: Path | None = option(None, "contrast to reconstruct: a NIfTI, NumPy or fastMRI file or a DICOM folder")
-    auxiliary: Path | None = option(None, "fully sampled contrast: always an image, of the same kinds of file")
+    auxiliary: Path | None = option(
+        None,
+        "fully sampled contrast: always an image, of the same kinds of file; the shipped network does without one too",
+    )
     out: Path = required(
         "result: .nii.gz; .npy or .npz for arrays and k-space; .h5 for fastMRI's form of a submission; for a DICOM "
         "target a new folder; mask and JSON record come beside it",
@@ -37,7 +40,11 @@ class ReconstructConfig(RunOptions, group="input"):
     target_series: str | None = option(None, "DICOM: number, UID or a part of the description of the target's series")
     auxiliary_series: str | None = option(None, "DICOM: the same for the auxiliary")
     checkpoint: Path | None = option(
-        None, "weights from 'fsmnet train'; default: the shipped network", material="content", group="model"
+        None,
+        "weights from 'fsmnet train', 'shipped' or 'shipped-image'; default: the shipped network, for a zero-filled "
+        "target the shipped one for images",
+        material="content",
+        group="model",
     )
     target_is: Literal["full", "zero-filled"] = option(
         "full", "full: under-sample it first, as a retrospective experiment; zero-filled: it is degraded already"
@@ -68,7 +75,13 @@ class ReconstructConfig(RunOptions, group="input"):
     data_consistency: Literal["auto", "hard", "soft", "off"] = option(
         "auto",
         "hard: put the measured k-space lines back into the network's image; soft: weigh them; auto: hard wherever "
-        "they are known",
+        "they are known, and nothing more after a network that has it inside, as the shipped one",
+        group="model",
+    )
+    noise: float | None = option(
+        None,
+        "with --kspace: standard deviation of the complex noise in k-space, in its units, for a network that asks; "
+        "default: not known",
         group="model",
     )
     noise_weight: float | None = option(

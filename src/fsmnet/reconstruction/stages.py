@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint, trained_normalisation, versions, warn_if_seen
+from fsmnet.checkpoint import checkpoint_file, load_model, trained_normalisation, versions, warn_if_seen
 from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.pairing.names import case_names
 from fsmnet.data.scan import begin_nifti, write_scan
@@ -23,7 +23,7 @@ from fsmnet.files import sha256, write_text
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.models import recipe_of
+from fsmnet.models import recipe_of, takes_acquisition
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
 from fsmnet.reconstruction.inputs import Inputs, complex_path, input_files, mask_path, sidecar_path
 from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
@@ -104,10 +104,17 @@ def load_network(config: ReconstructConfig) -> Network:
     started = time.perf_counter()
     device = choose_device(config.device, config.threads)
     precision = chosen_precision(config.precision, device, config.optimise)
-    checkpoint = config.checkpoint or shipped_checkpoint()
-    if checkpoint is None:
-        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    degraded = config.target_is == "zero-filled"
+    checkpoint = checkpoint_file(config.checkpoint or ("shipped-image" if degraded else "shipped"))
     model = load_model(checkpoint).to(device)
+    if degraded and takes_acquisition(model):
+        raise UserError(
+            f"{checkpoint}: is a network for k-space, and a zero-filled target comes without it; leave --checkpoint out"
+        )
+    if not takes_acquisition(model) and config.auxiliary is None and config.pairs is None:
+        raise UserError(
+            f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
+        )
     if config.optimise:
         model = optimise(model, precision)
     return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
@@ -124,11 +131,14 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
     started = time.perf_counter()
     config, target, auxiliary = inputs.config, inputs.target.volume, inputs.auxiliary
     keep = torch.from_numpy(slices_with_content(target.data))
-    helper = torch.from_numpy(auxiliary.data)[keep].div_(auxiliary.maximum)
+    helper = None if auxiliary is None else torch.from_numpy(auxiliary.data)[keep].div_(auxiliary.maximum)
+    inside = takes_acquisition(network.model)
     recipe, normalisation = mask_recipe(config, network.model), trained_normalisation(network.model)
     measured, helper_zero_filled = _measured(inputs, recipe, keep), None
-    if normalisation.auxiliary == "undersampled":  # as if it had been accelerated too, as in the training
-        mask = recipe.draw(helper.shape[-1], input_files(config)[1].name)
+    if inside and helper is not None:
+        helper = measured.in_columns(helper)
+    elif helper is not None and normalisation.auxiliary == "undersampled":  # as if accelerated too, as in the training
+        mask = recipe.draw(helper.shape[-1], Path(config.auxiliary or "").name)
         helper_zero_filled = of_image(helper, mask).zero_filled
     packed = begin_nifti(inputs.target, config.out, DESCRIPTION)
     with Finishing(
@@ -137,14 +147,17 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
         keep,
         packed,
         inputs.similarity or (lambda: None),
-        put_back=config.data_consistency != "off",
+        put_back=config.data_consistency in (("hard", "soft") if inside else ("auto", "hard", "soft")),
         weight=config.noise_weight if config.data_consistency == "soft" else None,
+        inside=inside,
     ) as finishing:
         reconstruct_slices(
             network.model,
             measured.zero_filled.abs() if measured.zero_filled.is_complex() else measured.zero_filled,
             helper,
             normalisation,
+            measured=measured.lines if inside else None,
+            phase=True,
             batch=config.batch,
             device=network.device,
             precision=network.precision,
@@ -157,7 +170,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
         waiting = time.perf_counter()
         found = finishing.wait()
     complex_image = None
-    if (phased := finishing.complex_image()) is not None:
+    if inputs.kspace is not None and (phased := finishing.complex_image()) is not None:
         complex_image = np.zeros(target.data.shape, dtype=np.complex64)
         complex_image[keep.numpy()] = phased.numpy() * target.maximum
     contents = [content_hash(part) for part in (target.data, target.data[len(target.data) // 2])]  # or of a knee's file
@@ -167,7 +180,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
         "Simulation": measured.simulation,
         "Registration": inputs.registration | ({} if inputs.similarity is None else {"Similarity": found}),
         "Model": {**recipe_of(network.model), "file": str(network.file), "sha256": network.sha256},
-        "Normalisation": str(normalisation),
+        "Normalisation": "the network's own" if inside else str(normalisation),
         "Coils": measured.coils,
         "DataConsistency": finishing.record(),
         "SlicesReconstructed": int(keep.sum()),

@@ -44,6 +44,7 @@ class Finishing:
         *,
         put_back: bool,
         weight: float | None = None,
+        inside: bool = False,
     ) -> None:
         """Nothing happens yet.
 
@@ -55,6 +56,7 @@ class Finishing:
             beside: other work for the thread, done after the first slices; :meth:`wait` gives its result.
             put_back: whether to put the measured lines back, where they are known.
             weight: of the measured lines; None to replace them.
+            inside: the network has data consistency inside; its images are complex, of all columns.
 
         Raises:
             UserError: a reference that nothing can be compared with.
@@ -63,7 +65,7 @@ class Finishing:
         self.writer = writer
         self.n_below_zero, self.network, self.consistency = 0, 0.0, 0.0
         self._scan, self._numbers, self._maximum = scan, np.flatnonzero(keep.numpy()), target.volume.maximum
-        self._put_back, self._weight = put_back and scan.acquisition is not None, weight
+        self._put_back, self._weight, self._inside = put_back and scan.acquisition is not None, weight, inside
         names = ("zero_filling", "network", *(("consistent",) if self._put_back else ()))
         reference = None if scan.reference is None else scan.reference.numpy()
         self._scores = {} if reference is None else {name: VolumeScores(reference) for name in names}
@@ -88,12 +90,15 @@ class Finishing:
         started = time.perf_counter()
         part, image = batch.part, batch.image
         zero_filled = self._scan.zero_filled[part]
-        below, images = image < 0, {"zero_filling": zero_filled.abs(), "network": image.clamp_min(0)}
+        network = image[..., self._scan.place[1]].abs() if self._inside else image
+        below, images = network < 0, {"zero_filling": zero_filled.abs(), "network": network.clamp_min(0)}
         if self._put_back:
             image = self._consistent(image, part)
             if not image.is_complex():
                 below = image < 0
             images["consistent"] = image.abs() if image.is_complex() else image.clamp_min(0)  # a magnitude
+        elif self._inside:
+            image = self._consistent(image, part)
         elif zero_filled.is_complex():
             image = with_phase(image, zero_filled)
         if image.is_complex():
@@ -120,17 +125,19 @@ class Finishing:
         return {name: scores.metrics()._asdict() for name, scores in self._scores.items()} or None
 
     def record(self) -> dict[str, Any] | None:
-        """What the record says of the measured lines; None if they were not put back."""
-        if not self._put_back:
-            return None
-        return self._scan.describe(self._weight) | {
-            name: float(np.mean(values)) for name, values in self._residuals.items()
-        }
+        """What the record says of the measured lines; None if nobody looked at them."""
+        residuals = {name: float(np.mean(values)) for name, values in self._residuals.items()}
+        if self._put_back:
+            return self._scan.describe(self._weight) | residuals
+        return {"Kind": "inside the network"} | residuals if self._inside else None
 
     def _consistent(self, image: Tensor, part: slice) -> Tensor:
         slices = []
         for number, one in zip(range(part.start, part.stop), image, strict=False):  # the last batch may be smaller
-            consistent, residuals = self._scan.put_back(one, number, self._weight)
+            if self._put_back:
+                consistent, residuals = self._scan.put_back(one, number, self._weight)
+            else:
+                consistent, residuals = self._scan.residual(one, number)
             slices.append(consistent)
             for name, value in residuals.items():
                 self._residuals.setdefault(name, []).append(value)
