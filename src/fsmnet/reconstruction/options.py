@@ -75,7 +75,7 @@ class ReconstructConfig(RunOptions, group="input"):
     data_consistency: Literal["auto", "hard", "soft", "off"] = option(
         "auto",
         "hard: put the measured k-space lines back into the network's image; soft: weigh them; auto: hard wherever "
-        "they are known, and nothing more after a network that has it inside, as the shipped one",
+        "they are known; after a network that has it inside, as the shipped one, only where --target is simulated",
         group="model",
     )
     noise: float | None = option(
