@@ -45,7 +45,7 @@ def main() -> None:
         images = reconstruct_slices(model, zero_filled, auxiliary, BRATS.normalisation, finish=BRATS.finish, batch=1)
         return statistics.fmean(metrics.psnr for metrics in BRATS.score(target, images))
 
-    shipped = shipped_checkpoint()
+    shipped = shipped_checkpoint("shipped-image")
     rows = []
     for path in [*([shipped] if shipped else []), *arguments.checkpoint]:
         model = load_model(path)

@@ -149,7 +149,7 @@ def way(command: str, package: str, folder: str) -> tuple[list[str], dict[str, i
         if there is not None and here[1] > there[1]:
             up[f"{there[0]} -> {here[0]}"] += 1
 
-    words = {"DATA": str(data), "CASE": case, "SHIPPED": str(shipped_checkpoint())}
+    words = {"DATA": str(data), "CASE": case, "SHIPPED": str(shipped_checkpoint("shipped-image"))}
     for profiled in (False, True):  # the first run imports
         arguments = COMMANDS[command]
         for name, value in words.items():

@@ -52,7 +52,7 @@ from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.measured import consistent
 
-MACHINE: dict[str, Any] = {"device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
+MACHINE: dict[str, Any] = {"checkpoint": "shipped-image", "device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
 CASE = "TCGA-FG-6692"
 COILS, NOISE, SLICES = 8, 0.005, 8  # noise: of each coil's image, the volume's maximum is 1
 ITERATIONS, REGULARISATION = 20, 0.01
@@ -175,7 +175,7 @@ def eight_coils(target: Tensor, auxiliary: Tensor, folder: Path, seed: int) -> d
     scans = [Acquisition.from_kspace(y, columns, estimate_maps(y * columns, columns)) for y in kspace]
     sense = torch.stack([scan.sense(ITERATIONS, REGULARISATION) for scan in scans])
     # The same between: SENSE first, the network on its magnitude, its phase carried along.
-    model = load_model(shipped_checkpoint())
+    model = load_model(shipped_checkpoint("shipped-image"))
     between = reconstruct_slices(model, sense.abs(), auxiliary, FLOAT.normalisation)
     done = [consistent(scan, x, None) for scan, x in zip(scans, with_phase(between, sense), strict=True)]
     plain = [scan.consistent(x) for scan, x in zip(scans, sense, strict=True)]

@@ -109,7 +109,7 @@ def mean_distance(matrix: np.ndarray, points: np.ndarray) -> float:
 
 def scores(target: Volume, auxiliaries: dict[str, Volume]) -> dict[str, object]:
     """PSNR in dB and SSIM of the shipped network with each auxiliary, and of zero-filling."""
-    checkpoint = shipped_checkpoint()
+    checkpoint = shipped_checkpoint("shipped-image")
     assert checkpoint is not None
     model = load_model(checkpoint)
     recipe = trained_recipe(model)

@@ -381,7 +381,7 @@ class Bench:
 
         target, auxiliary = self.slices()
         zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(4).columns))
-        shipped = shipped_checkpoint()
+        shipped = shipped_checkpoint("shipped-image")
         rows = []
         for path in [*([shipped] if shipped else []), *self.arguments.checkpoint]:
             model = load_model(path)

@@ -279,10 +279,10 @@ def test_versions_name_what_a_result_depends_on():
 
 
 def test_shipped_weights_if_there_are_any_can_be_used():
-    shipped = shipped_checkpoint()
+    shipped = shipped_checkpoint("shipped-image")
     if shipped is None:
         pytest.skip("this build has no weights")
-    model = load_model("shipped")
+    model = load_model("shipped-image")
     assert model(*images()).image.isfinite().all()
     assert trained_recipe(model) == MaskRecipe("random", 4.0, 0.1, 1337)
     assert header_of(model).contrasts == {"target": "t2", "auxiliary": "t1"}

@@ -64,13 +64,14 @@ def test_the_command_measures_and_draws(two, brats_folder, tmp_path, capsys):
 def test_seconds_are_of_single_slices_in_turn_after_a_first_one(monkeypatch):
     asked = []
 
-    def reconstruct(network, zero_filled, auxiliary, normalisation, *, finish, batch, device):
+    def reconstruct(network, zero_filled, auxiliary, normalisation, *, measured, finish, batch, device):
         asked.append((network, int(zero_filled[0, 0, 0])))
         return zero_filled
 
     monkeypatch.setattr(quality, "reconstruct_slices", reconstruct)
     slices = torch.arange(3)[:, None, None].expand(3, 2, 2)
-    images, seconds = quality._in_turn({("a", "plain"): 1, ("b", "plain"): 2}, slices, slices, torch.device("cpu"))
+    networks = {("a", "plain"): 1, ("b", "plain"): 2}
+    images, seconds = quality._in_turn(networks, slices, slices, torch.device("cpu"), None)
     assert asked == [(1, 0), (2, 0), (1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]
     assert torch.equal(images["b", "plain"], slices)
     assert len(seconds["a", "plain"]) == 3

@@ -135,7 +135,7 @@ def test_bfloat16_changes_the_shipped_network_s_psnr_on_real_slices_by_less_than
     slices = prepared_slices(pair, BRATS)
     target, auxiliary = slices.target[20:90:35], slices.auxiliary[20:90:35]
     zero_filled = BRATS.zero_fill(target, torch.from_numpy(brats_mask(4).columns))
-    model = load_model(shipped_checkpoint())
+    model = load_model("shipped-image")
     psnr = []
     for network in (model, optimise(model), optimise(model, "bfloat16")):
         images = reconstruct_slices(network, zero_filled, auxiliary, BRATS.normalisation, finish=BRATS.finish, batch=1)

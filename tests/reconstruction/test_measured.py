@@ -405,8 +405,14 @@ REFUSED = {
     "no auxiliary": (
         COLUMNS,
         {"auxiliary": None},
-        "--auxiliary is missing; reconstruct takes two contrasts",
+        "best.safetensors: this network needs --auxiliary, the fully sampled contrast; the shipped one does without",
     ),
+    "moved no auxiliary": (
+        COLUMNS,
+        {"auxiliary": None, "resample": True},
+        "--auxiliary is missing; give the fully sampled contrast",
+    ),
+    "noise": (COLUMNS, {"noise": -1.0}, "noise must be a finite number, 0 or more, not -1"),
     "zero-filled": (COLUMNS, {"target_is": "zero-filled"}, "--target-is and --target-series describe an image"),
     "soft": (COLUMNS, {"data_consistency": "soft"}, "--data-consistency soft and --noise-weight belong together"),
     "hard and a weight": (COLUMNS, {"noise_weight": 2.0}, "--data-consistency soft and --noise-weight belong together"),
@@ -472,11 +478,12 @@ def test_options_that_need_kspace(go, auxiliary, tmp_path):
     for options, message in (
         ({"complex": True}, "--complex goes with k-space, and a magnitude image has none; give --kspace"),
         ({"maps": "maps.npy"}, "--maps goes with k-space"),
+        ({"noise": 0.1}, "--noise goes with k-space"),
         ({"mask": "auto"}, "--mask auto infers the lines from k-space; give --kspace, or a mask file"),
     ):
         with pytest.raises(UserError, match=message):
             go(None, target=auxiliary, **options)
-    with pytest.raises(UserError, match=r"--target \(or --kspace\) is missing; reconstruct takes two contrasts"):
+    with pytest.raises(UserError, match=r"--target \(or --kspace\) is missing; name the scan to reconstruct"):
         go(None)
     with pytest.raises(UserError, match="out is missing; name the result"):
         reconstruct(auxiliary, auxiliary)

@@ -375,13 +375,13 @@ def test_refused_options(go, tmp_path, name):
 
 
 def test_no_weights(go, monkeypatch):
-    monkeypatch.setattr("fsmnet.reconstruction.stages.shipped_checkpoint", lambda: None)
+    monkeypatch.setattr("fsmnet.checkpoint.shipped_checkpoint", lambda name: None)
     with pytest.raises(UserError, match="this build carries no weights; give a checkpoint"):
         go(checkpoint=None)
 
 
 def test_shipped_weights(go, monkeypatch, checkpoint):
-    monkeypatch.setattr("fsmnet.reconstruction.stages.shipped_checkpoint", lambda: checkpoint)
+    monkeypatch.setattr("fsmnet.checkpoint.shipped_checkpoint", lambda name: checkpoint)
     assert go(checkpoint=None).sidecar["Model"]["file"] == str(checkpoint)
 
 

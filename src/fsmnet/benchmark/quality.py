@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from fsmnet.files import atomic_path
 from fsmnet.inference.optimise import Precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import recipe_of
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.protocols.brats import BRATS, brats_mask
 from fsmnet.protocols.volumes import prepared_slices
 
@@ -58,7 +60,11 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
         for name, model in plain.items()
         for kind in KINDS
     }
-    images, seconds = _in_turn(networks, zero_filled, auxiliary, device)
+
+    def measured(part: slice) -> Acquisition:
+        return BRATS.measure(target[part], columns)
+
+    images, seconds = _in_turn(networks, zero_filled, auxiliary, device, measured)
     psnr = {key: _psnr(target, image) for key, image in images.items()}
     return {
         "case": config.case,
@@ -91,7 +97,11 @@ Key = tuple[str, str]
 
 
 def _in_turn(
-    networks: dict[Key, nn.Module], zero_filled: Tensor, auxiliary: Tensor, device: torch.device
+    networks: dict[Key, nn.Module],
+    zero_filled: Tensor,
+    auxiliary: Tensor,
+    device: torch.device,
+    measured: Callable[[slice], Acquisition],
 ) -> tuple[dict[Key, Tensor], dict[Key, list[float]]]:
     """Images and seconds, slice by slice in turn, so that a change of the machine meets all of them.
 
@@ -101,7 +111,14 @@ def _in_turn(
     def run(network: nn.Module, number: int) -> Tensor:
         one = slice(number, number + 1)
         return reconstruct_slices(
-            network, zero_filled[one], auxiliary[one], BRATS.normalisation, finish=BRATS.finish, batch=1, device=device
+            network,
+            zero_filled[one],
+            auxiliary[one],
+            BRATS.normalisation,
+            measured=lambda _: measured(one),
+            finish=BRATS.finish,
+            batch=1,
+            device=device,
         )
 
     for network in networks.values():

@@ -24,12 +24,12 @@ from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.options import RunOptions
-from fsmnet.models import model_class
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import protocol_of
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
+from fsmnet.training.setup import check_model
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
         training = _training(config, {**common, **options}, Path())
         training.check()
         protocol_of(training)
-        model_class(training.model)
+        check_model(training.model)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 

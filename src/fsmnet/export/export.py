@@ -6,14 +6,14 @@ import json
 import logging
 from dataclasses import asdict
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
+from fsmnet.checkpoint import checkpoint_file, load_model, versions
 from fsmnet.errors import UserError
 from fsmnet.export import parity
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.torch_file import MULTIPLE, as_pt2
 from fsmnet.files import atomic_path, sha256
-from fsmnet.models import recipe_of
+from fsmnet.models import recipe_of, takes_acquisition
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,13 @@ def export(config: ExportConfig) -> list[parity.Parity]:
     if (config.target is None) != (config.auxiliary is None):
         missing = "--auxiliary" if config.auxiliary is None else "--target"
         raise UserError(f"{missing} is missing; a comparison on real slices needs both contrasts")
-    checkpoint = config.checkpoint or shipped_checkpoint()
-    if checkpoint is None:
-        raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
+    checkpoint = checkpoint_file(config.checkpoint or "shipped-image")
     model = load_model(checkpoint)
+    if takes_acquisition(model):
+        raise UserError(
+            f"{checkpoint}: is a network for k-space, which no .pt2 or .onnx holds yet; export one for images, such as "
+            "'shipped-image'"
+        )
     inputs = [parity.noise()]
     if config.target is not None and config.auxiliary is not None:
         inputs.append(parity.of_scan(model, config.target, config.auxiliary))

@@ -15,7 +15,9 @@ class ExportConfig(Options):
     out: Path = required(
         "file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8", group="output"
     )
-    checkpoint: Path | None = option(None, "weights from 'fsmnet train'; default: the shipped network", group="model")
+    checkpoint: Path | None = option(
+        None, "weights from 'fsmnet train'; default: the shipped network for images", group="model"
+    )
     target: Path | None = option(
         None,
         "also compare on every tenth slice of this fully sampled scan, which is under-sampled as the network was "

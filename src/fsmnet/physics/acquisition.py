@@ -121,12 +121,17 @@ class Acquisition:
 
     def __getitem__(self, part: int | slice) -> Acquisition:
         """Some of the images along the leading axis."""
-        mask, maps = self.mask, self.maps
-        if mask.dim() == len(self.shape) and mask.dim() > 2 and len(mask) > 1:
-            mask = mask[part]
-        if maps is not None and maps.dim() == self.lines.dim() and maps.dim() > 3 and len(maps) > 1:
-            maps = maps[part]
-        return replace(self, lines=self.lines[part], mask=mask, maps=maps)
+
+        def taken(one: Tensor, axes: int) -> Tensor:  # the same of all images, or one of each
+            if one.dim() < axes or (len(one) == 1 and isinstance(part, slice)):
+                return one
+            return one[part if len(one) > 1 else 0]
+
+        axes, maps, noise = len(self.shape), self.maps, self.noise
+        mask = taken(self.mask, axes) if axes > 2 else self.mask
+        maps = taken(maps, axes + 1) if maps is not None and axes > 2 else maps
+        noise = taken(noise, axes - 2) if isinstance(noise, Tensor) and noise.dim() else noise
+        return replace(self, lines=self.lines[part], mask=mask, maps=maps, noise=noise)
 
     def rows(self, part: slice) -> Acquisition:
         """A strip of the image, ``(..., part of H, W)``: what is smaller than the processor's cache is faster."""

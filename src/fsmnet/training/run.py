@@ -18,14 +18,13 @@ from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.models import model_class
 from fsmnet.options import by_name, dump_config
 from fsmnet.physics.masks import save_mask
 from fsmnet.training.data import TrainingData, batches, read_data
 from fsmnet.training.log import Log, announce
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.schedule import Clock, Progress, Schedule
-from fsmnet.training.setup import Setup, choose_accelerator, options_of_model, set_up
+from fsmnet.training.setup import Setup, check_model, choose_accelerator, options_of_model, set_up
 from fsmnet.training.signals import stop_on_signal
 from fsmnet.training.state import read_state, restore, save_state, save_weights, split_of
 from fsmnet.training.step import Figures, check_last_step, take_step
@@ -73,7 +72,7 @@ def _train(config: TrainConfig) -> TrainResult:
     """Build what the run needs, or put it back as it was; take the steps; leave the checkpoints."""
     state = read_state(config)
     accelerator = choose_accelerator(config)
-    model_class(config.model)  # what can be refused is refused before the data are read
+    check_model(config.model)  # what can be refused is refused before the data are read
     initial, before = None, None
     if config.init is not None and state is None:
         initial, header = read_checkpoint(config.init)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from fsmnet.checkpoint import load_weights
 from fsmnet.errors import UserError, first_line
 from fsmnet.inference.device import choose_device
-from fsmnet.models import create_model, model_options, recipe_of
+from fsmnet.models import create_model, model_class, model_options, recipe_of, takes_acquisition
 from fsmnet.models.kernels.install import install_kernels
 from fsmnet.models.kernels.recompute import recompute_activations
 from fsmnet.training.data import TrainingData
@@ -90,6 +90,19 @@ def choose_accelerator(config: TrainConfig) -> Accelerator:
         torch.cuda.set_device(device)  # accelerate takes the current one
     # Autocast is ours (step.py): accelerate allows a process one precision for good.
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+
+
+def check_model(name: str) -> None:
+    """Refuse what cannot be trained, before data are read.
+
+    Raises:
+        UserError: no model, or one for k-space.
+    """
+    if takes_acquisition(model_class(name)):
+        raise UserError(
+            f"model {name} takes k-space, and 'fsmnet train' makes images; choose another --model, or train it as "
+            "benchmarks/unrolled/train.py does"
+        )
 
 
 def options_of_model(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
