@@ -52,7 +52,8 @@ from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.measured import consistent
 
-MACHINE: dict[str, Any] = {"checkpoint": "shipped-image", "device": "cpu", "precision": "float32"}  # in bfloat16 they differ a little
+# In bfloat16 they differ a little.
+MACHINE: dict[str, Any] = {"checkpoint": "shipped-image", "device": "cpu", "precision": "float32"}
 CASE = "TCGA-FG-6692"
 COILS, NOISE, SLICES = 8, 0.005, 8  # noise: of each coil's image, the volume's maximum is 1
 ITERATIONS, REGULARISATION = 20, 0.01
