@@ -1,19 +1,26 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and arrays no larger than the file that claims them."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
 import threading
+import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from fsmnet.errors import UserError
+import numpy as np
+import numpy.typing as npt
 
+from fsmnet.errors import UserError, first_line
+
+ENTRY = ".npy"  # how the names of an archive's arrays end
 PART = ".part-"  # how the names of unfinished files begin
 MOST_PACKED = 1100  # bytes that one stored byte can stand for; deflate reaches 1032
 _UMASK = threading.Lock()
@@ -148,3 +155,103 @@ def _memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return 0
+
+
+# -- NumPy's files -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NumpyFile:
+    """The arrays of a file, read when they are asked for.
+
+    Attributes:
+        path: the file.
+        names: of its arrays; that of a ``.npy`` file is ``""``.
+        fault: what is said of a damaged one.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    fault: str
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """An array of numbers or texts.
+
+        Raises:
+            UserError: damaged, pickled objects, or a header that claims more than the file holds.
+        """
+        with _told(self.path, self.fault), self.path.open("rb") as file:
+            if not name:
+                return _array(file, self.path.stat().st_size)
+            with zipfile.ZipFile(file) as archive:
+                entry = archive.getinfo(name + ENTRY)
+                stored = min(entry.compress_size, self.path.stat().st_size)
+                check_claim(self.path, f"the entry {name!r}", entry.file_size, stored)
+                with archive.open(entry) as stream:
+                    array = _array(stream, entry.file_size)
+                    if stream.read(1):  # which also compares the checksum
+                        raise ValueError(f"the entry {name!r} is longer than its header says")
+                    return array
+
+    def named(self, name: str) -> str:
+        """``name`` if there is such an array, else the name of the only one.
+
+        Raises:
+            UserError: there are none or several of other names.
+        """
+        if name in self.names:
+            return name
+        if len(self.names) != 1:
+            raise UserError(f"{self.path}: holds {', '.join(self.names) or 'no array'}; name the one to read {name!r}")
+        return self.names[0]
+
+
+def open_numpy(path: Path, fault: str = "damaged or not a NumPy file of numbers") -> NumpyFile:
+    """What a file holds.
+
+    Args:
+        path: the file.
+        fault: what is said of a damaged one, or one of another kind.
+
+    Raises:
+        UserError: neither ``.npy`` nor ``.npz``, or damaged.
+    """
+    with _told(path, fault), path.open("rb") as file:
+        begin = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if begin == np.lib.format.MAGIC_PREFIX:
+            return NumpyFile(path, ("",), fault)
+        if not begin.startswith(b"PK"):
+            raise ValueError("it begins like neither .npy nor .npz" if begin else "it is empty")
+        with zipfile.ZipFile(file) as archive:
+            names = [name.removesuffix(ENTRY) for name in archive.namelist() if name.endswith(ENTRY)]
+        if not names:
+            raise ValueError("it holds no array")
+        return NumpyFile(path, tuple(dict.fromkeys(names)), fault)
+
+
+@contextmanager
+def _told(path: Path, fault: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # NumPy's, zipfile's and zlib's errors for damaged files are of many kinds
+        raise UserError(f"{path}: {fault} ({first_line(error)}); save it again") from None
+
+
+def _array(stream: IO[bytes], stored: int) -> npt.NDArray[Any]:
+    """The array that begins here, of ``stored`` bytes with its header."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the form is for other than numbers")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be read, since they are pickled")
+    if not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ValueError(f"its shape is {shape}")
+    claimed, there = math.prod(shape) * dtype.itemsize, stored - stream.tell()
+    if claimed > there:
+        raise ValueError(f"its header claims {claimed} bytes, and {there} are there")
+    stream.seek(0)
+    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))

@@ -16,6 +16,7 @@ from fsmnet.physics.masks import (
     MASK_KINDS,
     Mask,
     MaskRecipe,
+    check_centre,
     default_center_fraction,
     load_mask,
     make_mask,
@@ -243,6 +244,29 @@ def test_a_file_cut_short_anywhere_is_refused_in_words(tmp_path):
             path.write_bytes(whole[:length])
             with pytest.raises(UserError):
                 load_mask(path)
+
+
+@pytest.mark.parametrize("columns", [240, 241, 128])
+@pytest.mark.parametrize("kind", ["random", "equispaced_fraction", "magic"])
+@pytest.mark.parametrize("acceleration", [4, 8])
+def test_masks_in_fft_order_are_told_from_good_ones(kind, columns, acceleration, caplog):
+    for seed in range(20):
+        mask = make_mask(kind, columns, acceleration, seed=seed).columns
+        check_centre(mask, "mask.npy")
+        with pytest.raises(UserError, match=r"mask.npy: the mask is in FFT order: \d+ columns about column 0"):
+            check_centre(np.fft.ifftshift(mask), "mask.npy")
+    check_centre(np.ones(columns, bool), "mask.npy")
+    assert not caplog.messages
+
+
+def test_masks_without_the_centre_line(tmp_path, caplog):
+    mask = np.zeros(64, bool)
+    mask[2::4] = True
+    np.save(tmp_path / "mask.npy", mask)
+    with pytest.raises(UserError, match=r"mask.npy: the mask leaves out the centre of k-space, column 32 of 64, which"):
+        load_mask(tmp_path / "mask.npy")
+    check_centre(np.roll(mask, -1), "k.h5")
+    assert "k.h5: the mask leaves out the centre of k-space, column 32 of 64" in caplog.text
 
 
 def test_damaged_compression_is_refused_in_words(tmp_path):

@@ -308,16 +308,18 @@ def test_fastmri_is_cropped_after_the_lines_are_put_back(go, smooth, tmp_path, c
 
 
 def test_images_that_lie_otherwise_are_told(go, heads, caplog):
-    """A transform without its first shift moves the image by half the field of view; nothing else shows it."""
+    """A transform without its first shift moves the image by half the field of view; the auxiliary shows it."""
     pytest.importorskip("SimpleITK")
     case = sorted(heads.iterdir())[0]
     target, auxiliary = (case / f"{case.name}_{contrast}.nii.gz" for contrast in ("t2", "t1"))
     image = np.moveaxis(np.asarray(nib.load(target).dataobj), 2, 0)
     columns = make_mask("random", 64, 3, 0.2, 4).columns
-    for name, moved, warned in (("good", image, False), ("shifted", np.roll(image, (32, 32), (1, 2)), True)):
+    for name, moved, warned in (("good", image, False), ("moved", np.roll(image, (20, 20), (1, 2)), True)):
         caplog.clear()
         go(fft2c(moved) * columns, f"{name}.nii.gz", auxiliary=auxiliary)
         assert ("little in common as they lie" in caplog.text) == warned, name
+    with pytest.raises(UserError, match="the k-space was made without ifftshift of the image; multiply it by"):
+        go(fft2c(np.roll(image, (32, 32), (1, 2))) * columns, "exchanged.nii.gz", auxiliary=auxiliary)
 
 
 def test_ismrmrd_through_the_command(image, tmp_path, checkpoint_file, capsys):

@@ -6,7 +6,7 @@ are drawn with NumPy's legacy generator, so that a seed gives the same columns o
 
 from __future__ import annotations
 
-import io
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.errors import UserError
-from fsmnet.files import atomic_write
+from fsmnet.files import atomic_write, open_numpy
 from fsmnet.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 MaskKind = str  # one of MASK_KINDS; those from outside are known when they are asked for
 Columns = npt.NDArray[np.bool_]
@@ -159,29 +161,16 @@ def load_mask(path: str | Path, columns: int | None = None) -> Mask:
         columns: the number of columns the data has; checked when given.
 
     Raises:
-        UserError: not a mask, empty, or of another length than the data.
+        UserError: not a mask, empty, in FFT order, or of another length than the data.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such mask file; make one with 'fsmnet mask --out {path.name}'")
-    recipe: dict[str, float | str] = {}
-    try:
-        loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)  # np.load leaves a damaged file open
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                names = list(loaded)
-                name = "mask" if "mask" in names else names[0]
-                array = loaded[name]
-                recipe = {
-                    key: loaded[key].item() for key in ("kind", "acceleration", "center_fraction") if key in names
-                }
-        else:
-            array = loaded
-    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        first = str(error).split(".")[0]  # what follows advises to unpickle the file
-        raise UserError(f"{path}: not a mask in .npy or .npz form ({first})") from None
-    values = np.squeeze(np.asarray(array))
-    if values.ndim != 1 or not np.isin(values, (0, 1)).all():
+    file = open_numpy(path, "not a mask in .npy or .npz form")
+    array = file.read(file.named("mask"))
+    recipe = {name: file.read(name) for name in ("kind", "acceleration", "center_fraction") if name in file.names}
+    values = np.squeeze(array)
+    if values.dtype.kind not in "biuf" or values.ndim != 1 or not np.isin(values, (0, 1)).all():
         raise UserError(
             f"{path}: a mask has one axis of 0 and 1, this array has shape {np.shape(array)}; save one row of it"
         )
@@ -191,16 +180,56 @@ def load_mask(path: str | Path, columns: int | None = None) -> Mask:
         raise UserError(
             f"{path}: the mask has {values.size} columns, the data {columns}; make one with --columns {columns}"
         )
+    check_centre(values.astype(bool), path)
     return Mask(
         values.astype(bool),
-        str(recipe.get("kind", "file")),
+        str(recipe["kind"]) if "kind" in recipe else "file",
         _number(recipe.get("acceleration")),
         _number(recipe.get("center_fraction")),
     )
 
 
-def _number(value: float | str | None) -> float | None:
-    return None if value is None or np.isnan(float(value)) else float(value)
+def check_centre(columns: Columns, source: object) -> None:
+    """Refuse a mask that cannot be of centred k-space, and warn of one without the centre line itself.
+
+    Scanners and simulations acquire the middle of k-space densely. A mask with such a run of columns about column 0 in
+    place of the middle is in the order of the FFT; by chance a random mask has none as long.
+
+    Args:
+        columns: bool ``(W,)``; zero frequency should be at ``W // 2``.
+        source: where it is from, for the message.
+
+    Raises:
+        UserError: the middle is left out.
+    """
+    centre = columns.size // 2
+    middle, corner = _run_in_the_middle(columns), _run_in_the_middle(np.fft.fftshift(columns))
+    if corner > max(3, 2 * middle) or (corner > 1 and not middle):
+        raise UserError(
+            f"{source}: the mask is in FFT order: {corner} columns about column 0 are acquired without a gap, "
+            f"{middle} about the middle, column {centre}; apply numpy.fft.fftshift to it, and to such k-space"
+        )
+    if not middle:
+        near = columns[max(0, centre - 1) : centre + 2].any()
+        words = f"{source}: the mask leaves out the centre of k-space, column {centre} of {columns.size}, which holds "
+        if not near:
+            raise UserError(f"{words}most of the image; give the mask of this scan, zero frequency in the middle")
+        logger.warning("%smost of the image; see that zero frequency lies in the middle", words)
+
+
+def _run_in_the_middle(columns: Columns) -> int:
+    """Columns acquired without a gap about the one at ``W // 2``; 0 if that is not."""
+    centre = columns.size // 2
+    if not columns[centre]:
+        return 0
+    before, after = np.flatnonzero(~columns[:centre]), np.flatnonzero(~columns[centre:])
+    return int((centre + after[0] if after.size else columns.size) - (before[-1] + 1 if before.size else 0))
+
+
+def _number(value: npt.NDArray[np.generic] | None) -> float | None:
+    if value is None or value.size != 1 or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+        return None
+    return float(value.item())
 
 
 def _with_centre(kept: Columns, n_low: int) -> Columns:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy as np
 
 from fsmnet.data.formats import format_of, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
-from fsmnet.data.grid import grid_difference, log_repairs, on_one_grid
+from fsmnet.data.grid import grid_difference, log_repairs, on_one_grid, resample_to
+from fsmnet.data.quadrants import require_in_place
 from fsmnet.data.register import register_rigid, similarity_in_place
 from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
@@ -86,6 +88,11 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
             target, scan = place(kspace, reading.result(), config.phase_encode == "rows")
     require_two(target.volume, scan.volume)
     auxiliary, registration, similarity = _auxiliary(config, target.volume, scan.volume)
+    lying = auxiliary
+    if config.register != "none":  # by which it may have been moved to where the target should not be
+        with suppress(UserError):  # no overlap
+            lying = resample_to(scan.volume, target.volume)
+    require_in_place(target.volume, lying, kspace is not None, target.turned)
     sources = [_source(target), _source(scan)]
     seconds = time.perf_counter() - started
     return Inputs(config, target, auxiliary, kspace, registration, similarity, sources, seconds)

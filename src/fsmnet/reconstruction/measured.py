@@ -25,7 +25,7 @@ from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import TINY
 from fsmnet.physics.lines import acquired_columns, check_mask, contiguous
-from fsmnet.physics.masks import Mask, MaskRecipe, default_center_fraction, load_mask
+from fsmnet.physics.masks import Mask, MaskRecipe, check_centre, default_center_fraction, load_mask
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol
 from fsmnet.reconstruction.inputs import AUTO, drawn_options, window
@@ -226,6 +226,7 @@ def choose_mask(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe) -
         mask = check_mask(Mask(kspace.columns, "stated by the file"), acquired, source)
     else:
         mask = Mask(acquired, "inferred from empty columns")
+    check_centre(mask.columns, source)
     if not np.array_equal(mask.columns, acquired):
         return mask, "retrospective, from measured k-space", full
     if full:

@@ -95,6 +95,10 @@ REFUSED = {
     ),
     "nan": (np.full((6, 6), np.nan, np.complex64), "36 of 36 k-space values are NaN or infinite; export it again"),
     "zero": (np.zeros((6, 6), np.complex64), "every value of the k-space is 0; there is nothing to reconstruct"),
+    "one axis": (
+        np.fft.ifftshift(centred(0, 16, 16), axes=-1),
+        r"strongest at row 8 and column 0 of 16 x 16, not in the middle; apply numpy.fft.fftshift to axis -1 before",
+    ),
     "corner": (
         np.fft.ifftshift(centred(0, 16, 16)),
         r"strongest at row 0 and column 0 of 16 x 16, not in the middle; apply numpy.fft.fftshift",

@@ -8,8 +8,6 @@ volume has no place in space: voxels of 1 mm at the origin.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,8 @@ import numpy as np
 
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Samples, Volume, affine_fault
-from fsmnet.errors import UserError, first_line
-from fsmnet.files import atomic_path
+from fsmnet.errors import UserError
+from fsmnet.files import NumpyFile, atomic_path, open_numpy
 
 IMAGE, AFFINE, DESCRIPTION = "image", "affine", "description"
 
@@ -30,10 +28,8 @@ def read_array(path: Path) -> Volume:
         UserError: not such a file, damaged, pickled objects, complex values, another shape, an affine that is none, or
             nothing to reconstruct.
     """
-    entries = read_entries(path)
-    if "" in entries:
-        entries = {IMAGE: entries[""]}
-    return volume_of(_image(entries, path), path, entries.get(AFFINE))
+    file = open_numpy(path)
+    return volume_of(file.read(_image(file)), path, file.read(AFFINE) if AFFINE in file.names else None)
 
 
 def volume_of(array: Any, path: Path, affine: Any = None) -> Volume:
@@ -79,26 +75,11 @@ def write_array(data: Array | Samples, like: Volume, path: Path, description: st
             np.savez(temporary, **entries)
 
 
-def read_entries(path: Path) -> dict[str, Any]:
-    """The arrays of a NumPy file by name; that of ``.npy`` has the name ``""``.
-
-    Raises:
-        UserError: not such a file, damaged, or pickled objects.
-    """
-    try:
-        with path.open("rb") as file:  # numpy would leave it open where the archive is damaged
-            loaded = np.load(file, allow_pickle=False)
-            return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        words = first_line(error)
-        raise UserError(f"{path}: damaged or not a NumPy file of numbers ({words}); save it again") from None
-
-
-def _image(entries: dict[str, Any], path: Path) -> Any:
-    """The entry that is the image."""
-    if IMAGE in entries:
-        return entries[IMAGE]
-    names = [name for name in entries if name not in (AFFINE, DESCRIPTION)]
+def _image(file: NumpyFile) -> str:
+    """The name of the entry that is the image."""
+    names = [name for name in file.names if name not in (AFFINE, DESCRIPTION)]
+    if IMAGE in names:
+        return IMAGE
     if len(names) != 1:
-        raise UserError(f"{path}: holds {', '.join(names) or 'no array'}; name the image {IMAGE!r}")
-    return entries[names[0]]
+        raise UserError(f"{file.path}: holds {', '.join(file.names) or 'no array'}; name the image {IMAGE!r}")
+    return names[0]

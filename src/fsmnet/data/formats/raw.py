@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.formats.arrays import read_entries
 from fsmnet.data.volume import Samples
 from fsmnet.errors import UserError
+from fsmnet.files import open_numpy
 
 AXES = "(H, W), (S, H, W) or, with coils, (S, C, H, W)"
 
@@ -72,7 +72,8 @@ def read_maps(path: Path) -> Samples:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give coil sensitivities as .npy or .npz with --maps")
-    return _maps(_named(read_entries(path), "maps", path), path)
+    file = open_numpy(path)
+    return _maps(file.read(file.named("maps")), path)
 
 
 def read_arrays(path: Path) -> KSpace:
@@ -81,8 +82,8 @@ def read_arrays(path: Path) -> KSpace:
     Raises:
         UserError: damaged, or other values or axes.
     """
-    entries = read_entries(path)
-    array = _named(entries, "kspace", path)
+    file = open_numpy(path)
+    array = file.read(file.named("kspace"))
     if array.dtype.kind != "c":
         raise UserError(f"{path}: holds {array.dtype} values; k-space is complex, and an image goes with --target")
     if array.ndim not in (2, 3, 4) or not array.size:
@@ -91,21 +92,14 @@ def read_arrays(path: Path) -> KSpace:
     slices = array.shape[0] if array.ndim > 2 else 1
     data = np.ascontiguousarray(array.reshape(slices, -1, height, width), dtype=np.complex64)
     columns = None
-    if "mask" in entries:
-        mask = entries["mask"].squeeze()
-        if mask.ndim != 1 or not np.isin(mask, (0, 1)).all() or not mask.any():
-            raise UserError(f"{path}: its mask of shape {entries['mask'].shape} is no row of 0 and 1; save one row")
+    if "mask" in file.names:
+        stored = file.read("mask")
+        mask = stored.squeeze()
+        if mask.dtype.kind not in "biuf" or mask.ndim != 1 or not np.isin(mask, (0, 1)).all() or not mask.any():
+            raise UserError(f"{path}: its mask of shape {stored.shape} is no row of 0 and 1; save one row")
         columns = mask.astype(bool)
-    maps = _maps(entries["maps"], path) if "maps" in entries else None
+    maps = _maps(file.read("maps"), path) if "maps" in file.names else None
     return KSpace(data, path, (height, width), columns, maps)
-
-
-def _named(entries: dict[str, Any], name: str, path: Path) -> Any:
-    if name in entries:
-        return entries[name]
-    if len(entries) != 1:
-        raise UserError(f"{path}: holds {', '.join(entries) or 'no array'}; name the one to read {name!r}")
-    return next(iter(entries.values()))
 
 
 def _maps(array: Any, path: Path) -> Samples:
@@ -135,8 +129,15 @@ def check_values(data: Samples, path: Path) -> None:
         raise UserError(f"{path}: every value of the k-space is 0; there is nothing to reconstruct")
     height, width = map(int, energy.shape)
     row, column = divmod(int(energy.argmax()), width)
-    if abs(row - height // 2) > max(2, height // 4) or abs(column - width // 2) > max(2, width // 4):
+    off = [axis for axis, place, side in ((-2, row, height), (-1, column, width)) if _far(place, side)]
+    if off:
+        axes = "the last two axes" if len(off) == 2 else f"axis {off[0]}"
         raise UserError(
             f"{path}: the k-space is strongest at row {row} and column {column} of {height} x {width}, not in the "
-            "middle; apply numpy.fft.fftshift to the last two axes before saving it"
+            f"middle; apply numpy.fft.fftshift to {axes} before saving it"
         )
+
+
+def _far(place: int, side: int) -> bool:
+    """Whether an index lies in the outer half of an axis."""
+    return abs(place - side // 2) > max(2, side // 4)
