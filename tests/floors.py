@@ -17,7 +17,7 @@ from pathlib import Path
 # From the bottom to the top. Imports point down only; what stands on one floor does not know each other.
 FLOORS = (
     ("errors",),
-    ("files", "registry", "transforms"),
+    ("files", "registry", "text", "transforms"),
     ("options", "metrics"),
     ("physics",),
     ("data", "models"),

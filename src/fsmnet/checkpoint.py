@@ -29,6 +29,7 @@ from fsmnet.options import options_of
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.physics.options import TrainingMaskOptions
 from fsmnet.protocols import get_protocol
+from fsmnet.text import json_text
 from fsmnet.transforms import NormalisationRecipe
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Tensor], header: Header) -> 
     """Write weights and header in one step."""
     from safetensors.torch import save
 
-    metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in vars(header).items() if value}
+    metadata = {"format": FORMAT} | {name: json_text(value, None) for name, value in vars(header).items() if value}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with atomic_write(path) as file:  # not save_file, whose error on a full disk is no OSError
         file.write(save(tensors, metadata))

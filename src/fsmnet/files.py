@@ -87,7 +87,25 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file in one step."""
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(_encoded(text))
+
+
+def file_name(text: str) -> str:
+    """A path as text that was written to a file, as this system knows it, whatever the locale."""
+    return os.fsdecode(_encoded(text))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether the bytes of a file's name are UTF-8, whatever the locale takes them for."""
+    try:
+        return bool(os.fsencode(name).decode("utf-8")) or not name
+    except UnicodeDecodeError:
+        return False
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; names of files that are none in this locale as the bytes that they are."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def keep_edited(path: Path, text: str) -> None:
@@ -96,7 +114,7 @@ def keep_edited(path: Path, text: str) -> None:
     Raises:
         UserError: there is such a file, or a folder of that name.
     """
-    if path.exists() and (path.is_dir() or path.read_bytes() != text.encode("utf-8")):
+    if path.exists() and (path.is_dir() or path.read_bytes() != _encoded(text)):
         raise UserError(f"{path}: exists with other rows; pass --overwrite to replace it, or choose another --out")
 
 

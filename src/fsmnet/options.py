@@ -296,6 +296,8 @@ def _kept(kind: Any, value: Any) -> Any:
     if len(members) > 1:
         return next((kept for kept in (_kept(member, value) for member in members) if kept is not _NONE), _NONE)
     if wanted is Literal:
+        if "off" in get_args(kind) and (value is False or str(value).lower() in ("off", "no", "false")):
+            return "off"  # YAML's words for it, which most tools write as false
         return value if any(value == choice and type(value) is type(choice) for choice in get_args(kind)) else _NONE
     if wanted is list:
         items = [_kept(item_type(kind), item) for item in value] if isinstance(value, (list, tuple)) else [_NONE]

@@ -198,6 +198,7 @@ def test_impossible_masks_are_refused_in_words(arguments, sentence):
     [
         (np.zeros(96), "the mask keeps no column"),
         (np.zeros(0), "the mask keeps no column"),
+        (np.where(np.arange(96) % 4, 0, 255), "its values are 0 and 255, those of a mask 0 and 1; save (mask > 0)"),
         (np.arange(96), "one axis of 0 and 1, this array has shape (96,)"),
         (np.full(96, np.nan), "one axis of 0 and 1"),
         (np.array(["yes", "no"]), "one axis of 0 and 1"),

@@ -96,5 +96,12 @@ def test_what_fails_in_the_thread_is_raised(target):
 
 def test_a_reference_that_cannot_be_compared_with_is_refused_before_the_network(target):
     _, scan = simulated(target)
-    with pytest.raises(UserError, match="at least 7 x 7 pixels"):
-        Finishing(of_image(scan.reference[:, :5], scan.mask), target, KEEP, None, lambda: None, put_back=False)
+    with pytest.raises(UserError, match="zero everywhere"):
+        Finishing(of_image(scan.reference * 0, scan.mask), target, KEEP, None, lambda: None, put_back=False)
+
+
+def test_a_reference_too_small_for_scores_gets_none(target, caplog):
+    _, scan = simulated(target)
+    small = of_image(scan.reference[:, :5], scan.mask)
+    assert Finishing(small, target, KEEP, None, lambda: None, put_back=False).metrics() is None
+    assert "too small for SSIM" in caplog.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, after, chosen_precision, steps
+from fsmnet.text import json_text
 
 RELEASED = "fsmnet_released"
 
@@ -77,7 +77,7 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     if config.memory:
         result |= peaks(config, precision)
     if config.out is not None:
-        write_text(config.out / "benchmark.json", json.dumps(result, indent=2) + "\n")
+        write_text(config.out / "benchmark.json", json_text(result) + "\n")
         if config.models:
             draw(result["quality"], config.out / "quality.png")
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.benchmark.speed import RELEASED, benchmark
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.inference.cost import human_bytes
+from fsmnet.text import json_text
 
 
 def command(config: BenchmarkConfig) -> int:
@@ -29,7 +29,7 @@ def command(config: BenchmarkConfig) -> int:
         print("\n".join(_steps_table(result.get("steps", []))))
         for name in [name for name in result if name.endswith("peak_memory")]:
             print(f"{name.replace('_', ' ')}: {human_bytes(result[name])}")
-    print(json.dumps(result))
+    print(json_text(result, indent=None))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fsmnet.checkpoint import shipped_checkpoint
 from fsmnet.cli.options import DemoConfig
+from fsmnet.cli.terminal import say
 from fsmnet.data.phantom import subject_name, write_subjects
 from fsmnet.errors import UserError
 from fsmnet.evaluation.evaluate import evaluate
@@ -60,10 +61,10 @@ def demo(config: DemoConfig) -> Path:
             threads=config.threads,
         )
     )
-    print(f"\n{held_out}, {config.acceleration:g}x, protocol brats:")
+    say("", f"{held_out}, {config.acceleration:g}x, protocol brats:")
     labels = ("zero-filling", "FSMNet, shipped weights" if shipped else "FSMNet, trained here")
     named = [{**row, "model": label} for row, label in zip(summary, labels, strict=True)]
-    print("\n".join(summary_lines(named)))
+    say(*summary_lines(named))
     scan = out / "heads" / held_out / held_out
     result = reconstruct(
         f"{scan}_t2.nii.gz",
@@ -75,7 +76,7 @@ def demo(config: DemoConfig) -> Path:
         optimise=config.optimise,
         overwrite=True,
     )
-    print(f"\npicture: {out / 'picture.png'}\nvolume:  {result.out}")
+    say("", f"picture: {out / 'picture.png'}", f"volume:  {result.out}")
     return out
 
 

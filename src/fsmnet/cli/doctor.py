@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import os
 import platform
@@ -17,6 +16,7 @@ import torch
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
 from fsmnet.cli.options import DoctorConfig
+from fsmnet.cli.terminal import say
 from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats import volume_stem
 from fsmnet.data.formats.nifti import NIFTI
@@ -26,6 +26,7 @@ from fsmnet.inference.cost import human_bytes
 from fsmnet.models import create_model
 from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.protocols.brats import brats_mask
+from fsmnet.text import json_text
 
 # Package -> what needs it, and the extra that installs it.
 OPTIONAL = {
@@ -85,10 +86,10 @@ def command(config: DoctorConfig) -> int:
     finally:
         log.setLevel(level)
     if config.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        print(json_text([asdict(check) for check in checks]))
     else:
         for check in checks:
-            print(f"{check.state:8} {check.name}: {check.detail}")
+            say(f"{check.state:8} {check.name}: {check.detail}")
     return 1 if any(check.state == "failed" for check in checks) else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fsmnet.cli.terminal import say
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.scores import summary_lines
@@ -14,7 +15,7 @@ def command(config: EvaluateConfig) -> int:
     large_blocks_apart()
     summary = evaluate(config)
     unit = protocol_of(config).unit
-    print(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}s")
-    print("\n".join(summary_lines(summary)))
-    print(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")
+    say(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}s")
+    say(*summary_lines(summary))
+    say(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")
     return 0

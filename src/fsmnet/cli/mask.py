@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsmnet.cli.options import MaskConfig
+from fsmnet.cli.terminal import say
 from fsmnet.errors import UserError
 from fsmnet.physics.masks import default_center_fraction, make_mask, save_mask, seed_from_name
 
@@ -19,5 +20,5 @@ def command(config: MaskConfig) -> int:
     seed = config.seed if config.name is None else seed_from_name(config.name)
     mask = make_mask(config.kind, config.columns, config.acceleration, center, seed)
     save_mask(mask, config.out)
-    print(f"{config.out}: {mask.describe()}")
+    say(f"{config.out}: {mask.describe()}")
     return 0

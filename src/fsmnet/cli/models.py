@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, fields
 from typing import Any
@@ -11,6 +10,7 @@ from fsmnet.cli.options import ModelsConfig
 from fsmnet.errors import UserError
 from fsmnet.inference.cost import Cost, human_bytes, predict_cost
 from fsmnet.models import MODELS, model_options
+from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def command(config: ModelsConfig) -> int:
         numbers = asdict(cost) if cost is not None else dict.fromkeys(one.name for one in fields(Cost))
         rows.append({"model": name, **numbers, "citation": MODELS.get(name).citation})
     if config.json:
-        print(json.dumps(rows, indent=2))
+        print(json_text(rows))
         return 0
     print(
         f"Default sizes; GFLOP and memory for {config.size} x {config.size}, training with batches of {config.batch}\n"

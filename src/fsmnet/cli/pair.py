@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fsmnet.cli.terminal import say
 from fsmnet.data.options import PairConfig
 from fsmnet.files import keep_edited
 
@@ -20,9 +21,9 @@ def _by_names(config: PairConfig) -> int:
         keep_edited(config.out, table_text(rows, config.out.parent))
     write_table(rows, config.out)
     for row in rows:
-        print(f"{ACCEPTED if row.accepted else REJECTED}  {row.case}" + (f": {row.reason}" if row.reason else ""))
+        say(f"{ACCEPTED if row.accepted else REJECTED}  {row.case}" + (f": {row.reason}" if row.reason else ""))
     n_accepted = sum(row.accepted for row in rows)
-    print(f"{config.out}: {n_accepted} of {len(rows)} pairs can be used")
+    say(f"{config.out}: {n_accepted} of {len(rows)} pairs can be used")
     return 0 if n_accepted else 3
 
 
@@ -36,9 +37,9 @@ def _by_content(config: PairConfig) -> int:
     write_pairs(matches, config.out)
     for match in matches:
         if note := match.note():
-            print(f"{match.auxiliary.path.stem}, {match.target.path.stem}: {note}, score {match.score:.2f}")
+            say(f"{match.auxiliary.path.stem}, {match.target.path.stem}: {note}, score {match.score:.2f}")
     doubtful = sum(match.doubtful for match in matches)
-    print(
+    say(
         f"{config.out}: {len(matches)} pairs, {doubtful} of them to be looked at (margin below {LOW_MARGIN:g}); "
         f"{left} volumes without a partner"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ import yaml
 from fsmnet._version import __version__
 from fsmnet.cli.commands import COMMANDS, Command
 from fsmnet.cli.presets import find_preset, preset_names
+from fsmnet.cli.terminal import prepare, say
 from fsmnet.errors import UserError
 from fsmnet.files import reason
 from fsmnet.options import (
@@ -38,8 +38,7 @@ from fsmnet.options import (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 the user can mend it, 3 some of a list failed, 130 interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("fsmnet").setLevel(logging.INFO)
+    prepare()
     program = "fsmnet"
     try:
         name, config = parse(sys.argv[1:] if arguments is None else arguments)
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[Options], int | None] = importlib.import_module(f"fsmnet.cli.{name}").command
         return run(config) or 0
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+        say(f"{program}: interrupted", error=True)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not (mistake := _in_words(error)):
             raise
-        print(f"{program}: error: {mistake}", file=sys.stderr)
+        say(f"{program}: error: {mistake}", error=True)
         return 2
 
 
@@ -195,7 +194,7 @@ class Parser(ArgumentParser):
         """Print what is wrong and where help is, and leave with exit code 2."""
         text = " ".join(message.removeprefix("argument ").split())
         text = re.sub("ignored explicit argument", "takes no value, not", text)
-        sys.stderr.write(f"{self.prog}: error: {text}; see '{self.prog} --help'\n")
+        say(f"{self.prog}: error: {text}; see '{self.prog} --help'", error=True)
         sys.exit(2)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from fsmnet.cli.terminal import say
 from fsmnet.errors import NOT_CLINICAL
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.reconstruction.inputs import check, read_inputs
@@ -43,7 +44,7 @@ def _list(config: ReconstructConfig) -> int:
     rows = run_list(config)
     if rows is None:
         return 0
-    print("\n".join(table_lines(rows)))
+    say(*table_lines(rows))
     return 3 if any(row.status == FAILED for row in rows) else 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from fsmnet.data.patients import patient_of
 from fsmnet.errors import UserError, listed
 from fsmnet.files import write_text
+from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def as_document(split: Split) -> dict[str, list[str] | dict[str, str]]:
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split as JSON."""
-    write_text(path, json.dumps(as_document(split), indent=2) + "\n")
+    write_text(path, json_text(as_document(split)) + "\n")
 
 
 def split_from(document: Mapping[str, object]) -> Split:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import logging
 import re
@@ -27,6 +26,7 @@ from fsmnet.inference.options import RunOptions
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import protocol_of
+from fsmnet.text import csv_text, json_text
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 from fsmnet.training.setup import check_model
@@ -178,7 +178,7 @@ def _run(config: CompareConfig, options: dict[str, Any], folder: Path, split: Sp
         model = str(result.best)
         done = {"steps": result.progress.step, "minutes": round(result.progress.seconds / 60, 2)}
     evaluate(EvaluateConfig(**_shared(config) | {"cases": split.test, "models": [model], "out": folder / "scores"}))
-    write_text(folder / "done.json", json.dumps(done) + "\n")
+    write_text(folder / "done.json", json_text(done, indent=None) + "\n")
 
 
 def _scores(out: Path, method: str) -> dict[str, list[Any]] | None:
@@ -262,11 +262,7 @@ def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split
     latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (header, *body)]
     text = [rf"% {caption}", rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}", r"\hline", latex[0], r"\hline"]
     write_text(out / "table.tex", "\n".join([*text, *latex[1:], r"\hline", r"\end{tabular}", ""]))
-    plain = io.StringIO()
-    writer = csv.DictWriter(plain, list(asdict(lines[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in asdict(line).items()} for line in lines)
-    write_text(out / "table.csv", plain.getvalue())
+    write_text(out / "table.csv", csv_text([list(asdict(lines[0])), *(list(asdict(line).values()) for line in lines)]))
 
 
 def _cells(line: Line) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case, Slices
+from fsmnet.text import json_text
 from fsmnet.transforms import to_unit
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def _write(
         for entry in summary:
             entry["acquisitions"] = by_acquisition(rows, entry["model"])
             entry["slices"] = statistics([row for row in planes if row.model == entry["model"]])
-    write_text(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(config.out / "summary.json", json_text(summary) + "\n")
     return summary
 
 

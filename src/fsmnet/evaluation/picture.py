@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.files import atomic_path
+from fsmnet.text import visible
 
 Image = npt.NDArray[np.floating]
 MARGIN = 6  # pixels kept around the anatomy
@@ -49,7 +50,7 @@ def comparison_picture(
         axis.set_axis_off()
     for axis, (name, image) in zip(axes[0], {"reference": reference, **images}.items(), strict=True):
         axis.imshow(np.rot90(image[rows, columns]), cmap="gray", vmin=0, vmax=brightest)
-        axis.set_title("\n".join(filter(None, (name, captions.get(name, "")))), color="white", fontsize=9)
+        axis.set_title("\n".join(map(_plain, filter(None, (name, captions.get(name, ""))))), color="white", fontsize=9)
     axes[1][0].imshow(np.rot90(auxiliary[rows, columns]), cmap="gray", vmin=0)
     axes[1][0].set_title("auxiliary", color="white", fontsize=9)
     maps = [
@@ -60,9 +61,14 @@ def comparison_picture(
     bar.set_label("|error| / maximum of the reference", color="white", fontsize=8)
     bar.ax.tick_params(colors="white", labelsize=8)
     if title:
-        figure.suptitle(title, color="white", fontsize=9)
+        figure.suptitle(_plain(title), color="white", fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _plain(text: str) -> str:
+    """A text without anything that the font engine would stumble over or take for a formula."""
+    return visible(text).replace("$", r"\$")
 
 
 def _extent(profile: Image) -> slice:

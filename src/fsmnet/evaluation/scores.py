@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import numpy as np
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.metrics import Metrics
 from fsmnet.physics.masks import MaskRecipe
+from fsmnet.text import csv_text
 
 METRICS_COLUMNS = ["model", "case", "patient", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse", "seen"]
 
@@ -96,15 +95,13 @@ def summary_lines(summary: Sequence[dict[str, Any]]) -> list[str]:
 
 def table(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -> str:
     """The rows as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(METRICS_COLUMNS)
+    lines: list[Sequence[object]] = [METRICS_COLUMNS]
     for row in rows:
         number = "" if row.slice is None else row.slice
         figures = (f"{figure:.10g}" for figure in row.metrics)  # enough for the summary to follow from them
         kind = (f"{recipe.acceleration:g}", config.protocol)
-        writer.writerow([row.model, row.case, row.patient, number, *kind, *figures, row.seen])
-    return text.getvalue()
+        lines.append([row.model, row.case, row.patient, number, *kind, *figures, row.seen])
+    return csv_text(lines)
 
 
 def _number(value: float) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,8 +59,11 @@ class Mask:
 
 
 def seed_from_name(name: str | Path) -> tuple[int, ...]:
-    """Seed of a file: the character codes of its own name, never of its folder, so that masks survive a move."""
-    return tuple(map(ord, Path(name).name))
+    """Seed of a file: the character codes of its own name, never of its folder, so that masks survive a move.
+
+    They are those of the name in UTF-8, whatever the locale takes its bytes for.
+    """
+    return tuple(map(ord, os.fsencode(Path(name).name).decode("utf-8", "surrogateescape")))
 
 
 def make_mask(
@@ -170,6 +174,9 @@ def load_mask(path: str | Path, columns: int | None = None) -> Mask:
     array = file.read(file.named("mask"))
     recipe = {name: file.read(name) for name in ("kind", "acceleration", "center_fraction") if name in file.names}
     values = np.squeeze(array)
+    levels = np.unique(values) if values.ndim == 1 and values.dtype.kind in "iuf" else np.empty(0)
+    if levels.size == 2 and levels[0] == 0 and levels[1] != 1:
+        raise UserError(f"{path}: its values are 0 and {levels[1]:g}, those of a mask 0 and 1; save (mask > 0)")
     if values.dtype.kind not in "biuf" or values.ndim != 1 or not np.isin(values, (0, 1)).all():
         raise UserError(
             f"{path}: a mask has one axis of 0 and 1, this array has shape {np.shape(array)}; save one row of it"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from fsmnet.files import write_text
+from fsmnet.text import csv_text, from_cell, visible
 
 WAITING, DONE, SKIPPED, FAILED = "waiting", "done", "skipped", "failed"
 COLUMNS = ("case", "status", "seconds", "reason")
@@ -33,18 +33,16 @@ class Row:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write a table in one step."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**asdict(row), "seconds": f"{row.seconds:.2f}"} for row in rows)
-    write_text(path, text.getvalue())
+    cells = ((row.case, row.status, f"{row.seconds:.2f}", visible(row.reason)) for row in rows)
+    write_text(path, csv_text([COLUMNS, *cells]))
 
 
 def read_rows(path: Path) -> list[Row]:
     """A table of ours; empty if it is not there yet."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [Row(r["case"], r["status"], float(r["seconds"]), r["reason"]) for r in csv.DictReader(file)]
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            return [Row(from_cell(r["case"]), r["status"], float(r["seconds"]), from_cell(r["reason"])) for r in rows]
     except FileNotFoundError:
         return []
 

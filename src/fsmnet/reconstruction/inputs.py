@@ -5,6 +5,7 @@ Nothing here imports PyTorch but for k-space, so that files can be read while it
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -199,6 +201,7 @@ def check(config: ReconstructConfig) -> None:
     for file, path in (*given, (config.mask, config.out)):
         if file is not None and file.exists() and path.exists() and file.samefile(path):
             raise UserError(f"{path}: is one of the inputs; choose another --out")
+    _keep_others(config, (target, auxiliary))
     for path in written:
         if path.exists() and not path.is_dir() and not config.overwrite:
             raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
@@ -208,6 +211,35 @@ def check(config: ReconstructConfig) -> None:
     check_options(config)
     if auxiliary is not None and target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
         raise UserError(f"{target}: is both target and auxiliary; give two contrasts of one exam")
+
+
+def _keep_others(config: ReconstructConfig, inputs: tuple[Path | None, ...]) -> None:
+    """Refuse to replace a JSON file that is an input's own, or anything but a record of ours, whatever is asked for."""
+    place = sidecar_path(config.out)
+    if not os.path.lexists(place):
+        return
+    for file in inputs:
+        if (
+            file is not None
+            and file.is_file()
+            and (own := sidecar_path(file)).exists()
+            and place.exists()
+            and own.samefile(place)
+        ):
+            raise UserError(f"{place}: belongs to {file}, an input; choose another --out")
+    if read_record(place) is None:
+        raise UserError(f"{place}: exists already and is no record of this program; choose another --out")
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record in a JSON file; None if there is none, or the file is no record of ours."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    kinds = {"Sources": list, "Model": dict, "Options": dict, "Mask": dict | NoneType}
+    ours = isinstance(record, dict) and all(n in record and isinstance(record[n], kind) for n, kind in kinds.items())
+    return record if ours else None
 
 
 def input_files(config: ReconstructConfig) -> tuple[Path, Path | None]:

@@ -6,9 +6,7 @@ themselves tell.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import sha256
 from fsmnet.options import changes, plain_config
 from fsmnet.physics.masks import Mask, load_mask
-from fsmnet.reconstruction.inputs import Inputs, mask_path, sidecar_path
+from fsmnet.reconstruction.inputs import Inputs, mask_path, read_record, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
 
 # Of these the name counts: a mask may be drawn from it. Their content is compared, and a folder may have been moved.
@@ -66,7 +64,7 @@ def doubt(config: ReconstructConfig, weights: str) -> str:
     Raises:
         UserError: a DICOM folder in which the series is not to be found.
     """
-    record = read_record(config)
+    record = read_record(sidecar_path(config.out))
     if record is None:
         return "it has no record"
     if not config.out.exists():
@@ -85,23 +83,12 @@ def doubt(config: ReconstructConfig, weights: str) -> str:
     return ""
 
 
-def read_record(config: ReconstructConfig) -> dict[str, Any] | None:
-    """The record of a result; None if there is none, or the file is no record of ours."""
-    try:
-        record = json.loads(sidecar_path(config.out).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    kinds = {"Sources": list, "Model": dict, "Options": dict, "Mask": dict | NoneType}
-    ours = isinstance(record, dict) and all(n in record and isinstance(record[n], kind) for n, kind in kinds.items())
-    return record if ours else None
-
-
 def is_ours(config: ReconstructConfig) -> bool:
     """Whether what lies at the place of a result was made by ``fsmnet reconstruct``, so that it may be replaced.
 
     A result whose writer was killed before the record was written says it in the image itself.
     """
-    return read_record(config) is not None or formats.is_ours(config.out)
+    return read_record(sidecar_path(config.out)) is not None or formats.is_ours(config.out)
 
 
 def _changed_option(config: ReconstructConfig, recorded: dict[str, Any]) -> str:

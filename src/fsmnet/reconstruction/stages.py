@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_k
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import make_record
 from fsmnet.reconstruction.stream import Finishing
+from fsmnet.text import json_text
 
 DESCRIPTION = f"FSMNet reconstruction, {NOT_CLINICAL}"
 
@@ -215,7 +215,7 @@ def write(computed: Computed) -> Reconstruction:
     seconds = {"read": inputs.seconds, "load": network.seconds, **computed.seconds}
     seconds["write"] += time.perf_counter() - started
     sidecar = make_record(inputs, mask, computed.record, seconds)
-    write_text(sidecar_path(config.out), json.dumps(sidecar, indent=2) + "\n")
+    write_text(sidecar_path(config.out), json_text(sidecar) + "\n")
     return Reconstruction(computed.result, config.out, mask, sidecar, computed.complex_image)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,9 +16,11 @@ from torch import Tensor
 from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.scan import Scan
 from fsmnet.inference.slices import Batch
-from fsmnet.metrics import VolumeScores
+from fsmnet.metrics import WINDOW, VolumeScores
 from fsmnet.physics.acquisition import with_phase
 from fsmnet.reconstruction.measured import Measured
+
+logger = logging.getLogger(__name__)
 
 
 class Finishing:
@@ -68,6 +71,13 @@ class Finishing:
         self._put_back, self._weight, self._inside = put_back and scan.acquisition is not None, weight, inside
         names = ("zero_filling", "network", *(("consistent",) if self._put_back else ()))
         reference = None if scan.reference is None else scan.reference.numpy()
+        if reference is not None and min(reference.shape[-2:]) < WINDOW:
+            height, width = reference.shape[-2:]
+            logger.warning(
+                "%s: slices of %d x %d pixels are too small for SSIM, which looks at %d x %d; not scored",
+                *(target.volume.name, height, width, WINDOW, WINDOW),
+            )
+            reference = None
         self._scores = {} if reference is None else {name: VolumeScores(reference) for name in names}
         self._residuals: dict[str, list[float]] = {}
         self._complex: list[Tensor] = []

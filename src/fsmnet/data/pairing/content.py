@@ -13,8 +13,6 @@ assignment of all volumes maximises the sum of the scores (Hungarian method).
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -31,6 +29,7 @@ from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.errors import UserError
 from fsmnet.files import write_text
+from fsmnet.text import csv_text
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +104,11 @@ def write_pairs(matches: Sequence[Match], path: Path) -> None:
 
 def pairs_text(matches: Sequence[Match]) -> str:
     """What :func:`write_pairs` writes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = []
     for match in matches:
         names = (match.auxiliary.path.stem, match.target.path.stem)
-        writer.writerow([*names, f"{1 - match.score:.4f}", f"{match.margin:.4f}", match.target.folder, match.note()])
-    return text.getvalue()
+        lines.append([*names, f"{1 - match.score:.4f}", f"{match.margin:.4f}", match.target.folder, match.note()])
+    return csv_text(lines)
 
 
 def match_tree(root: Path, target: str, auxiliary: str, multicoil: bool, index: Path) -> tuple[list[Match], int]:

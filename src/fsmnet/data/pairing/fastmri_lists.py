@@ -18,6 +18,7 @@ from fsmnet.data.same import same_files
 from fsmnet.data.split import Split, make_split
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import reason
+from fsmnet.text import from_cell
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise UserError(f"{path}: no such list of pairs; make one with 'fsmnet pair --layout fastmri'")
     try:
         reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        return [(reader.line_num, row) for row in reader if any(value.strip() for value in row)]
+        return [(reader.line_num, [from_cell(v) for v in row]) for row in reader if any(value.strip() for value in row)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except (UnicodeDecodeError, csv.Error) as error:

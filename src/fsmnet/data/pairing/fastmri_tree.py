@@ -23,6 +23,7 @@ from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri
 from fsmnet.errors import UserError
 from fsmnet.files import write_text
+from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
         entries[name] = entry
     if index is not None and entries != known:
         try:
-            write_text(index, json.dumps({"form": FORM, "files": entries}, indent=1) + "\n")
+            write_text(index, json_text({"form": FORM, "files": entries}, indent=1) + "\n")
         except UserError as error:  # the next start is slower, no more
             logger.warning("%s; the headers are not kept, name another place with --index", error)
     files = [_file(root / name, entry) for name, entry in entries.items() if "problem" not in entry]
@@ -122,6 +123,8 @@ def _load(index: Path | None) -> dict[str, dict[str, Any]]:
         return {}
     try:
         document = json.loads(index.read_text(encoding="utf-8"))
+        if isinstance(document, dict) and document and "form" not in document:
+            raise UserError(f"{index}: is a JSON file of another kind; name another place with --index")
         if document["form"] == FORM:
             wanted = {f.name for f in fields(FastMRIFile)} - {"path"}
             entries = {name: entry for name, entry in document["files"].items() if entry.keys() == wanted}

@@ -16,6 +16,7 @@ from fsmnet.data.pairing.tables import REMEDY, Row
 from fsmnet.data.same import same_files
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
+from fsmnet.files import is_utf8
 
 # Contrast -> BIDS suffix; t1ce is the one with a contrast agent (entity ``ce-``). Other names are taken as suffix.
 BIDS_SUFFIXES = {"t1": "T1w", "t1ce": "T1w", "t2": "T2w", "flair": "FLAIR", "pd": "PDw"}
@@ -103,6 +104,8 @@ def _header(path: Path, root: Path) -> Volume:
         raise UserError(f"{name}: lies in the folder of {part}, which its name does not say; move or rename it")
     if why := absence(path):
         raise UserError(f"{name}: {why}")
+    if not is_utf8(name):
+        raise UserError(f"{name}: its name is not in UTF-8, as a table must be; rename it")
     if (form := reading_format(path)) is not None and form.name != "nifti":
         return replace(read_volume(path), source=Path(name))
     return read_header(path, name)

@@ -18,7 +18,8 @@ from typing import Any
 
 from fsmnet.data.pairing.names import Pair
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import reason, write_text
+from fsmnet.files import file_name, is_utf8, reason, write_text
+from fsmnet.text import csv_text, from_cell, visible
 
 COLUMNS = ("case", "target", "auxiliary", "status", "reason")
 SERIES_COLUMNS = ("target_series", "auxiliary_series")
@@ -68,14 +69,12 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 def table_text(rows: Sequence[Row], folder: Path) -> str:
     """The table as CSV for a file of that folder; the columns of series are there if a row has any."""
     with_series = any(row.target_series or row.auxiliary_series for row in rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS[:3], *(SERIES_COLUMNS if with_series else ()), *COLUMNS[3:]])
+    lines: list[Sequence[object]] = [[*COLUMNS[:3], *(SERIES_COLUMNS if with_series else ()), *COLUMNS[3:]]]
     for row in rows:
         files = [_portable(file, folder) for file in (row.target, row.auxiliary)]
         series = [row.target_series or "", row.auxiliary_series or ""] if with_series else []
-        writer.writerow([row.case, *files, *series, ACCEPTED if row.accepted else REJECTED, row.reason])
-    return text.getvalue()
+        lines.append([row.case, *files, *series, ACCEPTED if row.accepted else REJECTED, visible(row.reason)])
+    return csv_text(lines)
 
 
 def read_table(path: Path) -> list[Pair]:
@@ -124,12 +123,12 @@ def _pair(row: dict[str, str | None], where: str, folder: Path) -> Pair | None:
         return None
     if status != ACCEPTED:
         raise UserError(f"{where}: status is {status!r}; write {ACCEPTED} or {REJECTED}")
-    case, target, auxiliary = ((row[name] or "").strip() for name in COLUMNS[:3])
+    case, target, auxiliary = (from_cell((row[name] or "").strip()) for name in COLUMNS[:3])
     for name, value in zip(COLUMNS[:3], (case, target, auxiliary), strict=True):
         if not value:
             raise UserError(f"{where}: accepted, but its {name} is empty; fill it in or write {REJECTED}")
-    series = [(row.get(name) or "").strip() or None for name in SERIES_COLUMNS]
-    return Pair(case, folder / target, folder / auxiliary, series[0], series[1])
+    series = [from_cell((row.get(name) or "").strip()) or None for name in SERIES_COLUMNS]
+    return Pair(file_name(case), folder / file_name(target), folder / file_name(auxiliary), series[0], series[1])
 
 
 def _portable(file: Path | None, folder: Path) -> str:
@@ -137,4 +136,5 @@ def _portable(file: Path | None, folder: Path) -> str:
     if file is None:
         return ""
     inside, base = (Path(os.path.normpath(path.absolute())) for path in (file, folder))
-    return (inside.relative_to(base) if inside.is_relative_to(base) else inside).as_posix()
+    name = (inside.relative_to(base) if inside.is_relative_to(base) else inside).as_posix()
+    return name if is_utf8(name) else visible(name)

@@ -1,0 +1,60 @@
+"""Names that the terminal cannot show, or that would steer it, stop no command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BARE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture
+def data(tmp_path, write_nifti):
+    for name in ("患者一", "b\x1b[2J\u202e"):
+        for contrast, seed in (("t1", 0), ("t2", 1)):
+            voxels = np.random.default_rng(seed).integers(1, 100, (20, 16, 3)).astype(np.int16)
+            write_nifti(tmp_path / "data" / name / f"{name}_{contrast}.nii.gz", voxels)
+    return tmp_path / "data"
+
+
+def fsmnet(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "fsmnet", *map(str, words)],
+        capture_output=True,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "cp1252"}, BARE], ids=["windows", "bare"])
+def test_a_name_that_cannot_be_shown(data, tmp_path, environment):
+    table = tmp_path / "pairs.csv"
+    done = fsmnet("pair", data, "--out", table, **environment)
+    assert done.returncode == 0, done.stderr
+    assert b"2 of 2 pairs" in done.stdout
+    assert b"\x1b" not in done.stdout
+    assert table.read_text(encoding="utf-8").count("患者一") == 5
+    again = fsmnet("pair", data, "--out", table)  # the same rows in a locale of UTF-8, so nothing to overwrite
+    assert again.returncode == 0, again.stderr
+    assert r"b\x1b[2J\u202e" in again.stdout.decode()
+
+
+def test_a_bare_locale_evaluates_with_the_same_masks(data, tmp_path):
+    words = ("evaluate", "--models", "zero_filling", "--protocol", "float", "--data", data, "--out")
+    for out, environment in (("bare", BARE), ("usual", {})):
+        done = fsmnet(*words, tmp_path / out, **environment)
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr
+    for name in ("metrics.csv", "summary.json"):
+        assert (tmp_path / "bare" / name).read_bytes() == (tmp_path / "usual" / name).read_bytes()
+
+
+def test_a_mistake_is_told_without_steering(tmp_path):
+    done = fsmnet("pair", tmp_path / "\x1b[2Jgone", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert rb"\x1b[2Jgone: no such folder" in done.stderr
