@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fsmnet.cli import main
@@ -20,9 +21,9 @@ def go(tmp_path, write_nifti, smooth, checkpoint_file):
     checkpoint = checkpoint_file(tmp_path / "best.safetensors")
 
     def run(out: str, size: tuple[int, int] = (20, 16), **options):
-        files = [
-            write_nifti(tmp_path / f"{name}.nii.gz", smooth(seed, (*size, 2))) for seed, name in enumerate(("t2", "t1"))
-        ]
+        target, other = smooth(0, (*size, 2)), smooth(1, (*size, 2))
+        voxels = {"t2": target, "t1": np.sqrt(target) * 30 + other / 5}  # the same anatomy
+        files = [write_nifti(tmp_path / f"{name}.nii.gz", array) for name, array in voxels.items()]
         return reconstruct(
             *files, tmp_path / out, checkpoint=checkpoint, acceleration=2, center_fraction=0.2, device="cpu", **options
         )
