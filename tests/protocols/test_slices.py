@@ -121,7 +121,7 @@ def test_masks_by_name_are_new_for_every_position(pairs):
 def test_sizes_of_all_cases_are_told(tmp_path, write_nifti, smooth):
     pairs = []
     for name, shape in (("a", (20, 24, 3)), ("b", (20, 24, 2)), ("c", (22, 24, 2))):
-        files = [write_nifti(tmp_path / f"{name}_{kind}.nii.gz", smooth(0, shape)) for kind in ("t2", "t1")]
+        files = [write_nifti(tmp_path / f"{name}_t{seed}.nii.gz", smooth(seed, shape)) for seed in (2, 1)]
         pairs.append(Pair(name, *files))
     data = SlicePairs(pairs, FLOAT, BY_NAME)
     assert data.sizes == {(20, 24), (22, 24)}

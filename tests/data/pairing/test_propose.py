@@ -149,8 +149,8 @@ def test_several_runs_in_bids(make):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", r"A/A_t2\.nii: unreadable"),
-        (b"no image" * 100, r"A/A_t2\.nii: unreadable, not a NIfTI image; copy it again"),
+        (b"", r"A/A_t2\.nii: not a NIfTI image"),
+        (b"no image" * 100, r"A/A_t2\.nii: not a NIfTI image; give a .nii or .nii.gz file, or copy it again"),
     ],
 )
 def test_an_unreadable_file(make, content, words):
@@ -224,8 +224,8 @@ def test_one_file_for_both_and_two_problems_at_once(make):
     for name in ("C_t1.nii", "C_t2.nii"):
         (root / "C" / name).write_bytes(b"no image" * 100)
     assert only(root).reason == (
-        "C/C_t2.nii: unreadable, not a NIfTI image; copy it again; C/C_t1.nii: unreadable, not a NIfTI image; "
-        "copy it again"
+        "C/C_t2.nii: not a NIfTI image; give a .nii or .nii.gz file, or copy it again; "
+        "C/C_t1.nii: not a NIfTI image; give a .nii or .nii.gz file, or copy it again"
     )
 
 

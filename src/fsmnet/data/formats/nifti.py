@@ -87,7 +87,7 @@ def _opened(path: Path, name: str) -> tuple[Any, tuple[int, int, int]]:
         shape = tuple(map(int, image.shape))
         kind = image.get_data_dtype()
     except nib.filebasedimages.ImageFileError:
-        raise UserError(f"{name}: unreadable, not a NIfTI image; copy it again") from None
+        raise UserError(f"{name}: not a NIfTI image; give a .nii or .nii.gz file, or copy it again") from None
     except (OSError, EOFError, zlib.error, ValueError, nib.spatialimages.HeaderDataError) as error:
         words = reason(error) if isinstance(error, OSError) else first_line(error)
         raise UserError(f"{name}: unreadable, damaged or not a NIfTI image ({words}); copy it again") from None
