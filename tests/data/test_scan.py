@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import h5py
 import nibabel as nib
 import numpy as np
@@ -233,3 +235,45 @@ def test_without_a_place_nothing_is_resampled(tmp_path, smooth, caplog):
     assert f"{target}: has no place in space; taken to lie on the grid of {placed}" in caplog.text
     header = nib.load(tmp_path / "r.nii.gz").header
     assert (int(header["sform_code"]), int(header["qform_code"])) == (0, 0)
+
+
+@pytest.mark.parametrize("source", ["AcquisitionMatrix", "NumberOfPhaseEncodingSteps", "share", "sidecar", "no header"])
+def test_an_image_that_the_scanner_enlarged_is_told(tmp_path, caplog, source):
+    """k-space is zero outside the middle half: half of the lines that a mask counts were never there."""
+    rng = np.random.default_rng(0)
+    spectrum = np.fft.fft2(rng.normal(size=(2, 3, 48, 80))) / (0.05 + np.abs(np.fft.fftfreq(80)))
+    spectrum[..., 20:-19] = 0
+    contrasts = np.fft.ifft2(spectrum).real
+    contrasts = np.round(1000 + 200 * contrasts / contrasts.std()).clip(1, 4000).astype(np.uint16)  # (2, S, H, W)
+    if source in ("sidecar", "no header"):
+        files = [tmp_path / name for name in ("t2.nii.gz", "t1.nii.gz")]
+        for path, contrast in zip(files, contrasts, strict=True):
+            nib.save(nib.Nifti1Image(contrast.transpose(1, 2, 0), OBLIQUE), path)
+        if source == "sidecar":
+            (tmp_path / "t2.json").write_text('{"AcquisitionMatrixPE": 40}')
+        out = tmp_path / "new.nii.gz"
+    else:
+        values = {
+            "AcquisitionMatrix": {"AcquisitionMatrix": [0, 48, 40, 0]},
+            "NumberOfPhaseEncodingSteps": {"NumberOfPhaseEncodingSteps": 40},
+            "share": {"AcquisitionMatrix": [0, 48, 20, 0], "PercentPhaseFieldOfView": 50},
+        }[source]
+
+        def change(contrast):
+            def put(k, d):
+                d.PixelData = contrast[k].T.tobytes()
+                for keyword, value in values.items():
+                    setattr(d, keyword, value)
+
+            return put
+
+        files, out = [tmp_path / "T2", tmp_path / "T1"], tmp_path / "new"
+        for path, contrast in zip(files, contrasts, strict=True):
+            write(path, Plan(shape=(3, 80, 48), slope=None, series_uid=pydicom.uid.generate_uid()), change(contrast))
+        assert read_series(files[0]).acquired == 40
+    result = reconstruct(*files, out, acceleration=4, mask_seed=1)
+    (told,) = [message for message in caplog.messages if "interpolated" in message]
+    assert re.search(r"k-space is empty beyond its middle (38|40) of 80 columns", told)
+    kept = int(re.search(r"the mask keeps (\d+) of", told)[1])
+    assert kept < result.mask.columns.sum()
+    assert told in result.sidecar["Simulation"]

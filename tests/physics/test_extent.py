@@ -64,7 +64,7 @@ def test_the_acceleration_over_acquired_lines(natural):
     assert told.startswith(
         "t2.nii.gz: k-space is empty beyond its middle 120 of 240 columns: the image was interpolated. "
     )
-    assert "the mask keeps 30 of 120, which is 4.00x and not 4.00x" in told
+    assert "the mask keeps 30 of 120: it is 4.00x and not 4.00x" in told
     assert "the header tells of 180 phase-encode lines acquired, for 240" in interpolated(
         "t2", natural(240), columns, 180
     )

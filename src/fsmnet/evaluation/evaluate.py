@@ -25,6 +25,7 @@ from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import Metrics
 from fsmnet.models.classical import ZeroFilling
 from fsmnet.options import by_name
+from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
@@ -66,6 +67,8 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         logger.info(
             "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, len(pairs), n_slices, case.mask.describe()
         )
+        if not protocol.measured and (doubt := interpolated(pair.case, case.slices.target.numpy(), case.mask.columns)):
+            logger.warning(doubt)
         images: dict[str, Tensor] = {}
         for name, reconstruct in networks.items():
             images[name] = reconstruct(case, f"{pair.case}, {name}")

@@ -36,7 +36,7 @@ def filled_columns(images: npt.NDArray[Any], told: int | None = None) -> int:
     Returns:
         An even number below W, or W.
     """
-    width = images.shape[-1]
+    width = int(images.shape[-1])
     shown = [image for image in images if image.any()]
     if width < LEAST or not shown:
         return width
@@ -87,7 +87,7 @@ def interpolated(name: str, images: npt.NDArray[Any], columns: Columns, told: in
         return ""
     kept, acceleration = true_acceleration(columns, filled)
     return (
-        f"{name}: {what}: the image was interpolated. Of the lines acquired the mask keeps {kept} of {filled}, which is "
-        f"{acceleration:.2f}x and not {columns.size / np.count_nonzero(columns):.2f}x, and scores count the empty ones; "
+        f"{name}: {what}: the image was interpolated. Of the lines acquired the mask keeps {kept} of {filled}: it is "
+        f"{acceleration:.2f}x and not {width / np.count_nonzero(columns):.2f}x, and the scores count empty lines; "
         "give the image in the matrix that was acquired"
     )

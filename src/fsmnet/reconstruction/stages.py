@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import recipe_of, takes_acquisition
+from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
 from fsmnet.reconstruction.inputs import Inputs, complex_path, input_files, mask_path, sidecar_path
 from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
@@ -30,6 +32,8 @@ from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import make_record
 from fsmnet.reconstruction.stream import Finishing
 from fsmnet.text import json_text
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = f"FSMNet reconstruction, {NOT_CLINICAL}"
 
@@ -241,4 +245,10 @@ def _measured(inputs: Inputs, recipe: MaskRecipe, keep: Tensor) -> Measured:
         mask = load_mask(config.mask, columns)
     elif config.target_is == "full":
         mask = recipe.draw(columns, input_files(config)[0].name)
-    return of_image(torch.from_numpy(target.data)[keep].div_(target.maximum), mask)
+    measured = of_image(torch.from_numpy(target.data)[keep].div_(target.maximum), mask)
+    if mask is None:
+        return measured
+    if doubt := interpolated(target.name, target.data, mask.columns, target.acquired):
+        logger.warning(doubt)
+        measured = replace(measured, simulation=f"{measured.simulation}; {doubt}")
+    return measured

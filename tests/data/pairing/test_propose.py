@@ -167,7 +167,7 @@ def test_a_damaged_compressed_file(make):
     root = make("A/A_t1.nii.gz", "A/A_t2.nii.gz")
     path = root / "A" / "A_t2.nii.gz"
     path.write_bytes(path.read_bytes()[:20])
-    assert only(root).reason.startswith("A/A_t2.nii.gz: unreadable")
+    assert only(root).reason.startswith("A/A_t2.nii.gz: not a NIfTI image; ")
 
 
 def test_four_axes_and_complex_values(make, write_nifti):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fsmnet.data.formats.content import NIFTI as NIFTI_KIND
 from fsmnet.data.formats.content import is_gzip, kind_of
-from fsmnet.data.formats.nifti_header import check_size, phase_encode, place
+from fsmnet.data.formats.nifti_header import acquired_lines, check_size, phase_encode, place
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Samples, Volume
 from fsmnet.errors import NOT_CLINICAL, UserError, first_line
@@ -54,6 +54,7 @@ def read_nifti(path: Path) -> Volume:
         placed,
         doubts=values.doubts,
         phase_encode=axis,
+        acquired=acquired_lines(path),
     )
 
 

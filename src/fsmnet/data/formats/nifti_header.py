@@ -61,6 +61,16 @@ def place(image: Any, name: object) -> tuple[npt.NDArray[np.float64], bool, Any]
     return affine, any(code > 0 for code in codes), header
 
 
+def acquired_lines(path: Path) -> int | None:
+    """Phase-encode lines acquired over the field of view, as dcm2niix copies them to the sidecar; None if not said."""
+    said = _sidecar(path)
+    lines = said.get("AcquisitionMatrixPE") or said.get("PhaseEncodingSteps")
+    share = said.get("PercentPhaseFOV")
+    if not isinstance(lines, int | float) or not lines > 0:
+        return None
+    return round(lines * 100 / share) if isinstance(share, int | float) and 0 < share < 100 else round(lines)
+
+
 def phase_encode(image: Any, path: Path) -> str:
     """The phase-encode axis by ``dim_info`` or by a BIDS sidecar: ``rows``, ``columns``, or empty if neither says it.
 
@@ -86,15 +96,19 @@ def phase_encode(image: Any, path: Path) -> str:
     return told if told in ("rows", "columns") else ""
 
 
-def _by_sidecar(path: Path) -> str:
-    """What the file ``.json`` of the same name says: BIDS's axis, or dcm2niix's copy of DICOM's direction."""
+def _sidecar(path: Path) -> dict[str, Any]:
+    """The file ``.json`` of the same name, as BIDS and dcm2niix put it beside a scan; empty if there is none."""
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
         said = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
-    if not isinstance(said, dict):
-        return ""
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _by_sidecar(path: Path) -> str:
+    """What the sidecar says: BIDS's axis, or dcm2niix's copy of DICOM's direction."""
+    said = _sidecar(path)
     for key in ("PhaseEncodingDirection", "PhaseEncodingAxis"):
         axis = str(said.get(key, ""))[:1]
         if axis in ("i", "j", "k"):

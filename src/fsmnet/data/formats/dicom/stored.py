@@ -114,6 +114,8 @@ def acquired_lines(header: Header) -> int | None:
     0. Where only a part of the field of view was phase-encoded, the rest of the image holds no finer detail.
     """
     matrix = header.acquisition_matrix
+    if not header.phase_encoding and not any(matrix[2:3]):
+        return None  # of which axis is not known
     lines = max(matrix[2:], default=0) or header.phase_steps or 0
     share = header.phase_share if header.phase_share and 0 < header.phase_share < 100 else 100.0
     return round(lines * 100 / share) if lines > 0 else None
