@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # for editors and type checkers; tests/test_imports.py compar
     from fsmnet.physics.espirit import estimate_maps
     from fsmnet.physics.masks import Mask, load_mask, make_mask, register_mask_kind, save_mask
     from fsmnet.protocols import register_protocol, training_slices
-    from fsmnet.reconstruction.reconstruct import reconstruct
     from fsmnet.training.run import train
+    from fsmnet.trust.check import reconstruct
 
 # Where each name lives. It is imported on first use, so that "import fsmnet" and "fsmnet --help" need no PyTorch.
 _NAMES = {
@@ -46,8 +46,8 @@ _NAMES = {
     "fsmnet.physics.espirit": ("estimate_maps",),
     "fsmnet.physics.masks": ("Mask", "load_mask", "make_mask", "register_mask_kind", "save_mask"),
     "fsmnet.protocols": ("register_protocol", "training_slices"),
-    "fsmnet.reconstruction.reconstruct": ("reconstruct",),
     "fsmnet.training.run": ("train",),
+    "fsmnet.trust.check": ("reconstruct",),
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -172,7 +172,7 @@ def test_seconds_are_told_by_stage(go, monkeypatch):
     record = go().sidecar
     assert record["Registration"]["Similarity"] == 0.25
     seconds = record["Seconds"]
-    assert list(seconds) == ["read", "load", "prepare", "network", "consistency", "write"]
+    assert list(seconds) == ["read", "load", "prepare", "network", "consistency", "check", "write"]
     assert (seconds["read"] % 10, seconds["load"] // 10) == (2, 1)  # both at once or not
     assert seconds["prepare"] % 1000 == 100
     # The similarity is worked out beside everything from the first slices on.
@@ -307,11 +307,11 @@ def test_inputs_are_not_replaced_by_what_comes_beside_the_result(go, scan, tmp_p
     assert auxiliary.read_bytes() == before
 
 
-def test_python_is_the_command(go, scan, checkpoint, tmp_path):
-    assert fsmnet.reconstruct is reconstruct
+def test_python_is_the_command(scan, checkpoint, tmp_path):
     mask = tmp_path / "mask.npy"
     save_mask(make_mask("random", SHAPE[1], 4, 0.08, 9), mask)
-    result = go(mask=str(mask), batch=2, precision="auto")
+    made = {"checkpoint": checkpoint, "mask": str(mask), "batch": 2, "device": "cpu"}
+    result = fsmnet.reconstruct(**scan, **made, out=tmp_path / "result.nii.gz")
     out = tmp_path / "command.nii.gz"
     files = ["--target", str(scan["target"]), "--auxiliary", str(scan["auxiliary"]), "--out", str(out)]
     options = ["--checkpoint", str(checkpoint), "--mask", str(mask), "--batch", "2", "--device", "cpu"]

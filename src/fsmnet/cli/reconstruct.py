@@ -40,8 +40,9 @@ def command(config: ReconstructConfig) -> int:
 def _list(config: ReconstructConfig) -> int:
     from fsmnet.reconstruction.exam_table import FAILED, table_lines
     from fsmnet.reconstruction.exams import run_list
+    from fsmnet.trust.check import check_of
 
-    rows = run_list(config)
+    rows = run_list(config, check_of(config))
     if rows is None:
         return 0
     say(*table_lines(rows))
@@ -54,7 +55,8 @@ def _one(config: ReconstructConfig) -> int:
         reading = beside.submit(read_inputs, config)
         with _for_good():
             from fsmnet.reconstruction.reconstruct import finish
-        result = finish(config, reading)
+            from fsmnet.trust.check import check_of, in_words
+        result = finish(config, reading, check_of(config))
     metrics = result.sidecar["Metrics"]
     if result.mask is not None:
         logger.info("mask %s", result.mask.describe())
@@ -63,5 +65,7 @@ def _one(config: ReconstructConfig) -> int:
             logger.info("%-14s %.2f dB, SSIM %.3f (float, per volume)", name, values["psnr"], values["ssim"])
         if metrics["network"]["psnr"] < metrics["zero_filling"]["psnr"]:
             logger.warning("the network is worse than zero-filling here; it was trained for other scans, do not use it")
+    if result.sidecar["Check"] is not None:
+        logger.info("%s", in_words(result.sidecar["Check"]))
     logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
     return 0

@@ -31,6 +31,7 @@ from fsmnet.data.pairing.tables import read_table
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import PART, make_folder, reason, remove_parts
 from fsmnet.physics.masks import load_mask
+from fsmnet.reconstruction.again import Check
 from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, write_rows
 from fsmnet.reconstruction.inputs import Inputs, check, check_options, mask_path, read_inputs, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -74,8 +75,12 @@ class Exam:
         self.row = replace(self.row, status=status, reason=why)
 
 
-def run_list(config: ReconstructConfig) -> list[Row] | None:
+def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row] | None:
     """Reconstruct a list; what became of each exam. None in all but the first of several processes, which tells it.
+
+    Args:
+        config: the options.
+        trust: checks each reconstruction; its answer goes into the record.
 
     Raises:
         UserError: what concerns the list as a whole.
@@ -106,7 +111,7 @@ def run_list(config: ReconstructConfig) -> list[Row] | None:
             told = f": {row.reason}" if row.reason else ""
             logger.info("%d/%d %s: %s in %.1f s%s", next(numbers), len(exams), row.case, row.status, row.seconds, told)
 
-        _work(exams, network, config.workers, finished)
+        _work(exams, network, config.workers, finished, trust)
     rows = [exam.row for exam in exams]
     if shard.count > 1:
         rows = merge(rows, [exam.row.case for exam in everyone], folder, shard)
@@ -143,7 +148,9 @@ def _exams(config: ReconstructConfig) -> list[Exam]:
     return exams
 
 
-def _work(exams: Sequence[Exam], network: Network, workers: int, finished: Callable[[Exam], None]) -> None:
+def _work(
+    exams: Sequence[Exam], network: Network, workers: int, finished: Callable[[Exam], None], trust: Check | None
+) -> None:
     """Bring all exams through the stages; at most ``workers`` are read ahead and as many wait for being written."""
     waiting = deque(exams)
     reading: deque[tuple[Exam, Future[Inputs | None]]] = deque()
@@ -167,7 +174,7 @@ def _work(exams: Sequence[Exam], network: Network, workers: int, finished: Calla
             exam, read = reading.popleft()
             inputs = read.result()
             read_ahead()
-            computed = None if inputs is None else exam.stage(compute, inputs, network)
+            computed = None if inputs is None else exam.stage(compute, inputs, network, "", trust)
             if computed is None:
                 finished(exam)
             else:

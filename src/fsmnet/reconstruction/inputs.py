@@ -264,6 +264,8 @@ def check_options(config: ReconstructConfig) -> None:
     check_batch(config.batch)
     if config.acceleration is not None and not config.acceleration > 1:
         raise UserError(f"acceleration must be more than 1, not {config.acceleration:g}")
+    if isinstance(config.check, int) and not 1 <= config.check <= 5:
+        raise UserError(f"check takes 1 to 5 folds, or off, not {config.check}")
     if (config.data_consistency == "soft") != (config.noise_weight is not None):
         raise UserError("--data-consistency soft and --noise-weight belong together; give both or neither")
     if config.noise_weight is not None and not (math.isfinite(config.noise_weight) and config.noise_weight > 0):

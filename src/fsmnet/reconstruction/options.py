@@ -90,6 +90,13 @@ class ReconstructConfig(RunOptions, group="input"):
         "k-space over that of the noise",
         group="model",
     )
+    check: int | Literal["off"] | None = option(
+        None,
+        "hold-out check: keep back a fifth of the outer lines, so many times (1 to 5), and tell how much of them the "
+        "network explains; on at most 16 slices; default: 1 wherever lines are known, off in a list",
+        material=False,
+        group="output",
+    )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     register: Literal["none", "rigid"] = option(
         "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"

@@ -8,6 +8,7 @@ from typing import Any
 
 from fsmnet.errors import UserError
 from fsmnet.options import build
+from fsmnet.reconstruction.again import Check
 from fsmnet.reconstruction.inputs import Inputs, check, read_inputs
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.stages import Reconstruction, compute, load_network, write
@@ -21,7 +22,9 @@ def reconstruct(
     kspace: str | Path | None = None,
     **options: Any,
 ) -> Reconstruction:
-    """Reconstruct a target with the help of a fully sampled auxiliary, as ``fsmnet reconstruct`` does.
+    """Reconstruct a target with the help of a fully sampled auxiliary, without the checks of :mod:`fsmnet.trust`.
+
+    :func:`fsmnet.reconstruct` makes them too, as ``fsmnet reconstruct`` does.
 
     Args:
         target: file or DICOM folder of the contrast to reconstruct.
@@ -40,14 +43,19 @@ def reconstruct(
     return run(build(ReconstructConfig, files | options))
 
 
-def run(config: ReconstructConfig) -> Reconstruction:
-    """Reconstruct as configured: read, compute, write."""
+def run(config: ReconstructConfig, trust: Check | None = None) -> Reconstruction:
+    """Reconstruct as configured: read, compute, write.
+
+    Args:
+        config: the options.
+        trust: checks the reconstruction; its answer goes into the record.
+    """
     check(config)
     with ThreadPoolExecutor(1) as beside:  # the files are decompressed while the network is loaded
-        return finish(config, beside.submit(read_inputs, config))
+        return finish(config, beside.submit(read_inputs, config), trust)
 
 
-def finish(config: ReconstructConfig, reading: Future[Inputs]) -> Reconstruction:
+def finish(config: ReconstructConfig, reading: Future[Inputs], trust: Check | None = None) -> Reconstruction:
     """The rest of :func:`run`, once the files are being read."""
     network = load_network(config)
-    return write(compute(reading.result(), network, progress="reconstructing"))
+    return write(compute(reading.result(), network, progress="reconstructing", trust=trust))

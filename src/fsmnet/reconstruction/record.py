@@ -35,9 +35,9 @@ def make_record(
         computed: how it was computed, and what came of it.
         seconds: time on the clock by stage: ``read`` both files until they lie on one grid; ``load`` the network
             (beside the reading; for a list once); ``prepare`` scale, under-sample, normalise; ``network`` its passes
-            alone; ``consistency`` measured lines put back; ``write`` what scoring, compressing and writing took after
-            the last slice. Beside the network run the scores and the compression of the slices before, and the
-            similarity.
+            alone; ``consistency`` measured lines put back; ``check`` what the checks took; ``write`` what scoring,
+            compressing and writing took after the last slice. Beside the network run the scores and the compression of
+            the slices before, and the similarity.
     """
     config = inputs.config
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import recipe_of, takes_acquisition
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
+from fsmnet.reconstruction.again import Again, Check
 from fsmnet.reconstruction.inputs import Inputs, complex_path, input_files, mask_path, sidecar_path
 from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -124,13 +127,14 @@ def load_network(config: ReconstructConfig) -> Network:
     return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
 
 
-def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
+def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check | None = None) -> Computed:
     """Second stage: under-sample, reconstruct, put the measured lines back, score and compress.
 
     Args:
         inputs: from :func:`read_inputs`.
         network: from :func:`load_network`.
         progress: text of the predicted time and of the progress bar; neither if empty.
+        trust: checks the reconstruction; its answer goes into the record.
     """
     started = time.perf_counter()
     config, target, auxiliary = inputs.config, inputs.target.volume, inputs.auxiliary
@@ -138,12 +142,33 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
     helper = None if auxiliary is None else torch.from_numpy(auxiliary.data)[keep].div_(auxiliary.maximum)
     inside = takes_acquisition(network.model)
     recipe, normalisation = mask_recipe(config, network.model), trained_normalisation(network.model)
-    measured, helper_zero_filled = _measured(inputs, recipe, keep), None
+    measured, mask_of_auxiliary = _measured(inputs, recipe, keep), None
     if inside and helper is not None:
         helper = measured.in_columns(helper)
     elif helper is not None and normalisation.auxiliary == "undersampled":  # as if accelerated too, as in the training
-        mask = recipe.draw(helper.shape[-1], Path(config.auxiliary or "").name)
-        helper_zero_filled = of_image(helper, mask).zero_filled
+        mask_of_auxiliary = recipe.draw(helper.shape[-1], Path(config.auxiliary or "").name)
+
+    def passes(zero_filled: Tensor, other: Tensor | None, lines: Callable[[slice], Acquisition], **more: Any) -> Tensor:
+        masked = None
+        if mask_of_auxiliary is not None and other is not None:
+            masked = of_image(other, mask_of_auxiliary).zero_filled
+        return reconstruct_slices(
+            network.model,
+            zero_filled.abs() if zero_filled.is_complex() else zero_filled,
+            other,
+            normalisation,
+            measured=lines if inside else None,
+            phase=True,
+            batch=config.batch,
+            device=network.device,
+            precision=network.precision,
+            name=network.file,
+            auxiliary_zero_filled=masked,
+            **more,
+        )
+
+    put_back = _puts_back(config, inside)
+    weight = config.noise_weight if config.data_consistency == "soft" else None
     packed = begin_nifti(inputs.target, config.out, DESCRIPTION)
     with Finishing(
         measured,
@@ -151,28 +176,19 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
         keep,
         packed,
         inputs.similarity or (lambda: None),
-        put_back=_puts_back(config, inside),
-        weight=config.noise_weight if config.data_consistency == "soft" else None,
+        put_back=put_back,
+        weight=weight,
         inside=inside,
     ) as finishing:
-        reconstruct_slices(
-            network.model,
-            measured.zero_filled.abs() if measured.zero_filled.is_complex() else measured.zero_filled,
-            helper,
-            normalisation,
-            measured=measured.lines if inside else None,
-            phase=True,
-            batch=config.batch,
-            device=network.device,
-            precision=network.precision,
-            progress=progress,
-            name=network.file,
-            auxiliary_zero_filled=helper_zero_filled,
-            each=finishing.take,
-        )
+        passes(measured.zero_filled, helper, measured.lines, progress=progress, each=finishing.take)
         prepare = time.perf_counter() - started - finishing.network - finishing.consistency
         waiting = time.perf_counter()
         found = finishing.wait()
+    written = time.perf_counter()
+    checks = None
+    if trust is not None:
+        checks = trust(Again(input_files(config)[0].name, measured, helper, passes, put_back, weight))
+    checked = time.perf_counter()
     complex_image = None
     if inputs.kspace is not None and (phased := finishing.complex_image()) is not None:
         complex_image = np.zeros(target.data.shape, dtype=np.complex64)
@@ -190,12 +206,13 @@ def compute(inputs: Inputs, network: Network, progress: str = "") -> Computed:
         "SlicesReconstructed": int(keep.sum()),
         "VoxelsBelowZeroSetToZero": finishing.n_below_zero,
         "Metrics": finishing.metrics(),
+        "Check": checks,
         "Versions": versions(),
         "Device": str(network.device),
         "Precision": network.precision,
     }
     seconds = {"prepare": prepare, "network": finishing.network, "consistency": finishing.consistency}
-    seconds["write"] = time.perf_counter() - waiting
+    seconds |= {"check": checked - written, "write": time.perf_counter() - checked + written - waiting}
     return Computed(inputs, network, measured.mask, finishing.result, packed, complex_image, record, seconds)
 
 

@@ -1,0 +1,155 @@
+"""The checks of one reconstruction, for its record and in one line; and ``fsmnet.reconstruct``, which makes them."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsmnet.errors import UserError
+from fsmnet.options import build
+from fsmnet.physics.masks import seed_from_name
+from fsmnet.reconstruction.again import Again, Check
+from fsmnet.reconstruction.options import ReconstructConfig
+from fsmnet.reconstruction.reconstruct import run
+from fsmnet.reconstruction.stages import Reconstruction
+from fsmnet.trust.holdout import BANDS, Columns, Reconstruct, Unseen, folds, hold_out, simple_methods
+from fsmnet.trust.influence import SHIFT, influence
+
+SLICES = 16  # at most, spread over the volume: a share of energy needs no more
+NETWORK, BLANK = "network", "network, auxiliary blank"
+
+
+def reconstruct(
+    target: str | Path | None = None,
+    auxiliary: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    kspace: str | Path | None = None,
+    **options: Any,
+) -> Reconstruction:
+    """Reconstruct a target with the help of a fully sampled auxiliary, as ``fsmnet reconstruct`` does.
+
+    Args:
+        target: file or DICOM folder of the contrast to reconstruct.
+        auxiliary: file or DICOM folder of the fully sampled contrast on the same grid.
+        out: result, ``.nii.gz``, or a new folder for DICOM; the mask (``_mask.npz``) and a JSON record are written
+            beside it.
+        kspace: measured k-space instead of a target, see :func:`fsmnet.read_kspace`.
+        options: the other fields of :class:`fsmnet.reconstruction.options.ReconstructConfig`, e.g. ``checkpoint``.
+
+    Raises:
+        UserError: files or options that cannot be used.
+    """
+    if out is None:
+        raise UserError("out is missing; name the result")
+    files = {"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace}
+    config = build(ReconstructConfig, files | options)
+    return run(config, check_of(config))
+
+
+def check_of(config: ReconstructConfig) -> Check | None:
+    """The checks that a configuration asks for; None for none. By default one fold, and none in a list of exams."""
+    count = config.check
+    if count is None:
+        count = 1 if config.pairs is None else "off"
+    return None if count == "off" else partial(check, count=count)
+
+
+def check(again: Again, count: int = 1) -> dict[str, Any]:
+    """What the record says of the hold-out check and of the auxiliary's influence.
+
+    It takes ``3 + 2 count`` more passes over at most :data:`SLICES` slices.
+
+    Args:
+        again: the reconstruction.
+        count: sets of lines to keep back, 1 to 5.
+
+    Returns:
+        JSON values. Where the check cannot be made, ``HoldOut`` and ``Auxiliary`` are None and ``Why`` says why not.
+    """
+    measured, every = again.measured, len(again.measured.zero_filled)
+    numbers = torch.linspace(0, every - 1, min(SLICES, every)).round().long().tolist()
+    if measured.acquisition is None or measured.mask is None:
+        return _not_made("no line of the target's k-space is known")
+    real = measured.acquisition(0).real
+    try:
+        sets = folds(measured.mask.columns, count, seed_from_name(again.name), real)
+    except UserError as error:
+        return _not_made(str(error))
+    found = _hold_out(again, numbers, sets)
+    auxiliary = None
+    if again.auxiliary is not None:
+        lost = found[NETWORK].explained - found[BLANK].explained
+        auxiliary = _influence(again, again.auxiliary[numbers], numbers) | {"ExplainedLessWithoutIt": _number(lost)}
+    return {
+        "HoldOut": {
+            "Explained": {name: _number(one.explained) for name, one in found.items()},
+            "ExplainedByBand": {name: [_number(x) for x in one.explained_by_band] for name, one in found.items()},
+            "BandsUpTo": [(band + 1) / BANDS for band in range(BANDS)],
+            "LinesKeptBack": [np.flatnonzero(columns).tolist() for columns in sets],
+            "ConjugatesKeptBackTogether": real,
+            "Slices": len(numbers),
+        },
+        "Auxiliary": auxiliary,
+    }
+
+
+def in_words(record: dict[str, Any]) -> str:
+    """The hold-out check in one line.
+
+    Args:
+        record: of :func:`check`.
+    """
+    found = record["HoldOut"]
+    if found is None:
+        return f"hold-out check: not made, since {record['Why']}"
+    explained = {name: "no share" if x is None else f"{x:.0%}" for name, x in found["Explained"].items()}
+    lines = sum(map(len, found["LinesKeptBack"]))
+    others = [f"{name} {share}" for name, share in explained.items() if name not in (NETWORK, BLANK)]
+    blank = f"; with a blank auxiliary {explained[BLANK]}" if BLANK in explained else ""
+    return (
+        f"hold-out check: {lines} measured lines kept back, and the network explains {explained[NETWORK]} of their "
+        f"energy ({', '.join(others)}, nothing at all 0%{blank})"
+    )
+
+
+def _not_made(why: str) -> dict[str, Any]:
+    return {"HoldOut": None, "Auxiliary": None, "Why": why}
+
+
+def _hold_out(again: Again, numbers: list[int], sets: list[Columns]) -> dict[str, Unseen]:
+    """The network, with and without the auxiliary, and the simple methods, over some slices."""
+    found: dict[str, Unseen] = {}
+    for number in numbers:
+        acquisition = again.lines(number)
+        methods: dict[str, Reconstruct] = {NETWORK: partial(again.image, number)}
+        if again.auxiliary is not None:
+            methods[BLANK] = partial(again.image, number, auxiliary=torch.zeros_like(again.auxiliary[number]))
+        for name, one in hold_out(acquisition, methods | simple_methods(acquisition), sets).items():
+            found[name] = found[name] + one if name in found else one
+    return found
+
+
+def _influence(again: Again, auxiliary: Tensor, numbers: list[int]) -> dict[str, Any]:
+    """Shares of the image's norm that change with the auxiliary ``(len(numbers), H, W)``."""
+
+    def images(others: Tensor) -> Tensor:
+        pairs = zip(numbers, others, strict=True)
+        return torch.cat([again.image(number, again.lines(number), other).abs() for number, other in pairs])
+
+    changed = influence(images(auxiliary), auxiliary, images)
+    return {
+        "ChangeWithBlank": _number(changed.share_blank),
+        "ChangeWithMoved": _number(changed.share_moved),
+        "MovedByPixels": SHIFT,
+    }
+
+
+def _number(share: float) -> float | None:
+    return round(share, 4) if math.isfinite(share) else None
