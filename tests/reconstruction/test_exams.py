@@ -323,11 +323,11 @@ def test_ctrl_c_keeps_what_is_done(place, monkeypatch, capsys):
     exams = place(6)
     real, seen = fsmnet.reconstruction.exams.compute, []
 
-    def interrupted(inputs, network):
+    def interrupted(inputs, network, **options):
         seen.append(inputs)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return real(inputs, network)
+        return real(inputs, network, **options)
 
     monkeypatch.setattr(fsmnet.reconstruction.exams, "compute", interrupted)
     assert main(exams.command()) == 130

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -174,7 +175,7 @@ def _work(
             exam, read = reading.popleft()
             inputs = read.result()
             read_ahead()
-            computed = None if inputs is None else exam.stage(compute, inputs, network, "", trust)
+            computed = None if inputs is None else exam.stage(partial(compute, trust=trust), inputs, network)
             if computed is None:
                 finished(exam)
             else:
