@@ -311,7 +311,7 @@ def test_a_full_disk_stops_the_list(place, monkeypatch, capsys):
 def test_too_little_memory_stops_the_list(place, monkeypatch, capsys):
     exams = place(2)
 
-    def greedy(*_):
+    def greedy(*_, **__):
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(fsmnet.reconstruction.exams, "compute", greedy)
