@@ -98,6 +98,19 @@ def test_float_protocol_scores_volumes(configure, checkpoint, heads):
         assert [float(row[name]) for name in NUMBERS] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("protocol", ["float", "complex", "brats"])
+def test_networks_for_kspace_are_scored_wherever_lines_are_known(
+    configure, checkpoint_file, heads, brats_folder, tmp_path, protocol
+):
+    """A fresh unrolled network changes nothing: its image is the zero-filled one, of which the magnitude is scored."""
+    unrolled = checkpoint_file(tmp_path / "unrolled.safetensors", "fsmnet_unrolled", steps=1, widths=[8, 8, 8])
+    data, case = (brats_folder, "case-1") if protocol == "brats" else (heads, "phantom-0000")
+    config = configure(["zero_filling", unrolled], data=data, protocol=protocol, cases=[case])
+    zero_filling, network = evaluate(config)
+    assert network["psnr_mean"] == pytest.approx(zero_filling["psnr_mean"], abs=0.05)
+    assert network["model"] == str(unrolled)
+
+
 def test_brats_protocol_scores_slices(configure, checkpoint, brats_folder):
     config = configure(["zero_filling", checkpoint], data=brats_folder, protocol="brats", cases=["case-1"], batch=3)
     evaluate(config)

@@ -172,6 +172,12 @@ def test_networks_are_exported_by_the_command(name, ending, tmp_path, checkpoint
     assert out.stat().st_size > 100_000
 
 
+def test_a_network_for_kspace_is_refused(tmp_path, checkpoint_file):
+    checkpoint = checkpoint_file(tmp_path / "model.safetensors", "fsmnet_unrolled", steps=1, widths=[8, 8, 8])
+    with pytest.raises(UserError, match=r"model\.safetensors: is a network for k-space, which no \.pt2 or"):
+        export(ExportConfig(out=tmp_path / "network.onnx", checkpoint=checkpoint))
+
+
 def test_wrong_exports_are_refused_in_words(tmp_path):
     with pytest.raises(UserError, match=r"choose \.pt2 or \.onnx"):
         export(ExportConfig(out=tmp_path / "network.pth"))

@@ -14,6 +14,7 @@ from fsmnet.inference import slices as inference
 from fsmnet.inference.options import check_batch
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models.output import Output
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.transforms import NormalisationRecipe
 
 
@@ -120,3 +121,46 @@ def test_nothing_is_told_of_what_is_done_at_once(clock, caplog):
     made.numbers = count(1)
     assert messages(made, caplog, 10, (100, 120)) == []
     assert messages(made, caplog, 1, (100, 120)) == []
+
+
+class KSpaceModel(nn.Module):
+    """The zero-filled image, and what it was called with."""
+
+    takes = "acquisition"
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, acquisition, auxiliary):
+        self.calls.append((acquisition, auxiliary))
+        return acquisition.zero_filled[:, None]
+
+
+def test_a_network_for_kspace_gets_lines_and_the_auxiliary_as_it_is():
+    phase = torch.polar(torch.ones(5, 12, 16), scan(5, 12, 16))
+    acquisition = Acquisition.simulate(scan(5, 12, 16) * phase, torch.ones(16, dtype=torch.bool))
+    model, grey = KSpaceModel(), (scan(5, 12, 16) * 255).to(torch.uint8)
+    given = {"measured": acquisition.__getitem__, "batch": 2}
+    image = reconstruct_slices(model, grey, grey, NormalisationRecipe(), **given)
+    torch.testing.assert_close(image, scan(5, 12, 16))
+    assert [len(one.lines) for one, _ in model.calls] == [2, 2, 1]
+    assert torch.equal(torch.cat([auxiliary for _, auxiliary in model.calls])[:, 0], grey / 255)
+    image = reconstruct_slices(model, grey, None, NormalisationRecipe(), phase=True, **given)
+    torch.testing.assert_close(image, scan(5, 12, 16) * phase)
+    assert model.calls[-1][1] is None
+
+
+def test_what_a_network_takes_is_missing():
+    slices = scan(2, 8, 8)
+    with pytest.raises(UserError, match=r"net: is a network for k-space, and here are images only"):
+        reconstruct_slices(KSpaceModel(), slices, slices, NormalisationRecipe(), name="net")
+    with pytest.raises(UserError, match="net: needs the other contrast; give --auxiliary"):
+        reconstruct_slices(Identity(), slices, None, NormalisationRecipe(), name="net")
+
+
+def test_a_diverged_network_for_kspace_is_told():
+    lines = torch.full((1, 1, 8, 8), torch.nan, dtype=torch.complex64)
+    acquisition = Acquisition(lines, torch.ones(8, dtype=torch.bool))
+    with pytest.raises(UserError, match="gives NaN or infinite values"):
+        reconstruct_slices(KSpaceModel(), scan(1, 8, 8), None, NormalisationRecipe(), measured=acquisition.__getitem__)

@@ -10,7 +10,17 @@ import fsmnet
 from fsmnet import models
 from fsmnet.checkpoint import Header, load_model, save_checkpoint
 from fsmnet.errors import UserError
-from fsmnet.models import create_model, from_recipe, list_models, model_class, model_options, recipe_of, register_model
+from fsmnet.inference.optimise import optimise
+from fsmnet.models import (
+    create_model,
+    from_recipe,
+    list_models,
+    model_class,
+    model_options,
+    recipe_of,
+    register_model,
+    takes_acquisition,
+)
 from fsmnet.models.output import Output, as_output
 
 
@@ -89,6 +99,28 @@ def test_what_is_no_network_is_refused_in_words():
         with pytest.raises(UserError, match=words):
             create_model(name)
     assert create_model(f"{__name__}:Needs", width=2).recipe["options"] == {"width": 2}
+
+
+class OfKSpace(Plain):
+    """A network from outside for k-space."""
+
+    takes = "acquisition"
+
+
+class Unknown(Plain):
+    """Takes nobody knows what."""
+
+    takes = "sinograms"
+
+
+def test_a_model_says_what_it_takes():
+    taking = [name for name in list_models() if takes_acquisition(model_class(name))]
+    assert taking == ["fsmnet_unrolled"]
+    assert takes_acquisition(create_model(f"{__name__}:OfKSpace"))
+    assert takes_acquisition(optimise(create_model(f"{__name__}:OfKSpace")))
+    assert not takes_acquisition(optimise(create_model(PLACE)))
+    with pytest.raises(UserError, match="takes 'sinograms' is not known; choose 'images' or 'acquisition'"):
+        create_model(f"{__name__}:Unknown")
 
 
 def test_a_recipe_of_today_needs_no_class():
