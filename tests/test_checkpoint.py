@@ -42,6 +42,7 @@ HEADER = {
     "normalisation": {"deviation": "sample", "clip": 6.0, "clip_target": 6.0, "auxiliary": "undersampled"},
     "contrasts": {"target": "CORPDFS_FBK", "auxiliary": "CORPD_FBK"},
     "mask": {"kind": "random", "acceleration": 4.0, "center_fraction": 0.08, "seed": "name", "mixed": [[4.0, 0.08]]},
+    "heads": "stripped",
 }
 
 
@@ -287,3 +288,8 @@ def test_shipped_weights_if_there_are_any_can_be_used():
     assert trained_recipe(model) == MaskRecipe("random", 4.0, 0.1, 1337)
     assert header_of(model).contrasts == {"target": "t2", "auxiliary": "t1"}
     assert header_of(model).protocol == "brats"
+
+
+@pytest.mark.parametrize(("name", "heads"), [("shipped-image", "stripped"), ("shipped", "both")])
+def test_the_heads_that_the_shipped_weights_saw(name, heads):
+    assert header_of(load_model(name)).heads == heads

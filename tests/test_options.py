@@ -143,6 +143,7 @@ def test_what_may_differ_of_a_finished_reconstruction():
     assert immaterial(ReconstructConfig, False, "content", "rounding", "extent") == {
         "out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "shard",
         "check",
+        "target_contrast", "auxiliary_contrast", "anyway",
     }  # fmt: skip
 
 

@@ -38,6 +38,9 @@ FORMAT = "fsmnet-1"
 SHIPPED = {"shipped": "fsmnet_unrolled.safetensors", "shipped-image": "fsmnet_quick_4x.safetensors"}
 SEEN = {"train": "was trained on", "validation": "had its checkpoint chosen on"}
 WAYS = {"name": "", "content": ", whose voxels these are", "patient": ", a scan of the same patient"}
+# What the shipped weights were trained on; their headers are older than ``heads``.
+STRIPPED = {"OMS-07", "OMS-19", "OMS-26", "TCGA-DU-7294", "stroke-VRD"}
+WHOLE = {"OMSL-01-s1", "OMSL-01-s2", "OMSL-03-s2", "OMSL-19-s2", "OMSL-20-s2"}
 
 
 @dataclass
@@ -53,8 +56,9 @@ class Header:
         versions: see :func:`versions`.
         protocol: name of the protocol of the training.
         normalisation: fields of the :class:`fsmnet.transforms.NormalisationRecipe` of the network's images.
-        contrasts: names of ``target`` and ``auxiliary``; ``any`` where it was trained for all.
+        contrasts: of ``target`` and ``auxiliary`` a name, a list of names, or ``any`` where it was trained for all.
         mask: fields of the :class:`fsmnet.physics.masks.MaskRecipe` of the training.
+        heads: ``stripped`` of the skull, ``whole``, or ``both``, as the training's images looked.
     """
 
     model: dict[str, Any]
@@ -64,8 +68,9 @@ class Header:
     versions: dict[str, str] = field(default_factory=dict)
     protocol: str = ""
     normalisation: dict[str, Any] = field(default_factory=dict)
-    contrasts: dict[str, str] = field(default_factory=dict)
+    contrasts: dict[str, Any] = field(default_factory=dict)
     mask: dict[str, Any] = field(default_factory=dict)
+    heads: str = ""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], header: Header) -> None:
@@ -117,6 +122,9 @@ def _require(path: Path) -> None:
 def completed(header: Header) -> Header:
     """A header with what follows from its training options; those of before version 0.1 say nothing else."""
     training = header.training
+    cases = set(header.split.get("train", ()))
+    if cases and not header.heads and cases <= STRIPPED | WHOLE:
+        header.heads = "stripped" if cases <= STRIPPED else "whole" if cases <= WHOLE else "both"
     if header.protocol or "protocol" not in training:
         return header
     protocol = get_protocol(training["protocol"])

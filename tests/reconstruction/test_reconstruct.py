@@ -198,7 +198,7 @@ def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp
     assert "trained for" not in caplog.text
     result = go("other.nii.gz", checkpoint=trained, acceleration=4)
     assert np.array_equal(result.mask.columns, make_mask("random", SHAPE[1], 4, 0.10, 1337).columns)
-    assert "the network was trained for 6x, not 4x" in caplog.messages
+    assert "the network was trained for 6x equispaced, not 4x random" in caplog.messages
     # A checkpoint that does not say: fastMRI's mask from the file's name.
     result = go("third.nii.gz")
     expected = make_mask("random", SHAPE[1], 4, 0.08, seed_from_name("target.nii.gz"))

@@ -33,3 +33,14 @@ class RunOptions(Options, group="device"):
 
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps", material="rounding")
     threads: int | None = option(None, "CPU threads; default: all cores", material="rounding")
+
+
+@dataclass(kw_only=True)
+class SuitabilityOptions(Options, group="input"):
+    """What the scan is, where its name does not say it, for the comparison with what a network was made for."""
+
+    target_contrast: str | None = option(
+        None, "what the target is (t1, t1ce, t2, flair, pd), where headers and names do not tell", material=False
+    )
+    auxiliary_contrast: str | None = option(None, "the same for the auxiliary", material=False)
+    anyway: bool = option(False, "use the network for a scan that it was not made for", material=False)

@@ -31,6 +31,7 @@ from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
 from fsmnet.data.volume import Array, Volume, crop_begin, turn
 from fsmnet.errors import UserError
 from fsmnet.inference.options import check_batch
+from fsmnet.reconstruction.facts import PairFacts, facts_of
 from fsmnet.reconstruction.options import ReconstructConfig
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Inputs:
         kspace: what was measured of the target; None if it is an image.
         registration: how the auxiliary was moved, and how much it tells about the target.
         similarity: works out the latter where it is not known yet; else None.
+        facts: what is known of both scans, for the comparison with what the network was made for.
         sources: what the record says of the files.
         seconds: time that reading took.
     """
@@ -59,6 +61,7 @@ class Inputs:
     kspace: KSpace | None
     registration: dict[str, Any]
     similarity: Callable[[], float | None] | None
+    facts: PairFacts
     sources: list[dict[str, Any]]
     seconds: float
 
@@ -70,8 +73,9 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
     if auxiliary_file is None:
         target, kspace = _alone(config, target_file)
         log_repairs(target.volume)
+        facts, sources = facts_of(config, target, None, None), [_source(target)]
         seconds = time.perf_counter() - started
-        return Inputs(config, target, None, kspace, {"Kind": "none; no auxiliary"}, None, [_source(target)], seconds)
+        return Inputs(config, target, None, kspace, {"Kind": "none; no auxiliary"}, None, facts, sources, seconds)
     # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way; a file's axes are taken
     # for those of the target.
     told = None if auxiliary_file.is_dir() or config.kspace is None else config.phase_encode
@@ -95,9 +99,10 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
         with suppress(UserError):  # no overlap
             lying = resample_to(scan.volume, target.volume)
     require_in_place(target.volume, lying, kspace is not None, target.turned)
+    facts = facts_of(config, target, scan, auxiliary)
     sources = [_source(target), _source(scan)]
     seconds = time.perf_counter() - started
-    return Inputs(config, target, auxiliary, kspace, registration, similarity, sources, seconds)
+    return Inputs(config, target, auxiliary, kspace, registration, similarity, facts, sources, seconds)
 
 
 def _alone(config: ReconstructConfig, file: Path) -> tuple[Scan, KSpace | None]:

@@ -7,7 +7,6 @@ k-space model sees the measured lines of all columns, and of the rows that make 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,8 +29,6 @@ from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol
 from fsmnet.reconstruction.inputs import AUTO, drawn_options, window
 from fsmnet.reconstruction.options import ReconstructConfig
-
-logger = logging.getLogger(__name__)
 
 CHUNK = 4  # slices that stay in the processor's cache
 
@@ -292,9 +289,6 @@ def mask_recipe(config: ReconstructConfig, model: nn.Module) -> MaskRecipe:
     elif trained is not None and trained.span is not None and trained.span[0] <= acceleration <= trained.span[1]:
         recipe = replace(trained, acceleration=acceleration, center_fraction=default_center_fraction(acceleration))
     else:
-        if trained is not None:
-            asked = f"{trained.acceleration:g}x" if trained.span is None else str(trained)
-            logger.warning("the network was trained for %s, not %gx", asked, acceleration)
         protocol = get_protocol(header_of(model).protocol or "float")
         recipe = protocol.mask_recipe(MaskOptions(acceleration=acceleration))
     given: dict[str, Any] = {

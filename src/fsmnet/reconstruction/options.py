@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fsmnet.inference.options import BATCH, OPTIMISE, PRECISION, BatchSize, PrecisionChoice, RunOptions
+from fsmnet.inference.options import (
+    BATCH,
+    OPTIMISE,
+    PRECISION,
+    BatchSize,
+    PrecisionChoice,
+    RunOptions,
+    SuitabilityOptions,
+)
 from fsmnet.options import option, required
 from fsmnet.physics.masks import MaskKind
 
 
 @dataclass(kw_only=True)
-class ReconstructConfig(RunOptions, group="input"):
+class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
     target: Path | None = option(None, "contrast to reconstruct: a NIfTI, NumPy or fastMRI file or a DICOM folder")

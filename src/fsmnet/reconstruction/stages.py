@@ -24,6 +24,7 @@ from fsmnet.files import sha256, write_text
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.inference.suitability import mask_doubts, purpose_of
 from fsmnet.models import recipe_of, takes_acquisition
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
@@ -34,6 +35,7 @@ from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_k
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import make_record
 from fsmnet.reconstruction.stream import Finishing
+from fsmnet.reconstruction.suitability import verdict
 from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
@@ -122,6 +124,7 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
+    logger.info("network: %s", purpose_of(model))
     if config.optimise:
         model = optimise(model, precision)
     return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
@@ -135,14 +138,20 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         network: from :func:`load_network`.
         progress: text of the predicted time and of the progress bar; neither if empty.
         trust: checks the reconstruction; its answer goes into the record.
+
+    Raises:
+        UserError: a scan that the network was not made for, or that is not what ``target_is`` says.
     """
     started = time.perf_counter()
+    suits = verdict(inputs, network.model)
     config, target, auxiliary = inputs.config, inputs.target.volume, inputs.auxiliary
     keep = torch.from_numpy(slices_with_content(target.data))
     helper = None if auxiliary is None else torch.from_numpy(auxiliary.data)[keep].div_(auxiliary.maximum)
     inside = takes_acquisition(network.model)
     recipe, normalisation = mask_recipe(config, network.model), trained_normalisation(network.model)
     measured, mask_of_auxiliary = _measured(inputs, recipe, keep), None
+    if measured.mask is not None:
+        suits = suits.doubting(*mask_doubts(suits.purpose, measured.mask))
     if inside and helper is not None:
         helper = measured.in_columns(helper)
     elif helper is not None and normalisation.auxiliary == "undersampled":  # as if accelerated too, as in the training
@@ -200,6 +209,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "Simulation": measured.simulation,
         "Registration": inputs.registration | ({} if inputs.similarity is None else {"Similarity": found}),
         "Model": {**recipe_of(network.model), "file": str(network.file), "sha256": network.sha256},
+        "Suitability": suits.record(),
         "Normalisation": "the network's own" if inside else str(normalisation),
         "Coils": measured.coils,
         "DataConsistency": finishing.record(),

@@ -25,12 +25,13 @@ def guess_contrast(
     repetition_time: float | None = None,
     inversion_time: float | None = None,
     agent: str = "",
+    sequence: str = "",
 ) -> str:
     """One of :data:`CONTRASTS`, or empty if neither description nor times tell.
 
     The bounds on the times are this module's own, about what is usual for spin echoes: T1-weighted is short TE and TR,
     T2-weighted long both, PD-weighted short TE and long TR, FLAIR long TE after an inversion of about 2 s. Gradient
-    echoes are recognised by their names only.
+    echoes are recognised by their names, and by an inversion of about 1 s before short echoes (MP-RAGE).
 
     Args:
         description: SeriesDescription.
@@ -38,21 +39,26 @@ def guess_contrast(
         repetition_time: TR in ms.
         inversion_time: TI in ms; None or 0 without inversion.
         agent: ContrastBolusAgent.
+        sequence: ScanningSequence; ``GR`` among it for gradient echoes.
     """
     text = description.lower().replace("_", " ")
     if _ANOTHER.search(text):
         return ""
     words = {"t1": _T1, "flair": _FLAIR, "t2": _T2, "pd": _PD}  # T1 FLAIR is T1-weighted, T2 FLAIR is FLAIR
     by_words = [name for name, expression in words.items() if expression.search(text)]
-    contrast = by_words[0] if by_words else _by_times(echo_time, repetition_time, inversion_time)
+    contrast = by_words[0] if by_words else _by_times(echo_time, repetition_time, inversion_time, "GR" in sequence)
     given = agent.strip().lower() not in ("", "no", "none")
     enhanced = (given or _ENHANCED.search(text) is not None) and not _BEFORE.search(text)
     return "t1ce" if contrast == "t1" and enhanced else contrast
 
 
-def _by_times(echo_time: float | None, repetition_time: float | None, inversion_time: float | None) -> str:
+def _by_times(
+    echo_time: float | None, repetition_time: float | None, inversion_time: float | None, gradient: bool
+) -> str:
     if echo_time is None or repetition_time is None:
         return ""
+    if gradient:
+        return "t1" if echo_time <= 10 and 600 <= (inversion_time or 0) <= 1400 else ""
     if echo_time >= 70 and repetition_time >= 2000:
         return "flair" if (inversion_time or 0) >= 1500 else "t2"
     if inversion_time:

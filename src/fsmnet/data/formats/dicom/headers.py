@@ -34,7 +34,7 @@ _HEADER_TAGS: list[Any] = [
     *("SeriesNumber", "SeriesDescription", "Modality", "InstanceNumber", "InPlanePhaseEncodingDirection"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("SliceThickness", "SpacingBetweenSlices", "SpecificCharacterSet", *GEOMETRY, *REPEATS),
-    *("RepetitionTime", "ContrastBolusAgent", "ComplexImageComponent", GE_CREATOR, GE_KIND),
+    *("RepetitionTime", "ContrastBolusAgent", "ScanningSequence", "ComplexImageComponent", GE_CREATOR, GE_KIND),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("AcquisitionMatrix", "NumberOfPhaseEncodingSteps", "PercentPhaseFieldOfView"),
@@ -71,6 +71,7 @@ class Header:
     repetition_time: float | None
     inversion_time: float | None
     agent: str
+    sequence: str
     repeats: dict[str, str]
     component: str = ""
     ge_kind: int | None = None
@@ -182,6 +183,7 @@ def parse_header(dataset: Any, path: Path) -> Header | None:
         repetition_time=_number(dataset, "RepetitionTime"),
         inversion_time=_number(dataset, "InversionTime"),
         agent=_text(dataset, "ContrastBolusAgent"),
+        sequence=_text(dataset, "ScanningSequence"),
         repeats={keyword: _text(dataset, keyword) for keyword in REPEATS},
         component=_text(dataset, "ComplexImageComponent"),
         ge_kind=_ge_kind(dataset),

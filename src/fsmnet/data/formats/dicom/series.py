@@ -181,7 +181,12 @@ def _series(headers: list[Header], folder: Path) -> Series:
         columns=max(header.columns for header in headers),
         phase_encoding=first.phase_encoding,
         contrast=guess_contrast(
-            first.description, first.echo_time, first.repetition_time, first.inversion_time, first.agent
+            first.description,
+            first.echo_time,
+            first.repetition_time,
+            first.inversion_time,
+            first.agent,
+            first.sequence,
         ),
         files=tuple(header.path for header in headers),
         folder=folder,
