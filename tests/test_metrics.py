@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from fsmnet.errors import UserError
-from fsmnet.metrics import VolumeScores, nmse, slice_metrics, volume_metrics
+from fsmnet.metrics import VolumeScores, masked_metrics, nmse, slice_metrics, volume_metrics
 
 
 def grey(seed: int, *shape: int) -> np.ndarray:
@@ -142,3 +142,28 @@ NAN[1, 2, 3], INFINITE[0, 0, 0] = np.nan, np.inf
 def test_what_cannot_be_scored_is_refused_in_words(metric, reference, image, sentence):
     with pytest.raises(UserError, match=sentence):
         metric(reference, image)
+
+
+def test_scores_inside_a_mask_are_those_of_its_voxels():
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(0)
+    reference, image = rng.random((2, 3, 30, 32)).astype(np.float32)
+    mask = np.zeros(reference.shape, dtype=bool)
+    mask[:2, 8:20, 5:25] = True
+    inside = masked_metrics(reference, image, mask, 2.0)
+    g, p = reference[mask].astype(np.float64), image[mask].astype(np.float64)
+    assert inside.psnr == pytest.approx(10 * np.log10(4 / np.mean((g - p) ** 2)))
+    assert inside.nmse == pytest.approx(np.sum((g - p) ** 2) / np.sum(g**2))
+    maps = [structural_similarity(reference[i], image[i], data_range=2.0, full=True)[1][mask[i]] for i in range(2)]
+    assert inside.ssim == pytest.approx(np.mean(maps), abs=1e-5)
+    assert all(np.isnan(masked_metrics(reference, image, np.zeros_like(mask), 1.0)))
+
+
+def test_slices_that_do_not_count_are_left_out():
+    rng = np.random.default_rng(1)
+    reference, image = rng.random((2, 4, 16, 16)).astype(np.float32)
+    scores = VolumeScores(reference, 1.0, counted=np.array([True, False, True, False]))
+    scores.add(slice(0, 3), image[:3])
+    scores.add(slice(3, 6), image[3:])
+    assert scores.metrics() == pytest.approx(volume_metrics(reference[::2], image[::2], 1.0))

@@ -9,6 +9,7 @@ time (``tests/test_metrics.py``).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from fsmnet.errors import UserError
 
 Floats = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.bool_]
 WINDOW = 7  # pixels along each side of SSIM's uniform window
 
 
@@ -38,45 +40,102 @@ def slice_metrics(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]
     return Metrics(_psnr(reference, image, 255), float(structural_similarity(reference, image)), nmse(reference, image))
 
 
-def volume_metrics(reference: Floats, image: Floats) -> Metrics:
-    """One volume in float, ``(S, H, W)`` each: data range is the reference's maximum, SSIM averaged over slices."""
+def volume_metrics(reference: Floats, image: Floats, data_range: float | None = None) -> Metrics:
+    """One volume in float, ``(S, H, W)`` each, SSIM averaged over slices; the data range is by default its maximum."""
     _check(reference, image, 3)
-    scores = VolumeScores(reference)
+    scores = VolumeScores(reference, data_range)
     scores.add(slice(None), image)
     return scores.metrics()
 
 
-class VolumeScores:
-    """:func:`volume_metrics` of an image whose slices come one after the other."""
+def masked_metrics(reference: npt.NDArray[Any], image: npt.NDArray[Any], mask: Mask, data_range: float) -> Metrics:
+    """Scores inside a mask, ``(S, H, W)`` each; see :meth:`VolumeScores.masked`. In 8 bits as in float."""
+    _check(reference, image, 3)
+    scores = VolumeScores(reference.astype(np.float32), data_range, mask)
+    scores.add(slice(None), image.astype(np.float32))
+    return scores.masked()
 
-    def __init__(self, reference: Floats) -> None:
-        """Begin with the whole reference, ``(S, H, W)``.
+
+class VolumeScores:
+    """:func:`volume_metrics` of an image whose slices come one after the other.
+
+    Attributes:
+        mask: bool ``(S, H, W)``, inside which :meth:`masked` scores; may be set before the first slices come.
+    """
+
+    def __init__(
+        self,
+        reference: Floats,
+        data_range: float | None = None,
+        mask: Mask | None = None,
+        counted: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Begin with the whole reference.
+
+        Args:
+            reference: ``(S, H, W)``.
+            data_range: its maximum if None.
+            mask: bool ``(S, H, W)``, inside which :meth:`masked` scores.
+            counted: bool ``(S,)``, the slices that count; all if None.
 
         Raises:
             UserError: a reference that nothing can be compared with.
         """
         _check_reference(reference)
-        self._reference, self._range = reference, float(reference.max())
-        self._ssim: list[float] = []
-        self._error = self._energy = 0.0  # sums of squares
-        self._voxels = 0
+        self._reference, self.mask = reference, mask
+        self._range = float(reference.max()) if data_range is None else data_range
+        self._counted = np.ones(len(reference), dtype=bool) if counted is None else counted
+        self._whole, self._inside = _Sums(), _Sums()
 
     def add(self, part: slice, image: Floats) -> None:
         """Compare some slices, finite ``(b, H, W)``."""
-        for x, y in zip(self._reference[part], image, strict=True):
+        numbers = range(len(self._reference))[part]
+        for number, y in zip(numbers, image, strict=True):
+            if not self._counted[number]:
+                continue
+            x = self._reference[number]
             g = x.astype(np.float64)
-            difference = g - y
             # No scalar products: the threads of NumPy's BLAS keep turning for a while, on the cores of the network.
-            self._energy += float(np.square(g).sum())
-            self._error += float(np.square(difference).sum())
-            self._voxels += g.size
-            self._ssim.append(_ssim(x, y, self._range))
+            energy, error, similar = np.square(g), np.square(g - y), _ssim_map(x, y, self._range)
+            self._whole.add(energy, error, similar)
+            if self.mask is not None and (inside := self.mask[number]).any():
+                centres = inside[WINDOW // 2 : -(WINDOW // 2), WINDOW // 2 : -(WINDOW // 2)]
+                self._inside.add(energy[inside], error[inside], similar[centres])
 
     def metrics(self) -> Metrics:
         """Scores of the slices so far, at least one."""
-        mean = self._error / self._voxels
-        psnr = 10 * math.log10(self._range**2 / mean) if mean else math.inf
-        return Metrics(psnr, float(np.mean(self._ssim)), self._error / self._energy)
+        return self._whole.metrics(self._range)
+
+    def masked(self) -> Metrics:
+        """Scores inside the mask, NaN where it is empty: PSNR and NMSE of its voxels, SSIM of windows centred in it.
+
+        The data range is the same as for the whole image.
+        """
+        return self._inside.metrics(self._range)
+
+
+@dataclass
+class _Sums:
+    """What the scores of a volume are made of: sums of squares, and the mean SSIM of each slice."""
+
+    energy: float = 0.0
+    error: float = 0.0
+    voxels: int = 0
+    ssim: list[float] = field(default_factory=list)
+
+    def add(self, energy: Floats, error: Floats, similar: Floats) -> None:
+        self.energy += float(energy.sum())
+        self.error += float(error.sum())
+        self.voxels += energy.size
+        if similar.size:
+            self.ssim.append(float(similar.mean(dtype=np.float64)))
+
+    def metrics(self, data_range: float) -> Metrics:
+        if not (self.voxels and self.energy and self.ssim):
+            return Metrics(math.nan, math.nan, math.nan)
+        mean = self.error / self.voxels
+        psnr = 10 * math.log10(data_range**2 / mean) if mean else math.inf
+        return Metrics(psnr, float(np.mean(self.ssim)), self.error / self.energy)
 
 
 def plane_metrics(reference: Floats, image: Floats) -> Metrics:
@@ -130,8 +189,8 @@ def nmse(reference: npt.ArrayLike, image: npt.ArrayLike) -> float:
     return float(np.sum((g - p) ** 2) / np.sum(g**2))
 
 
-def _ssim(x: Floats, y: Floats, data_range: float) -> float:
-    """Mean SSIM over the windows that lie within the slice (Wang et al., IEEE Trans. Image Process. 13:600, 2004).
+def _ssim_map(x: Floats, y: Floats, data_range: float) -> Floats:
+    """SSIM of the windows that lie within the slice, ``(H - 6, W - 6)`` (Wang et al., IEEE TIP 13:600, 2004).
 
     Uniform windows of 7 x 7, sample covariances, K1 = 0.01, K2 = 0.03: scikit-image's ``structural_similarity`` with
     its defaults. Only the sum of the two variances is needed, which saves a window sum.
@@ -142,8 +201,8 @@ def _ssim(x: Floats, y: Floats, data_range: float) -> float:
     product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
     covariance = (_window_sums(x * y) / n - product) * (n / (n - 1))
     variances = (_window_sums(x * x + y * y) / n - squares) * (n / (n - 1))
-    ssim = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
-    return float(ssim.mean(dtype=np.float64))
+    ssim: Floats = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+    return ssim
 
 
 def _window_sums(x: Floats) -> Floats:

@@ -67,8 +67,13 @@ def test_all_methods_end_to_end(heads, tmp_path):
     assert rows["Zero-filling"]["steps"] == "0"
     assert rows["FSMNet"]["p"] == ""  # the reference itself
     assert rows["MDUNet"]["psnr_low"]
+    for row in rows.values():  # mean and interval are of one quantity
+        assert float(row["psnr_low"]) + float(row["psnr_high"]) == pytest.approx(2 * float(row["psnr_mean"]))
+        assert float(row["head_psnr_mean"]) > 0
+    assert all(float(rows[m]["p_holm"]) >= float(rows[m]["p"]) >= 0.25 for m in rows if rows[m]["p"])
     markdown = (tmp_path / "table.md").read_text()
-    assert "3 patients" in markdown
+    assert "over 3 patients (means of a patient's volumes)" in markdown
+    assert "the smallest p that 3 patients allow is 0.25" in markdown
     assert (tmp_path / "table.tex").read_text().count(r"\\") == 9
     splits = {(tmp_path / name / "split.json").read_text() for name in ("mdunet", "fsmnet", "mtrans")}
     assert len(splits) == 1
@@ -94,7 +99,7 @@ def test_interrupted_and_resumed(heads, tmp_path, monkeypatch):
         compare(config(heads, tmp_path, **options))
     assert trained == ["mdunet", "fsmnet"]
     first = (tmp_path / "table.csv").read_text().splitlines()
-    assert first[2] == "Net" + "," * 10  # not run: empty, not invented
+    assert first[2] == "Net" + "," * 14  # not run: empty, not invented
 
     resumed = []
     monkeypatch.setattr(

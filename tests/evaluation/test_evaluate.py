@@ -22,10 +22,14 @@ from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.physics.masks import load_mask, make_mask, seed_from_name
 from fsmnet.protocols.brats import brats_mask
 from fsmnet.protocols.float import FLOAT
+from fsmnet.reconstruction.reconstruct import reconstruct
 
 SUMMARY_KEYS = [
     *("model", "data", "acceleration", "protocol", "n"),
-    *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean", "seen_in_training"),
+    *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean"),
+    *("head_psnr_mean", "head_psnr_std", "head_ssim_mean", "head_ssim_std", "head_nmse_mean"),
+    *("patients", "psnr_patient_mean", "psnr_interval", "ssim_patient_mean", "ssim_interval"),
+    *("achieved_acceleration", "slices_scored", "seen_in_training"),
 ]
 NUMBERS = ("psnr", "ssim", "nmse")
 
@@ -109,6 +113,27 @@ def test_networks_for_kspace_are_scored_wherever_lines_are_known(
     zero_filling, network = evaluate(config)
     assert network["psnr_mean"] == pytest.approx(zero_filling["psnr_mean"], abs=0.05)
     assert network["model"] == str(unrolled)
+
+
+def test_reconstruct_scores_the_same_slices_as_evaluate(heads, configure, tmp_path, write_nifti):
+    """Slices that show little count in neither, and their maximum is the volume's in both."""
+    import nibabel as nib
+
+    folder = tmp_path / "data" / "X"
+    for contrast in ("t1", "t2"):
+        image = nib.load(heads / "phantom-0000" / f"phantom-0000_{contrast}.nii.gz")
+        array = np.concatenate([image.get_fdata(), np.zeros((64, 64, 2))], axis=2)
+        array[20:24, 20:24, 5] = 1.5 * array.max()  # 16 of 4096 pixels, the brightest of the volume
+        write_nifti(folder / f"X_{contrast}.nii.gz", array.astype(np.float32), image.affine)
+    config = configure(["zero_filling"], data=folder.parent)
+    evaluate(config)
+    [row] = read_metrics(config.out)
+    files = [folder / f"X_{contrast}.nii.gz" for contrast in ("t2", "t1")]
+    result = reconstruct(*files, tmp_path / "out.nii.gz", mask=config.out / "masks" / "X.npz", device="cpu")
+    assert row["slices"] == "5" == str(result.sidecar["Scored"]["slices"])
+    assert result.sidecar["SlicesReconstructed"] == 6
+    for name, value in result.sidecar["Metrics"]["zero_filling"].items():
+        assert float(row[name]) == pytest.approx(value, rel=1e-5)
 
 
 def test_brats_protocol_scores_slices(configure, checkpoint, brats_folder):
@@ -200,9 +225,12 @@ def test_printed_table(configure, checkpoint, capsys):
     arguments = ["--data", str(config.data), "--out", str(config.out), "--protocol", "float", "--device", "cpu"]
     assert main(["evaluate", "--models", *config.models, *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "protocol float, 4x, mean +- standard deviation over volumes"
+    assert lines[0] == (
+        "protocol float, 4x requested, 3.76x to 5.33x (not all alike) achieved, 20 slices of 4 patients; "
+        "mean +- standard deviation over volumes"
+    )
     summary = json.loads((config.out / "summary.json").read_text())
-    for line, entry in zip(lines[2:], summary, strict=False):
+    for line, entry in zip(lines[2:4], summary, strict=True):
         assert line.split()[:2] == [entry["model"], "4"]
         assert f"{entry['psnr_mean']:.2f} +- {entry['psnr_std']:.2f}" in line
         assert f"{entry['ssim_mean']:.3f} +- {entry['ssim_std']:.3f}" in line
@@ -236,6 +264,7 @@ PUBLISHED = {
 def test_zero_filling_of_real_scans(tmp_path, capsys, case, acceleration):
     data, out = golden.SHARED / "data" / "volumes", tmp_path / "scores"
     options = ["--cases", case, "--acceleration", str(acceleration), "--data", str(data), "--out", str(out)]
+    options += ["--protocol", "brats"]
     assert main(["evaluate", "--models", "zero_filling", *options]) == 0
     psnr, psnr_std, ssim, ssim_std = PUBLISHED[acceleration][case]
     printed = capsys.readouterr().out.splitlines()[2].split()

@@ -173,7 +173,7 @@ def test_the_commands(knees, tmp_path, capsys, caplog):
     assert "fastMRI's volumes need --protocol fastmri" in capsys.readouterr().err
     arguments = ["evaluate", "--models", "zero_filling", *data, "--protocol", "fastmri", "--pairs", str(out)]
     assert main([*arguments, "--out", str(tmp_path / "scores")]) == 0
-    assert "protocol fastmri, 4x, mean +- standard deviation over volumes" in capsys.readouterr().out
+    assert "protocol fastmri, 4x requested, 3.20x to 6.00x (not all alike) achieved" in capsys.readouterr().out
     assert main(["pair", *data, "--layout", "fastmri", "--target", "AXT2", "--out", str(tmp_path / "x.csv")]) == 2
     assert "holds no AXT2 volume of a single coil; there are CORPDFS_FBK, CORPD_FBK" in capsys.readouterr().err
 

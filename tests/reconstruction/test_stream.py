@@ -70,7 +70,9 @@ def test_parts_make_the_whole(tmp_path, target, size, put_back):
     scores = {name: volume_metrics(scaled.numpy(), one.numpy())._asdict() for name, one in images.items()}
     assert list(finishing.metrics()) == list(scores)
     for name, values in scores.items():
-        assert finishing.metrics()[name] == pytest.approx(values, rel=1e-6)
+        found = finishing.metrics()[name]
+        assert {figure: found[figure] for figure in values} == pytest.approx(values, rel=1e-6)
+        assert found["head_psnr"] > 0
     assert finishing.network == 0.25 * -(-5 // size)
     assert finishing.consistency > 0
     assert finishing.complex_image() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fsmnet.cli.terminal import say
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
-from fsmnet.evaluation.scores import summary_lines
+from fsmnet.evaluation.scores import circumstances, summary_lines
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.protocols import protocol_of
 
@@ -14,8 +14,7 @@ def command(config: EvaluateConfig) -> int:
     """Score, and print the summary."""
     large_blocks_apart()
     summary = evaluate(config)
-    unit = protocol_of(config).unit
-    say(f"protocol {config.protocol}, {summary[0]['acceleration']:g}x, mean +- standard deviation over {unit}s")
+    say(f"{circumstances(summary)}; mean +- standard deviation over {protocol_of(config).unit}s")
     say(*summary_lines(summary))
     say(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")
     return 0

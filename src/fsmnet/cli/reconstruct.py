@@ -62,10 +62,19 @@ def _one(config: ReconstructConfig) -> int:
         logger.info("mask %s", result.mask.describe())
     if metrics is not None:
         for name, values in metrics.items():
-            logger.info("%-14s %.2f dB, SSIM %.3f (float, per volume)", name, values["psnr"], values["ssim"])
-        if metrics["network"]["psnr"] < metrics["zero_filling"]["psnr"]:
+            logger.info("%-14s %s; in the head %s", name, _shown(values), _shown(values, "head_"))
+        lines = "" if result.mask is None else f", {result.mask.achieved_acceleration:.2f}x"
+        logger.info("scores in float, per volume of %d slices%s", result.sidecar["Scored"]["slices"], lines)
+        network, zero_filled = (metrics[name]["psnr"] for name in ("network", "zero_filling"))
+        if network is not None and (zero_filled is None or network < zero_filled):
             logger.warning("the network is worse than zero-filling here; it was trained for other scans, do not use it")
     if result.sidecar["Check"] is not None:
         logger.info("%s", in_words(result.sidecar["Check"]))
     logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
     return 0
+
+
+def _shown(values: dict[str, float | None], where: str = "") -> str:
+    """PSNR and SSIM in words; the PSNR of identical images is infinite."""
+    psnr, ssim = values[f"{where}psnr"], values[f"{where}ssim"]
+    return f"{'infinite' if psnr is None else f'{psnr:.2f}'} dB" + ("" if ssim is None else f", SSIM {ssim:.3f}")

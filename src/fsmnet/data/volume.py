@@ -13,6 +13,7 @@ from fsmnet.errors import UserError
 
 Array = npt.NDArray[np.float32]
 Samples = npt.NDArray[np.complex64]
+CONTENT = 0.1  # least share of pixels above zero that makes a slice worth training on and scoring
 
 
 @dataclass
@@ -102,6 +103,16 @@ def affine_fault(affine: npt.NDArray[Any]) -> str:
 def crop_begin(whole: int, part: int) -> int:
     """First index of the middle ``part`` of ``whole``, as fastMRI crops: half the difference, rounded down."""
     return (whole - part) // 2
+
+
+def counted_slices(data: Array) -> npt.NDArray[np.bool_]:
+    """Which slices of ``(S, H, W)`` a score is of: those with a tenth of their pixels above zero; bool ``(S,)``.
+
+    The one rule of protocols ``float`` and ``complex`` and of ``fsmnet reconstruct``. Where no slice has so much, those
+    that show something count.
+    """
+    counted = slices_with_content(data, CONTENT)
+    return counted if counted.any() else slices_with_content(data)
 
 
 def slices_with_content(data: Array, share: float = 0.0) -> npt.NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from fsmnet.errors import UserError
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
-from fsmnet.evaluation.statistics import confidence_interval, patient_means, wilcoxon_p
+from fsmnet.evaluation.statistics import confidence_interval, holm, patient_means, smallest_p, wilcoxon_p
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.options import RunOptions
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
@@ -36,9 +37,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Line:
-    """One row of the table; fields are None where a method was not run or a figure makes no sense."""
+    """One row of the table; fields are None where a method was not run or a figure makes no sense.
+
+    Means, deviations (of the sample), intervals and tests are over the means of the patients. An infinite PSNR, of
+    images that are identical, is written as ``inf``.
+    """
 
     method: str
+    patients: int | None = None
     n: int | None = None
     psnr_mean: float | None = None
     psnr_std: float | None = None
@@ -46,7 +52,10 @@ class Line:
     psnr_high: float | None = None
     ssim_mean: float | None = None
     ssim_std: float | None = None
+    head_psnr_mean: float | None = None
+    head_ssim_mean: float | None = None
     p: float | None = None
+    p_holm: float | None = None
     steps: int | None = None
     minutes: float | None = None
 
@@ -181,18 +190,23 @@ def _run(config: CompareConfig, options: dict[str, Any], folder: Path, split: Sp
     write_text(folder / "done.json", json_text(done, indent=None) + "\n")
 
 
-def _scores(out: Path, method: str) -> dict[str, list[Any]] | None:
-    """Columns of a method's metrics.csv, or None if it was not run."""
+FIGURES = ("psnr", "ssim", "head_psnr", "head_ssim")
+
+
+def _scores(out: Path, method: str) -> list[dict[str, str]] | None:
+    """Rows of a method's metrics.csv, or None if it was not run."""
     folder = out / _slug(method)
     if not (folder / "done.json").exists():
         return None
     with (folder / "scores" / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        "patient": [row.get("patient") or patient_of(row["case"]) for row in rows],  # old tables have none
-        "psnr": [float(row["psnr"]) for row in rows],
-        "ssim": [float(row["ssim"]) for row in rows],
-    }
+        return list(csv.DictReader(file))
+
+
+def _means(rows: Sequence[dict[str, str]], figure: str) -> dict[str, float]:
+    """Means of the patients; tables of before patients and heads were told have neither."""
+    told = [row for row in rows if row.get(figure)]
+    patients = [row.get("patient") or patient_of(row["case"]) for row in told]
+    return patient_means([float(row[figure]) for row in told], patients)
 
 
 def _seen(out: Path, method: str) -> list[str]:
@@ -205,53 +219,66 @@ def _seen(out: Path, method: str) -> list[str]:
 
 
 def _line(out: Path, method: str) -> Line:
-    scores = _scores(out, method)
-    if scores is None:
+    rows = _scores(out, method)
+    if rows is None:
         return Line(method)
     done = json.loads((out / _slug(method) / "done.json").read_text(encoding="utf-8"))
-    interval = confidence_interval(patient_means(scores["psnr"], scores["patient"]))
-    low, high = interval or (None, None)
-    return Line(
-        method,
-        len(scores["psnr"]),
-        float(np.mean(scores["psnr"])),
-        float(np.std(scores["psnr"])),
-        low,
-        high,
-        float(np.mean(scores["ssim"])),
-        float(np.std(scores["ssim"])),
-        None,
-        done["steps"],
-        done["minutes"],
-    )
+    line = Line(method, len(_means(rows, "psnr")), len(rows), steps=done["steps"], minutes=done["minutes"])
+    for figure in FIGURES:
+        means = _means(rows, figure)
+        if means:
+            setattr(line, f"{figure}_mean", sum(means.values()) / len(means))
+        if figure in ("psnr", "ssim") and len(means) > 1 and all(map(math.isfinite, means.values())):
+            setattr(line, f"{figure}_std", float(np.std([*means.values()], ddof=1)))
+    line.psnr_low, line.psnr_high = confidence_interval(_means(rows, "psnr")) or (None, None)
+    return line
 
 
 def _tests(lines: Sequence[Line], out: Path, reference: str) -> None:
-    """Fill in p against the reference method."""
+    """Fill in p against the reference method, and p corrected for the number of methods."""
     against = _scores(out, reference)
     if against is None:
         return
     for line in lines:
-        scores = _scores(out, line.method)
-        if scores is not None and line.method != reference:
-            means = (patient_means(s["psnr"], s["patient"]) for s in (scores, against))
-            line.p = wilcoxon_p(*means)
+        rows = _scores(out, line.method)
+        if rows is not None and line.method != reference:
+            line.p = wilcoxon_p(_means(rows, "psnr"), _means(against, "psnr"))
+    for line, corrected in zip(lines, holm([line.p for line in lines]), strict=True):
+        line.p_holm = corrected
 
 
 def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split) -> None:
     """The table as Markdown, CSV and LaTeX."""
-    unit = protocol_of(config).unit
     trained, tested = (len({split.patient(case) for case in cases}) for cases in (split.train, split.test))
     caption = (
-        f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {unit}s of "
-        f"{tested} patient{'s' * (tested != 1)}; interval: 95% bootstrap over patients; "
-        f"p: Wilcoxon over patients against {config.reference}; both need at least three patients. "
-        f"Trained on {trained} patients."
+        f"{config.acceleration:g}x, protocol {config.protocol}, mean +- standard deviation over {tested} "
+        f"patient{'s' * (tested != 1)} (means of a patient's {protocol_of(config).unit}s); "
     )
+    if tested >= 3:
+        caption += (
+            f"interval: 95%, Student's t over patients; p: Wilcoxon over patients against {config.reference}, then "
+            f"corrected for the number of rows (Holm); the smallest p that {tested} patients allow is "
+            f"{smallest_p(tested):.2g}. "
+        )
+    else:
+        caption += "intervals and tests need at least three patients. "
+    caption += f"Head: inside the head of the reference. Trained on {trained} patient{'s' * (trained != 1)}."
     if seen := {line.method: cases for line in lines if (cases := _seen(out, line.method))}:
         caption += " Too good, since they had been trained on cases that are scored here: "
         caption += "; ".join(f"{method} ({', '.join(cases)})" for method, cases in seen.items()) + "."
-    header = ["method", "n", "PSNR (dB)", "95% interval", "SSIM", "p", "steps", "minutes"]
+    header = [
+        "method",
+        "n",
+        "PSNR (dB)",
+        "95% interval",
+        "SSIM",
+        "head: PSNR",
+        "SSIM",
+        "p",
+        "p (Holm)",
+        "steps",
+        "minutes",
+    ]
     body = [_cells(line) for line in lines]
     if config.paper:
         header.append("paper: other patients, full training")
@@ -266,19 +293,28 @@ def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split
 
 
 def _cells(line: Line) -> list[str]:
-    if line.n is None or line.psnr_mean is None or line.ssim_mean is None:
-        return [line.method, *[""] * 7]
+    if line.n is None:
+        return [line.method, *[""] * 10]
     interval = "" if line.psnr_low is None else f"{line.psnr_low:.2f} to {line.psnr_high:.2f}"
     return [
         line.method,
         str(line.n),
-        f"{line.psnr_mean:.2f} +- {line.psnr_std:.2f}",
+        _spread(line.psnr_mean, line.psnr_std, 2),
         interval,
-        f"{line.ssim_mean:.3f} +- {line.ssim_std:.3f}",
-        "" if line.p is None else f"{line.p:.2g}",
+        _spread(line.ssim_mean, line.ssim_std, 3),
+        _spread(line.head_psnr_mean, None, 2),
+        _spread(line.head_ssim_mean, None, 3),
+        *("" if p is None else f"{p:.2g}" for p in (line.p, line.p_holm)),
         str(line.steps),
         f"{line.minutes:g}",
     ]
+
+
+def _spread(mean: float | None, std: float | None, digits: int) -> str:
+    if mean is None:
+        return ""
+    shown = f"{mean:.{digits}f}" if math.isfinite(mean) else "infinite"
+    return shown if std is None else f"{shown} +- {std:.{digits}f}"
 
 
 def _latex(text: str) -> str:

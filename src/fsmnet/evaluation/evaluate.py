@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fsmnet.checkpoint import open_model, trained_split
 from fsmnet.data.formats.fastmri import write_submission
+from fsmnet.data.head import head_mask
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import comparison_picture
@@ -70,13 +71,19 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         if not protocol.measured and (doubt := interpolated(pair.case, case.slices.target.numpy(), case.mask.columns)):
             logger.warning(doubt)
         images: dict[str, Tensor] = {}
+        head = head_mask(case.slices.target.numpy())
         for name, reconstruct in networks.items():
             images[name] = reconstruct(case, f"{pair.case}, {name}")
             scored, single = _score(protocol, case, images[name])
             seen = known.look(name, pair.case, patients[pair.case], case.slices.content)
             facts = (case.contrast, patients[pair.case], seen)
-            rows += [Row(name, pair.case, n, metrics, *facts) for n, metrics in scored]
-            planes += [Row(name, pair.case, n, metrics, *facts) for n, metrics in single]
+            inside = protocol.score_inside(case.slices.target, images[name], head)
+            count = (1 if protocol.unit == "slice" else n_slices, case.mask.achieved_acceleration)
+            rows += [
+                Row(name, pair.case, n, metrics, *facts, part, *count)
+                for (n, metrics), part in zip(scored, inside, strict=True)
+            ]
+            planes += [Row(name, pair.case, n, metrics, *facts, None, 1, count[1]) for n, metrics in single]
         if config.submission is not None:
             _submit(config.submission, pair, case, images)
         if number == 0:

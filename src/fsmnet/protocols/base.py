@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from fsmnet.data.options import PairOptions, SplitOptions
 from fsmnet.data.patients import patients_of
 from fsmnet.data.split import Split, make_split
-from fsmnet.metrics import Metrics, volume_metrics
+from fsmnet.metrics import Metrics, masked_metrics, volume_metrics
 from fsmnet.physics.masks import MaskKind, MaskRecipe, default_center_fraction
 from fsmnet.physics.options import MaskOptions, TrainingMaskOptions
 from fsmnet.protocols.cases import Accelerated, Case, Slices
@@ -118,9 +120,19 @@ class Protocol(ABC, Generic[C]):
         """A reconstruction in the target's intensities, ``(..., H, W)``, as it is scored; here as it is."""
         return image
 
+    def data_range(self, reference: Tensor) -> float:
+        """Of PSNR and SSIM, for the slices of one case ``(n, H, W)``; here their maximum."""
+        return float(reference.max())
+
     def score(self, reference: Tensor, image: Tensor) -> list[Metrics]:
         """Metrics of one case, ``(n, H, W)`` each: one row for each :attr:`unit`."""
-        return [volume_metrics(reference.numpy(), image.numpy())]
+        return [volume_metrics(reference.numpy(), image.numpy(), self.data_range(reference))]
+
+    def score_inside(self, reference: Tensor, image: Tensor, mask: npt.NDArray[np.bool_]) -> list[Metrics]:
+        """:meth:`score` of the voxels inside a mask, bool ``(n, H, W)``; NaN where it is empty."""
+        g, p, full = reference.numpy(), image.numpy(), self.data_range(reference)
+        parts = [slice(None)] if self.unit == "volume" else [slice(i, i + 1) for i in range(len(g))]
+        return [masked_metrics(g[part], p[part], mask[part], full) for part in parts]
 
     def score_planes(self, slices: Slices, image: Tensor) -> dict[int, Metrics]:
         """Scores of single slices by number, beside those of the volume; here none."""

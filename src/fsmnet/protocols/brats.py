@@ -56,6 +56,10 @@ class Brats(VolumeProtocol):
         """8 bits, uint8."""
         return to_8_bit(image)
 
+    def data_range(self, reference: Tensor) -> float:
+        """That of 8 bits."""
+        return 255
+
     def score(self, reference: Tensor, image: Tensor) -> list[Metrics]:
         """Metrics of each slice in 8 bits."""
         return [slice_metrics(one, other) for one, other in zip(reference.numpy(), image.numpy(), strict=True)]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fsmnet._version import __version__
 from fsmnet.data.options import PairOptions
 from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
-from fsmnet.data.volume import Volume, content_hash, slices_with_content
+from fsmnet.data.volume import CONTENT, Volume, content_hash, slices_with_content
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
 from fsmnet.physics.acquisition import Acquisition
@@ -30,7 +30,6 @@ from fsmnet.protocols.slices import Sample, TrainingSlices
 from fsmnet.transforms import shift_pair, to_unit
 
 CHUNK = 4
-CONTENT = 0.1  # least share of pixels above zero that makes a slice worth keeping
 SHIFT = 16  # the paper's 240 -> 256
 
 
@@ -43,6 +42,10 @@ class VolumeProtocol(Protocol[Pair]):
     def find_cases(self, options: PairOptions, out: Path, cases: Sequence[str] | None = None) -> list[Pair]:
         """Pairs by their files' names, see :func:`fsmnet.data.pairing.names.find_pairs`."""
         return find_pairs(options.data, options.target, options.auxiliary, cases)
+
+    def data_range(self, reference: Tensor) -> float:
+        """1: the maximum of the whole volume, be it in a slice that counts or in another."""
+        return 1.0
 
     def frame(self, volume: Tensor) -> Tensor:
         """The part of ``(S, H, W)`` that the protocol looks at; here all of it."""

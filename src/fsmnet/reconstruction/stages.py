@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fsmnet.checkpoint import checkpoint_file, load_model, trained_normalisation, versions, warn_if_seen
 from fsmnet.data.formats.nifti import NiftiWriter
+from fsmnet.data.head import RULE
 from fsmnet.data.pairing.names import case_names
 from fsmnet.data.scan import begin_nifti, write_scan
 from fsmnet.data.volume import content_hash, slices_with_content
@@ -217,6 +218,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "VoxelsBelowZeroSetToZero": finishing.n_below_zero,
         "Metrics": finishing.metrics(),
         "Check": checks,
+        "Scored": finishing.n_scored and {"slices": finishing.n_scored, "protocol": "float, per volume", "head": RULE},
         "Versions": versions(),
         "Device": str(network.device),
         "Precision": network.precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 from fsmnet.data.formats.nifti import NiftiWriter
+from fsmnet.data.head import head_mask
 from fsmnet.data.scan import Scan
+from fsmnet.data.volume import counted_slices
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import WINDOW, VolumeScores
 from fsmnet.physics.acquisition import with_phase
@@ -35,6 +38,7 @@ class Finishing:
         n_below_zero: voxels of the result that were negative and became 0.
         network: time of the network's passes, in seconds.
         consistency: time until the measured lines were put back, in seconds.
+        n_scored: slices that the scores are of, see :func:`fsmnet.data.volume.counted_slices`; 0 without a reference.
     """
 
     def __init__(
@@ -78,7 +82,12 @@ class Finishing:
                 *(target.volume.name, height, width, WINDOW, WINDOW),
             )
             reference = None
-        self._scores = {} if reference is None else {name: VolumeScores(reference) for name in names}
+        self._scores = {}
+        self.n_scored = 0
+        if reference is not None:
+            self._reference, self._counted = reference, counted_slices(target.volume.data)[keep.numpy()]
+            self.n_scored = int(self._counted.sum())
+            self._scores = {name: VolumeScores(reference, counted=self._counted) for name in names}
         self._residuals: dict[str, list[float]] = {}
         self._complex: list[Tensor] = []
         self._packed = 0  # slices that the writer has
@@ -117,7 +126,7 @@ class Finishing:
         self.network += batch.seconds
         self.consistency += time.perf_counter() - started
         if not self._jobs:
-            self._jobs.append(self._pool.submit(self._beside))
+            self._jobs += [self._pool.submit(self._beside), self._pool.submit(self._find_head)]
         self._jobs.append(self._pool.submit(self._finish, part, images))
 
     def wait(self) -> Any:
@@ -130,9 +139,14 @@ class Finishing:
         """The result from k-space with its phase, complex64 ``(n, H, W)``; None for an image."""
         return torch.cat(self._complex) if self._complex else None
 
-    def metrics(self) -> dict[str, dict[str, float]] | None:
-        """Scores by name, in the order the images were made; None without a reference."""
-        return {name: scores.metrics()._asdict() for name, scores in self._scores.items()} or None
+    def metrics(self) -> dict[str, dict[str, float | None]] | None:
+        """Scores by name, in the order the images were made; None without a reference, or where one is infinite."""
+
+        def one(scores: VolumeScores) -> dict[str, float | None]:
+            found = scores.metrics()._asdict() | {f"head_{k}": v for k, v in scores.masked()._asdict().items()}
+            return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+        return {name: one(scores) for name, scores in self._scores.items()} or None
 
     def record(self) -> dict[str, Any] | None:
         """What the record says of the measured lines; None if nobody looked at them."""
@@ -152,6 +166,13 @@ class Finishing:
             for name, value in residuals.items():
                 self._residuals.setdefault(name, []).append(value)
         return torch.stack(slices)
+
+    def _find_head(self) -> None:
+        if self._scores:
+            head = np.zeros(self._reference.shape, dtype=bool)
+            head[self._counted] = head_mask(self._reference[self._counted])
+            for scores in self._scores.values():
+                scores.mask = head
 
     def _finish(self, part: slice, images: dict[str, Tensor]) -> None:
         for name, scores in self._scores.items():
