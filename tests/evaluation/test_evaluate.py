@@ -76,7 +76,8 @@ def test_float_protocol_scores_volumes(configure, checkpoint, heads):
     rows = read_metrics(config.out)
     assert list(rows[0]) == METRICS_COLUMNS
     assert [
-        *("model", "case", "patient", "slice", "acceleration", "protocol", "psnr", "ssim", "nmse", "seen")
+        *("model", "case", "patient", "slice", "slices", "acceleration", "achieved", "protocol"),
+        *("psnr", "ssim", "nmse", "head_psnr", "head_ssim", "head_nmse", "seen"),
     ] == METRICS_COLUMNS
     # The order of --cases; a row per volume, without a slice number.
     order = [(case, model) for case in ("phantom-0001", "phantom-0000") for model in config.models]
