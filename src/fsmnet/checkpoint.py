@@ -24,6 +24,7 @@ from fsmnet.data.split import Seen, Split, split_from
 from fsmnet.errors import UserError, listed
 from fsmnet.files import atomic_write
 from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
+from fsmnet.models.classical import CLASSICAL
 from fsmnet.models.torch_weights import is_safetensors, is_torch
 from fsmnet.options import options_of
 from fsmnet.physics.masks import MaskRecipe
@@ -183,14 +184,14 @@ def load_model(path: str | Path) -> nn.Module:
 
 
 def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
-    """Model in eval mode: a checkpoint's path, ``shipped`` for weights of this package, or ``zero_filling``.
+    """Model in eval mode: a checkpoint's path, ``shipped`` for weights of this package, ``zero_filling`` or ``pocs``.
 
     Warns when a checkpoint was trained for other masks than ``recipe`` draws.
 
     Raises:
         UserError: none of these.
     """
-    if name == "zero_filling":
+    if name in CLASSICAL:
         return create_model(name).eval()
     if name in MODELS:
         raise UserError(f"{name} is a model without weights; give a checkpoint of it from 'fsmnet train'")

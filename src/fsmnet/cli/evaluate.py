@@ -16,5 +16,7 @@ def command(config: EvaluateConfig) -> int:
     summary = evaluate(config)
     say(f"{circumstances(summary)}; mean +- standard deviation over {protocol_of(config).unit}s")
     say(*summary_lines(summary))
+    if caveat := protocol_of(config).caveat:
+        say(f"protocol {config.protocol}: {caveat}")
     say(f"written to {config.out}: metrics.csv, summary.json, picture.png, masks")
     return 0

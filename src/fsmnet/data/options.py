@@ -27,9 +27,9 @@ class PairOptions(Options, group="data"):
     auxiliary: str = option("t1", "fully sampled contrast, likewise")
     cases: list[str] | None = option(None, "only these cases")
     protocol: str = option(
-        "brats",
-        "how to simulate and score: brats (8 bits, per slice), float, complex (phase and noise) or fastmri (measured "
-        "k-space; all three per volume)",
+        "complex",
+        "how to simulate and score: complex (phase and noise), float (of magnitudes) or fastmri (measured k-space), "
+        "all three per volume; or the paper's brats (of magnitudes in 8 bits, per slice)",
     )
     phase: float = option(1.0, "complex: standard deviation of the smooth random phase, in radians")
     noise: float = option(0.01, "complex: standard deviation of the noise in k-space, the volume's maximum being 1")

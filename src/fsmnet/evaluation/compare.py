@@ -178,7 +178,7 @@ def _run(config: CompareConfig, options: dict[str, Any], folder: Path, split: Sp
     """Train (or go on training) and score one method."""
     done: dict[str, Any] = {"steps": 0, "minutes": 0.0}
     model = options["model"]
-    if model != "zero_filling":
+    if model not in CLASSICAL:
         merged = {**config.training, **options}
         merged["model_options"] = {**config.training.get("model_options", {}), **options.get("model_options", {})}
         result = train(_training(config, merged, folder))
@@ -262,6 +262,8 @@ def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split
         )
     else:
         caption += "intervals and tests need at least three patients. "
+    if caveat := protocol_of(config).caveat:
+        caption += f"Protocol {config.protocol}: {caveat}. "
     caption += f"Head: inside the head of the reference. Trained on {trained} patient{'s' * (trained != 1)}."
     if seen := {line.method: cases for line in lines if (cases := _seen(out, line.method))}:
         caption += " Too good, since they had been trained on cases that are scored here: "

@@ -24,7 +24,7 @@ from fsmnet.inference.optimise import chosen_precision, optimise
 from fsmnet.inference.options import check_batch
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import Metrics
-from fsmnet.models.classical import ZeroFilling
+from fsmnet.models.classical import POCS, ZeroFilling
 from fsmnet.options import by_name
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import MaskRecipe, save_mask
@@ -116,7 +116,8 @@ def _networks(
         if isinstance(model, ZeroFilling):
             # Scored as it is stored: normalised and back, it would lose grey levels.
             return lambda case, progress: case.zero_filled
-        if config.optimise:
+        classical = isinstance(model, POCS)
+        if config.optimise and not classical:
             model = optimise(model, precision)
 
         def reconstruct(case: Accelerated, progress: str) -> Tensor:
@@ -125,7 +126,7 @@ def _networks(
                 case.zero_filled,
                 case.slices.auxiliary,
                 protocol.normalisation,
-                measured=case.measured,
+                measured=case.whole if classical and case.measured is None else case.measured,
                 finish=protocol.finish,
                 batch=config.batch,
                 device=device,
@@ -134,7 +135,8 @@ def _networks(
                 name=name,
                 auxiliary_zero_filled=case.auxiliary_zero_filled,
             )
-            return image if case.consistent is None or config.data_consistency == "off" else case.consistent(image)
+            as_it_is = classical or case.consistent is None or config.data_consistency == "off"
+            return image if as_it_is or case.consistent is None else case.consistent(image)
 
         return reconstruct
 
@@ -169,6 +171,7 @@ def _write(
     summary = summarise(rows, config, recipe)
     for entry in summary:
         entry["seen_in_training"] = known.summary(entry["model"])
+        entry["caveat"] = protocol_of(config).caveat
     write_text(config.out / "metrics.csv", table(rows, config, recipe))
     if planes:
         write_text(config.out / "metrics_slices.csv", table(planes, config, recipe))

@@ -66,6 +66,9 @@ MODELS: Registry[Entry] = Registry(
     "fsmnet.models",
     {
         "zero_filling": Entry("fsmnet.models.classical:ZeroFilling", "no network: missing k-space lines stay zero"),
+        "pocs": Entry(
+            "fsmnet.models.classical:POCS", "no network: real, not negative, inside the head, Hermitian; or its phase"
+        ),
         "mdunet": Entry(
             "fsmnet.models.mdunet:MDUNet", "Xiang et al., IEEE TBME 2019, as a multi-modal U-Net with concatenation"
         ),

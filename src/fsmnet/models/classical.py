@@ -11,6 +11,7 @@ from fsmnet.models.output import Output
 from fsmnet.physics.acquisition import Acquisition, over_coils
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.fourier import fft1c, ifft1c
+from fsmnet.transforms import center_fit
 
 CLASSICAL = ("zero_filling", "pocs")  # by name; they have no weights
 
@@ -27,13 +28,15 @@ class POCS(nn.Module):
     """Projection onto convex sets: what is known of the image and what was measured are imposed in turn.
 
     Of an image that is known to be real (a magnitude was simulated) much is known: it is real and not negative, it is
-    zero outside the auxiliary's head, and its k-space is Hermitian, ``y(-k) = conj y(k)``, so that each measured line gives
-    another one. Of a complex image only that its phase is smooth: it is that of the centre lines (Haacke et al.,
+    zero outside the auxiliary's head, and its k-space is Hermitian, ``y(-k) = conj y(k)``, so that each measured line
+    gives another one. Of a complex image only that its phase is smooth: it is that of the centre lines (Haacke et al.,
     J Magn Reson 92:126, 1991).
 
     Args:
         iterations: of both projections.
     """
+
+    takes = "acquisition"
 
     def __init__(self, iterations: int = 30) -> None:
         super().__init__()
@@ -45,18 +48,21 @@ class POCS(nn.Module):
         """The image's magnitude.
 
         Args:
-            acquisition: of images ``(..., H, W)``; of several coils without maps each is treated by itself, and the
+            acquisition: of images ``(B, H, W)``; of several coils without maps each is treated by itself, and the
                 root of the sum of squares is taken.
-            auxiliary: ``(..., H, W)`` in its own intensities, zero outside the head; used for a real image only.
+            auxiliary: ``(B, 1, h, w)`` in its own intensities; where it is zero a real image is taken to be zero too.
 
         Returns:
-            float32 ``(..., H, W)``.
+            float32 ``(B, 1, h, w)``, the middle of the field of view.
+
+        Raises:
+            UserError: something else than an acquisition.
         """
         if not isinstance(acquisition, Acquisition):
             raise UserError("pocs works on measured lines; call it with an Acquisition and the auxiliary")
-        if acquisition.real and acquisition.lines.shape[-3] == 1:
-            return Output(self._real(acquisition, auxiliary > 0))
-        return Output(self._complex(acquisition))
+        real = acquisition.real and acquisition.lines.shape[-3] == 1
+        image = self._real(acquisition, auxiliary[:, 0] > 0) if real else self._complex(acquisition)
+        return Output(center_fit(image, *auxiliary.shape[-2:])[:, None])
 
     def _real(self, acquisition: Acquisition, support: Tensor) -> Tensor:
         lines, known = with_mirrored_lines(acquisition.lines[..., 0, :, :], acquisition.mask)

@@ -34,12 +34,14 @@ class Protocol(ABC, Generic[C]):
         name: of the protocol.
         unit: of a score; means and deviations are over these.
         normalisation: of a network's images.
+        caveat: what a reader of its scores should know; empty if nothing.
         measured: whether the target's k-space is a scanner's, so that lines can be put back and volumes submitted.
     """
 
     name: str
     unit: Literal["slice", "volume"] = "volume"
     normalisation: NormalisationRecipe = NormalisationRecipe()
+    caveat: str = ""
     measured: bool = False
 
     def configured(self, options: PairOptions) -> Protocol[C]:

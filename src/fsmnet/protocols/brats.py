@@ -15,7 +15,7 @@ from fsmnet.physics.fourier import brats_undersample
 from fsmnet.physics.masks import Mask, MaskKind, MaskRecipe, default_center_fraction
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.base import given_over
-from fsmnet.protocols.volumes import CHUNK, Seeds, VolumeProtocol
+from fsmnet.protocols.volumes import CHUNK, LEAK, Seeds, VolumeProtocol
 from fsmnet.transforms import CLIP, NormalisationRecipe, center_fit
 
 SIZE = 240
@@ -27,6 +27,7 @@ class Brats(VolumeProtocol):
 
     name = "brats"
     unit: Literal["slice", "volume"] = "slice"
+    caveat = LEAK
     normalisation = NormalisationRecipe(clip_target=CLIP)
 
     def mask_recipe(self, options: MaskOptions) -> MaskRecipe:

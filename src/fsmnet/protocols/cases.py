@@ -51,6 +51,7 @@ class Accelerated:
             for each kind. Empty where all cases are of one.
         left_out: slices of the target's file that have no counterpart in the auxiliary's.
         measured: which slices -> what was measured of them, in the scale of ``slices``; None where that is not told.
+        whole: likewise of a scanner's k-space, whose field of view is wider than the slices; several coils lack maps.
         consistent: puts the measured lines back into reconstructions ``(n, H, W)``; None where nothing was measured.
     """
 
@@ -62,6 +63,7 @@ class Accelerated:
     left_out: int = 0
     measured: Callable[[slice], Acquisition] | None = None
     consistent: Callable[[Tensor], Tensor] | None = None
+    whole: Callable[[slice], Acquisition] | None = None
 
 
 def thinned(count: int, most: int | None, ends: bool = True) -> list[int]:

@@ -117,6 +117,7 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
         target.acquisition,
         target.slices - pair.slices,
         consistent=lambda images: consistent_volume(target, numbers, mask, images),
+        whole=lambda part: Acquisition.from_kspace(torch.stack([_kspace(target, n) for n in numbers[part]]), columns),
     )
 
 

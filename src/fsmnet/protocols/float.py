@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fsmnet.protocols.volumes import VolumeProtocol
+from fsmnet.protocols.volumes import LEAK, VolumeProtocol
 
 
 class Float(VolumeProtocol):
     """Simulated k-space of magnitude images; the target is never clipped."""
 
     name = "float"
+    caveat = LEAK
 
 
 FLOAT = Float()
