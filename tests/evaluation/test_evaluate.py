@@ -240,7 +240,7 @@ def test_printed_table(configure, checkpoint, capsys):
 
 REFUSED = {
     "a model's name": ("fsmnet", "fsmnet is a model without weights; give a checkpoint of it"),
-    "neither": ("fsmnett", "fsmnett: neither a checkpoint file nor a model; models are zero_filling, mdunet"),
+    "neither": ("fsmnett", "fsmnett: neither a checkpoint file nor .*; models are zero_filling, pocs, mdunet"),
     "a folder": ("", r"is a folder; give a checkpoint in it, such as .*best\.safetensors"),
 }
 

@@ -54,6 +54,7 @@ def demo(config: DemoConfig) -> Path:
             models=["zero_filling", str(checkpoint)],
             data=out / "heads",
             cases=[held_out],
+            protocol=BRATS.name,
             acceleration=config.acceleration,
             out=out,
             optimise=config.optimise,
@@ -95,6 +96,7 @@ def _train(config: DemoConfig, out: Path, cases: list[str]) -> Path:
         TrainConfig(
             data=out / "heads",
             cases=cases,
+            protocol=BRATS.name,
             out=folder,
             resume=resume,
             acceleration=config.acceleration,

@@ -24,6 +24,7 @@ from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, holm, patient_means, smallest_p, wilcoxon_p
 from fsmnet.files import make_folder, write_text
 from fsmnet.inference.options import RunOptions
+from fsmnet.models.classical import CLASSICAL
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import protocol_of
@@ -120,7 +121,8 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
         training = _training(config, {**common, **options}, Path())
         training.check()
         protocol_of(training)
-        check_model(training.model)
+        if training.model not in CLASSICAL:
+            check_model(training.model)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 
