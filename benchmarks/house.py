@@ -46,7 +46,7 @@ ROOMS = {f"{name}.py": room for room, names in FLAT.items() for name in names}
 SMALL = ["--model", "fsmnet", "--model-options", "{features: 8, blocks: 1}"]
 PAIR = ["--target", "DATA/CASE/CASE_t2.nii.gz", "--auxiliary", "DATA/CASE/CASE_t1.nii.gz"]
 COMMANDS = {
-    "train": ["train", "--data", "DATA", *SMALL, "--iterations", "1"],
+    "train": ["train", "--data", "DATA", "--protocol", "brats", *SMALL, "--iterations", "1"],
     "evaluate": ["evaluate", "--data", "DATA", "--cases", "CASE", "--models", "SHIPPED", "--protocol", "brats"],
     "reconstruct": ["reconstruct", *PAIR],
 }

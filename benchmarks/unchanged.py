@@ -67,7 +67,19 @@ COMMANDS = {
     "scores_float": ["evaluate", *BOTH, *LARGE, "--protocol", "float", "--out", "scores_float"],
     "scores_fastmri": ["evaluate", *BOTH, *KNEE, "--out", "scores_fastmri"],
     "scores_fastmri_hard": ["evaluate", *BOTH, *KNEE, "--data-consistency", "hard", "--out", "scores_fastmri_hard"],
-    "training": ["train", *SMALL_MODEL, *LARGE, "--iterations", "3", "--batch", "2", "--out", "training"],
+    "training": [
+        "train",
+        "--protocol",
+        "brats",
+        *SMALL_MODEL,
+        *LARGE,
+        "--iterations",
+        "3",
+        "--batch",
+        "2",
+        "--out",
+        "training",
+    ],
     "quick": [
         *(
             "evaluate",

@@ -505,7 +505,10 @@ def test_masks_that_do_not_fit(place, refuses):
 
 
 def test_unknown_models(place, refuses):
-    refuses(place.command("train", "--model", "fsmnett"), "unknown model 'fsmnett'; choose one of zero_filling, mdunet")
+    refuses(
+        place.command("train", "--model", "fsmnett"),
+        "unknown model 'fsmnett'; choose one of zero_filling, pocs, mdunet",
+    )
     refuses(place.command("train", "--model-options", "{featurs: 3}"), "model mdunet has no option 'featurs'; it takes")
     refuses(place.command("train", "--model-options", "{features: many}"), "many")
     refuses(place.command("evaluate", "--models", "fsmnet"), "fsmnet is a model without weights; give a checkpoint")

@@ -190,7 +190,9 @@ def test_what_fails_beside_the_network_is_raised(go, monkeypatch, tmp_path):
 
 
 def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp_path, heads, caplog):
-    training = plain_config(TrainConfig(data=heads, out=tmp_path, acceleration=6, mask_kind="equispaced", mask_seed=3))
+    training = plain_config(
+        TrainConfig(data=heads, out=tmp_path, protocol="brats", acceleration=6, mask_kind="equispaced", mask_seed=3)
+    )
     trained = checkpoint_file(tmp_path / "trained.safetensors", training=training)
     result = go(checkpoint=trained)
     expected = make_mask("equispaced", SHAPE[1], 6, 0.32 / 6, 3)
@@ -207,7 +209,7 @@ def test_masks_follow_the_network_unless_told_otherwise(go, checkpoint_file, tmp
 
 def test_masks_of_a_network_of_mixed_accelerations(go, checkpoint_file, tmp_path, heads, caplog):
     mixed = {"mixed_accelerations": [4, 6], "mixed_center_fractions": [0.1, 0.07], "mask_seed": "name"}
-    training = plain_config(TrainConfig(data=heads, out=tmp_path, **mixed))
+    training = plain_config(TrainConfig(data=heads, out=tmp_path, protocol="brats", **mixed))
     result = go(checkpoint=checkpoint_file(tmp_path / "trained.safetensors", training=training), acceleration=6)
     expected = make_mask("random", SHAPE[1], 6, 0.07, seed_from_name("target.nii.gz"))
     assert np.array_equal(result.mask.columns, expected.columns)
