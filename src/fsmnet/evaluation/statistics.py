@@ -23,7 +23,7 @@ def confidence_interval(means: Mapping[str, float], level: float = 0.95) -> tupl
     """Student's t interval of the mean over patients; None for fewer than three, or where one is infinite.
 
     Of the intervals in ``benchmarks/coverage.json`` it is the one that covers what it says for 3, 5, 10 and 25 patients
-    whose means are normal, and comes nearest where they are skewed; the bootstrap's percentiles cover 72% for three.
+    whose means are normal, and comes nearest where they are skewed; the bootstrap's percentiles cover 75% for three.
     """
     values = np.array(list(means.values()))
     if len(values) < 3 or not np.isfinite(values).all():
