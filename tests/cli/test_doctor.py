@@ -79,13 +79,13 @@ def test_a_broken_installation_is_reported_not_raised(monkeypatch, capsys):
 def test_damaged_shipped_weights(monkeypatch, tmp_path, states):
     file = tmp_path / "shipped.safetensors"
     file.write_bytes(b"not weights")
-    monkeypatch.setattr(fsmnet.cli.doctor, "shipped_checkpoint", lambda: file)
+    monkeypatch.setattr(fsmnet.cli.doctor, "shipped_checkpoint", lambda name: file)
     assert states(examine())["shipped weights"] == "failed"
 
 
 def test_shipped_weights(monkeypatch, tmp_path, checkpoint_file):
     file = checkpoint_file(tmp_path / "shipped.safetensors")
-    monkeypatch.setattr(fsmnet.cli.doctor, "shipped_checkpoint", lambda: file)
+    monkeypatch.setattr(fsmnet.cli.doctor, "shipped_checkpoint", lambda name: file)
     check = examine()[-1]
     assert (check.state, check.detail.split(", ", 1)[0]) == ("ok", "shipped.safetensors")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from fsmnet.checkpoint import load_model, shipped_checkpoint, versions
+from fsmnet.checkpoint import SHIPPED, load_model, shipped_checkpoint, versions
 from fsmnet.cli.options import DoctorConfig
 from fsmnet.cli.terminal import say
 from fsmnet.data.find import absence, files_below
@@ -132,11 +132,10 @@ def _network() -> str:
 
 
 def _weights() -> str:
-    path = shipped_checkpoint()
-    if path is None:
-        return "none in this build; train with 'fsmnet train'"
-    model = load_model(path)
-    return f"{path.name}, {sum(p.numel() for p in model.parameters()):,} parameters"
+    paths = [path for name in SHIPPED if (path := shipped_checkpoint(name)) is not None]
+    sizes = {path.name: sum(p.numel() for p in load_model(path).parameters()) for path in paths}
+    told = ", ".join(f"{name}, {size:,} parameters" for name, size in sizes.items())
+    return told or "none in this build; train with 'fsmnet train'"
 
 
 def _data(folder: Path) -> str:
