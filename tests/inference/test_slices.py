@@ -153,7 +153,7 @@ def test_a_network_for_kspace_gets_lines_and_the_auxiliary_as_it_is():
 
 def test_what_a_network_takes_is_missing():
     slices = scan(2, 8, 8)
-    with pytest.raises(UserError, match=r"net: is a network for k-space, and here are images only"):
+    with pytest.raises(UserError, match=r"net: is a network for k-space, which is not given here"):
         reconstruct_slices(KSpaceModel(), slices, slices, NormalisationRecipe(), name="net")
     with pytest.raises(UserError, match="net: needs the other contrast; give --auxiliary"):
         reconstruct_slices(Identity(), slices, None, NormalisationRecipe(), name="net")

@@ -129,7 +129,7 @@ def reconstruct_slices(
     slices: Images | Measurements
     if takes_acquisition(model):
         if measured is None:
-            raise UserError(f"{name}: is a network for k-space, and here are images only; take one for images")
+            raise UserError(f"{name}: is a network for k-space, which is not given here; take one for images")
         slices = Measurements(measured, auxiliary, phase)
     elif auxiliary is None:
         raise UserError(f"{name}: needs the other contrast; give --auxiliary")
