@@ -198,9 +198,8 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
     if Path(name).is_dir():
         raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
     if name not in SHIPPED and not Path(name).exists():
-        raise UserError(
-            f"{name}: neither a checkpoint file nor {' nor '.join(SHIPPED)}; models are {', '.join(MODELS)}"
-        )
+        models = ", ".join((*MODELS, *SHIPPED))
+        raise UserError(f"{name}: neither a checkpoint file nor a model; models are {models}")
     model = load_model(name)
     trained = trained_recipe(model)
     if recipe is not None and trained is not None and not trained.includes(recipe):
