@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from fsmnet.errors import UserError
-from fsmnet.files import PART, atomic_path, atomic_write, make_folder, remove_parts, sha256, write_text
+from fsmnet.files import (
+    PART,
+    atomic_path,
+    atomic_write,
+    check_claim,
+    make_folder,
+    open_numpy,
+    parse_json,
+    remove_parts,
+    sha256,
+    write_text,
+)
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 FULL_SENTENCE = "cannot be written (no space left on device); free space or choose another place with --out"
@@ -183,3 +197,41 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
     assert sha256(tmp_path / "file.bin") == expected
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_entries_nobody_needs_are_not_read(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, image=np.arange(3), other=np.zeros(100))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"other.npy") + 400] ^= 255  # within the other's values
+    path.write_bytes(data)
+    file = open_numpy(path)
+    assert file.names == ("image", "other")
+    np.testing.assert_array_equal(file.read("image"), np.arange(3))
+    with pytest.raises(UserError, match=r"a.npz: damaged or not a NumPy file of numbers \(Bad CRC-32"):
+        file.read("other")
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"shape": shape, "fortran_order": False, "descr": "<f8"})
+    return stream.getvalue()
+
+
+def test_what_a_header_claims_is_compared_with_the_file(tmp_path):
+    (tmp_path / "a.npy").write_bytes(header((1400, 1400, 1400)) + bytes(80))
+    with pytest.raises(UserError, match=r"a.npy: .*its header claims 21952000000 bytes, and 80 are there"):
+        open_numpy(tmp_path / "a.npy").read("")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("image.npy", header((10**12,)))
+    with pytest.raises(UserError, match=r"b.npz: .*its header claims 8000000000000 bytes, and 0 are there"):
+        open_numpy(tmp_path / "b.npz").read("image")
+    with pytest.raises(UserError, match="the volume is said to have 9000000 bytes, and 10 bytes are stored for it"):
+        check_claim(tmp_path / "a", "the volume", 9_000_000, 10)
+    with pytest.raises(UserError, match=r"the volume has \d+ GiB, this machine's memory \d+ GiB; save a part"):
+        check_claim(tmp_path / "a", "the volume", 1 << 60, 1 << 60)
+
+
+def test_json_nested_too_deeply_is_no_json():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json("[" * 100_000)

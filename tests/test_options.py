@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import yaml
 
 from fsmnet.cli.commands import COMMANDS
 from fsmnet.errors import UserError
@@ -159,3 +160,12 @@ def test_wrong_values_in_any_configuration():
         MaskOptions(mask_kind="spiral")
     with pytest.raises(UserError, match="coils takes single or multi, not 'both'"):
         TrainConfig(data=Path(), out=Path(), coils="both")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: &b [1]\nc: [*b, *b]", "aliases"), ("[" * 5000, "nested too deeply"), ("a: " + "9" * 5000, "digits")],
+)
+def test_yaml_that_is_not_read(text, words):
+    with pytest.raises(yaml.YAMLError, match=words):
+        load_yaml(text)

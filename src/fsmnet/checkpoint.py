@@ -6,7 +6,6 @@ ever unpickled.
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from fsmnet.data.find import absence
 from fsmnet.data.options import PairOptions
 from fsmnet.data.split import Seen, Split, split_from
 from fsmnet.errors import UserError, listed
-from fsmnet.files import atomic_write
+from fsmnet.files import atomic_write, parse_json
 from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
 from fsmnet.models.classical import CLASSICAL
 from fsmnet.models.torch_weights import is_safetensors, is_torch
@@ -102,7 +101,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of fsmnet (its header lacks the format)")
     try:
-        header = Header(**{name: json.loads(text) for name, text in metadata.items() if name != "format"})
+        header = Header(**{name: parse_json(text) for name, text in metadata.items() if name != "format"})
         if not {"name", "options"} <= set(header.model):
             raise ValueError("it does not name the model and its options")
         header = completed(header)
@@ -177,7 +176,10 @@ def load_model(path: str | Path) -> nn.Module:
         model.header = Header(recipe_of(model))  # type: ignore[assignment]
         return model
     state, header = read_checkpoint(path)
-    model = from_recipe(header.model)
+    try:
+        model = from_recipe(header.model)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     load_weights(model, state, path)
     model.header = header  # type: ignore[assignment]
     return model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -152,6 +153,18 @@ def check_claim(path: Path, what: str, claimed: int, stored: int, packed: bool =
         raise UserError(
             f"{path}: {what} has {claimed / 2**30:.0f} GiB, this machine's memory {memory / 2**30:.0f} GiB; save a part"
         )
+
+
+def parse_json(text: str) -> Any:
+    """The content of a JSON document.
+
+    Raises:
+        ValueError: it is none, or one nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def reason(error: OSError) -> str:

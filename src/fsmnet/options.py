@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin,
 
 import yaml
 
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 
 # Sections of the help, in this order.
 Group = Literal[
@@ -163,6 +163,13 @@ def at_least(config: Any, name: str, least: float) -> None:
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: 1e-3 is a number, as everywhere but in YAML 1.1; off and 2026-01-31 are texts."""
 
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Values as they stand; some lines of aliases can stand for any amount of them."""
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*) are not read; write the value out", mark)
+        return super().compose_node(parent, index)
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what either kind of YAML would not take for a text."""
@@ -179,8 +186,17 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(true|True|T
 
 
 def load_yaml(text: str) -> Any:
-    """The content of a YAML document; nothing in it is executed."""
-    return yaml.load(text, _Loader)  # a SafeLoader
+    """The content of a YAML document; nothing in it is executed.
+
+    Raises:
+        yaml.YAMLError: it is none, has aliases, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, TypeError) as error:  # of numbers that are none
+        raise yaml.YAMLError(first_line(error)) from None
 
 
 def plain_config(config: Options) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from fsmnet._version import __version__
 from fsmnet.cli.commands import COMMANDS, Command
 from fsmnet.cli.presets import find_preset, preset_names
 from fsmnet.cli.terminal import prepare, say
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import reason
 from fsmnet.options import (
     Option,
@@ -167,7 +167,7 @@ def _content(file: Path, config: type[Options]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = "" if mark is None else f"line {mark.line + 1}: "
-        raise UserError(f"{file}: not YAML ({where}{problem or error})") from None
+        raise UserError(f"{file}: not YAML ({where}{problem or first_line(error)})") from None
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds no options; write lines such as 'batch: 4'")
     return content

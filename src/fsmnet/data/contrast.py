@@ -6,7 +6,6 @@ What is said is put into one vocabulary: ``t1``, ``t1ce``, ``t2``, ``flair``, ``
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from fsmnet.data.appearance import UNKNOWN, Appearance
 from fsmnet.data.formats import volume_stem
 from fsmnet.data.formats.dicom.contrast import guess_contrast
+from fsmnet.files import parse_json
 
 SPOKEN = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR", "pd": "PD"}
 """How messages write them."""
@@ -127,7 +127,7 @@ def _beside(path: Path) -> list[tuple[str, str]]:
     """What a JSON file of the same name says: BIDS's, or a record of this package."""
     sidecar = path.with_name(f"{volume_stem(path)}.json")
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        content = parse_json(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     if not isinstance(content, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -13,7 +12,7 @@ import numpy as np
 
 from fsmnet.data.patients import patient_of
 from fsmnet.errors import UserError, listed
-from fsmnet.files import write_text
+from fsmnet.files import parse_json, write_text
 from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
@@ -203,7 +202,7 @@ def load_split(path: Path) -> Split:
     if not path.is_file():
         raise UserError(f"{path}: no such split file")
     try:
-        split = split_from(json.loads(path.read_text(encoding="utf-8")))
+        split = split_from(parse_json(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError):
         raise UserError(
             f'{path}: not a split; it should read {{"train": [...], "validation": [...], "test": [...]}}'

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import write_text
 from fsmnet.text import csv_text, from_cell, visible
 
@@ -38,13 +39,21 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """A table of ours; empty if it is not there yet."""
+    """A table of ours; empty if it is not there yet.
+
+    Raises:
+        UserError: another table, or a damaged one.
+    """
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = csv.DictReader(file)
             return [Row(from_cell(r["case"]), r["status"], float(r["seconds"]), from_cell(r["reason"])) for r in rows]
     except FileNotFoundError:
         return []
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path}: not a table of exams as this command writes it ({first_line(error)}); move it away"
+        ) from None
 
 
 def table_lines(rows: Sequence[Row]) -> list[str]:

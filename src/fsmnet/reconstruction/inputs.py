@@ -5,7 +5,6 @@ Nothing here imports PyTorch but for k-space, so that files can be read while it
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -30,6 +29,7 @@ from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
 from fsmnet.data.volume import Array, Volume, crop_begin, turn
 from fsmnet.errors import UserError
+from fsmnet.files import parse_json
 from fsmnet.inference.options import check_batch
 from fsmnet.reconstruction.facts import PairFacts, facts_of
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -239,7 +239,7 @@ def _keep_others(config: ReconstructConfig, inputs: tuple[Path | None, ...]) -> 
 def read_record(path: Path) -> dict[str, Any] | None:
     """The record in a JSON file; None if there is none, or the file is no record of ours."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     kinds = {"Sources": list, "Model": dict, "Options": dict, "Mask": dict | NoneType}

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from fsmnet.data.split import Split
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, first_line
 from fsmnet.files import write_text
 from fsmnet.inference.cost import human_bytes, predict_cost
 from fsmnet.training.data import TrainingData
@@ -140,11 +140,18 @@ def in_words(seconds: float) -> str:
 
 
 def _rows_until(file: Path, step: int) -> list[dict[str, Any]]:
-    """Rows of an earlier part of the run."""
+    """Rows of an earlier part of the run.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not step or not file.exists():
         return []
-    with file.open(newline="") as text:
-        return [row for row in csv.DictReader(text) if int(row["step"]) <= step]
+    try:
+        with file.open(encoding="utf-8", newline="") as text:
+            return [row for row in csv.DictReader(text) if int(row["step"]) <= step]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{file}: not a training's log ({first_line(error)}); move it away to go on") from None
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.formats.probe import environment, limit
 from fsmnet.errors import UserError, first_line
 
 SECONDS = 60.0  # that reading may take, and one more for every so many bytes
@@ -62,14 +63,12 @@ def read_apart(path: Path, group: str) -> Readouts:
         UserError: damaged, or not read within the limits.
     """
     seconds = SECONDS + path.stat().st_size / BYTES_A_SECOND
-    paths = os.pathsep.join(str(Path(place or ".").absolute()) for place in sys.path)
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             [sys.executable, "-c", CODE, str(path.absolute()), group, f"{seconds:.0f}"],
             capture_output=True,
             timeout=seconds,
-            env=environment,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             check=False,
         )
@@ -90,7 +89,7 @@ def child() -> None:
     """Read the file that the command line names, and write blocks of arrays to the standard output."""
     path, group, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     try:
-        _limit(path.stat().st_size, seconds)
+        limit((2 << 30) + 16 * path.stat().st_size, seconds)
         with os.fdopen(1, "wb") as pipe:  # the standard output
             for block in _blocks(path, group):
                 for array in block:
@@ -133,17 +132,6 @@ def _assembled(stream: io.BytesIO) -> Readouts:
             samples.append(piece.view(np.complex64).reshape(coils, count))
         heads.append(head)
     return Readouts(xml, np.concatenate(heads), samples)
-
-
-def _limit(size: int, seconds: int) -> None:
-    """At most so much memory and processor time, where the system has such limits."""
-    try:
-        import resource
-    except ImportError:
-        return
-    memory = (2 << 30) + 16 * size
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
 
 
 class _Pipe:

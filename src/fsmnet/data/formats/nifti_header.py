@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import math
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from fsmnet.data.formats.content import is_gzip
 from fsmnet.data.volume import affine_fault
 from fsmnet.errors import UserError
+from fsmnet.files import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     """The file ``.json`` of the same name, as BIDS and dcm2niix put it beside a scan; empty if there is none."""
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
-        said = json.loads(sidecar.read_text(encoding="utf-8"))
+        said = parse_json(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}

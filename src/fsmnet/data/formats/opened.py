@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.formats import probe
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import check_claim
 
@@ -24,12 +25,14 @@ def opened(path: Path) -> Iterator[h5py.File]:
         UserError: no HDF5 file, or a damaged one, also where the block finds that out.
     """
     try:
+        if words := probe.fault(path):
+            raise UserError(f"{path}: {words}")
         with unlocked(path) as file:
             yield file
     except UserError:
         raise
     except Exception as error:  # h5py's and NumPy's errors for damaged files are of many kinds
-        raise damaged(path, error) from None
+        raise UserError(f"{path}: {probe.damaged(first_line(error))}") from None
 
 
 def unlocked(path: Path) -> h5py.File:
@@ -44,11 +47,6 @@ def unlocked(path: Path) -> h5py.File:
     raise UserError(f"{path}: is open in this process with another kind of lock; close it there")
 
 
-def damaged(path: Path, error: BaseException) -> UserError:
-    """What is said of a file that HDF5 cannot read."""
-    return UserError(f"{path}: cut short, damaged or not an HDF5 file ({first_line(error)}); copy it again")
-
-
 def check_dataset(dataset: h5py.Dataset, path: Path) -> None:
     """Refuse a dataset that claims more than the file holds; its index of chunks is read through.
 
@@ -57,7 +55,11 @@ def check_dataset(dataset: h5py.Dataset, path: Path) -> None:
     """
     claimed = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize if dataset.shape else 0
     stored = int(dataset.id.get_storage_size())
-    check_claim(path, f"the dataset {dataset.name!r}", claimed, min(stored, path.stat().st_size))
+    stored = min(stored, path.stat().st_size)
+    check_claim(path, f"the dataset {dataset.name!r}", claimed, stored)
+    if dataset.chunks:  # one is the least that is read
+        claimed = int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize
+        check_claim(path, f"a chunk of the dataset {dataset.name!r}", claimed, stored)
 
 
 def contents(dataset: h5py.Dataset, path: Path) -> npt.NDArray[Any]:

@@ -7,7 +7,6 @@ moved.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri
 from fsmnet.errors import UserError
-from fsmnet.files import write_text
+from fsmnet.files import parse_json, write_text
 from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ def _load(index: Path | None) -> dict[str, dict[str, Any]]:
     if index is None or not index.is_file():
         return {}
     try:
-        document = json.loads(index.read_text(encoding="utf-8"))
+        document = parse_json(index.read_text(encoding="utf-8"))
         if isinstance(document, dict) and document and "form" not in document:
             raise UserError(f"{index}: is a JSON file of another kind; name another place with --index")
         if document["form"] == FORM:
