@@ -100,7 +100,7 @@ def child() -> None:
 
 def _blocks(path: Path, name: str) -> Iterator[tuple[npt.NDArray[Any], ...]]:
     """The header as bytes; then heads, numbers of values and values of every :data:`BLOCK` readouts."""
-    from fsmnet.data.formats.opened import check_dataset, unlocked
+    from fsmnet.data.formats.unlocked import check_dataset, unlocked
 
     with unlocked(path) as file:
         group = file[name]

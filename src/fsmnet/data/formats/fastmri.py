@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.formats.opened import check_dataset, contents, opened, refuse_entities, unlocked
+from fsmnet.data.formats.opened import contents, opened, refuse_entities
+from fsmnet.data.formats.unlocked import check_dataset, unlocked
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_path

@@ -125,7 +125,7 @@ def _look(path: Path) -> None:
     """Everything that readers ask for but the bulk of the data."""
     import h5py
 
-    from fsmnet.data.formats.opened import check_dataset, unlocked
+    from fsmnet.data.formats.unlocked import check_dataset, unlocked
 
     with unlocked(path) as file:
         dict(file.attrs)
