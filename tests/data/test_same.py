@@ -12,7 +12,7 @@ from fsmnet import reconstruct
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.data.pairing.propose import propose_pairs
-from fsmnet.data.same import same_files, same_voxels
+from fsmnet.data.same import rearranged, same_files, same_voxels
 from fsmnet.errors import UserError
 
 SHAPE = (24, 24, 4)
@@ -46,6 +46,14 @@ def test_copies_are_refused_wherever_two_are_read(tmp_path, write_nifti, head):
             reconstruct(path, other, tmp_path / "out" / "new.nii.gz")
     assert not (tmp_path / "out").exists()
     assert {other.name for other in others if same_files(path, other)} == {"copy.nii.gz", "unpacked.nii"}
+    for name, turned in (
+        ("flipped", head[::-1, :, ::-1]),
+        ("axes", head.transpose(1, 0, 2)),
+        ("half", head[:, ::-1] / 2),
+    ):
+        write_nifti(tmp_path / f"{name}.nii.gz", np.ascontiguousarray(turned))
+        with pytest.raises(UserError, match="show the same voxels"):
+            load_pair(path, tmp_path / f"{name}.nii.gz")
     moved = nib.Nifti1Image(head, np.diag([1, 1, 1, 1]) + np.eye(4, k=3) * 500)
     nib.save(moved, tmp_path / "moved.nii.gz")
     with pytest.raises(UserError, match="show the same voxels"):
@@ -56,6 +64,9 @@ def test_two_contrasts_of_one_head_are_two(tmp_path, write_nifti, head):
     other = np.where(head > head.mean(), head * 0.9, head)
     paths = [write_nifti(tmp_path / name, data) for name, data in (("t2.nii.gz", head), ("t1.nii.gz", other))]
     assert not same_voxels(head, other)
+    assert not rearranged(head, other)
+    inverted = np.where(head > 0, head.max() + head.min() - head, 0)  # another contrast in the same mask
+    assert not rearranged(head, inverted)
     assert not same_files(*paths)
     load_pair(*paths)
     assert not same_voxels(head, head[:-1])

@@ -33,8 +33,9 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
     if not resample:
         remedy = "pass --resample to bring the auxiliary onto the target's grid"
         raise UserError(f"{difference}; {remedy if target.placed and auxiliary.placed else 'give them on one grid'}")
+    moved = resample_to(auxiliary, target)
     logger.info("%s: resampled onto the grid of %s", auxiliary.name, target.name)
-    return resample_to(auxiliary, target)
+    return moved
 
 
 def log_repairs(*volumes: Volume) -> None:
@@ -90,7 +91,7 @@ def require_place(*volumes: Volume) -> None:
         if not volume.placed:
             raise UserError(
                 f"{volume.name}: has no place in space, so nothing can be moved onto it, nor it onto anything; "
-                "give NIfTI, DICOM, or .npz with an entry affine"
+                "give a file that tells it: DICOM, NIfTI with an sform or qform, or .npz with an entry affine"
             )
 
 

@@ -17,6 +17,8 @@ from fsmnet.errors import UserError
 from fsmnet.files import sha256
 
 TOLERANCE = 5e-3  # of the maximum: a copy in 8 bits, or with another slope, is the same scan
+SAME_MEAN = 1e-4  # relative difference of the means, where the order is not the same
+LEAST = 100  # voxels; fewer values may be equal by chance
 CHUNK = 1 << 18  # bytes compared at a time
 
 
@@ -28,7 +30,7 @@ def require_two(target: Volume, auxiliary: Volume) -> None:
     Raises:
         UserError: both show the same voxels, but for a factor and rounding.
     """
-    if same_voxels(target.data, auxiliary.data):
+    if same_voxels(target.data, auxiliary.data) or rearranged(target.data, auxiliary.data):
         raise UserError(
             f"{target.name} and {auxiliary.name} show the same voxels; give two contrasts of one exam, or the network "
             "is shown what it is to reconstruct"
@@ -47,6 +49,18 @@ def same_voxels(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
         if np.abs(one[part] / scales[0] - other[part] / scales[1]).max() > TOLERANCE:
             return False
     return True
+
+
+def rearranged(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Whether two arrays hold the same values above zero, but for a factor, in whatever order of axes and margins."""
+    values = [array[array > 0] for array in (one, other)]
+    if values[0].size != values[1].size or values[0].size < LEAST:
+        return False
+    means = [float(part.mean(dtype=np.float64)) / float(part.max()) for part in values]
+    if abs(means[0] - means[1]) > SAME_MEAN * means[0]:  # two contrasts in one brain mask
+        return False
+    low, high = (np.sort(part) / part.max() for part in values)
+    return bool(np.abs(low - high).max() <= TOLERANCE)
 
 
 def same_files(one: Path, other: Path) -> bool:

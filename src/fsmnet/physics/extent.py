@@ -15,9 +15,10 @@ import numpy.typing as npt
 STEP = (
     0.5  # decades of power; 34 volumes of training patients fall by 0.16 at most along their columns (0.27 along rows)
 )
+NARROW = 200  # columns; in narrower images, whose few frequencies make any fall steeper, it has to be more
 HINTED = 0.25  # the same where a header tells of as many lines
 SLICES = 16  # looked at, at most
-LEAST = 16  # columns; below, a fall means little
+LEAST = 48  # columns; below, a fall means little
 
 Columns = npt.NDArray[np.bool_]
 
@@ -54,7 +55,7 @@ def filled_columns(images: npt.NDArray[Any], told: int | None = None) -> int:
             edge = place + int(np.argmax(level[place : place + span + 1] < (inside + beyond) / 2))
     if told is not None and told < width and abs(2 * edge - told) <= max(2, width // 20) and best >= HINTED:
         return told
-    return 2 * edge if best >= STEP else width
+    return 2 * edge if best >= STEP * max(1.0, NARROW / width) else width
 
 
 def true_acceleration(columns: Columns, filled: int) -> tuple[int, float]:
