@@ -75,7 +75,7 @@ def test_the_record_and_the_line(scan, tmp_path, caplog):
     found = record["Check"]["HoldOut"]
     assert len(found["LinesKeptBack"]) == 2
     assert found["ConjugatesKeptBackTogether"] is True
-    assert set(found["Explained"]) == {NETWORK, BLANK, "zero-filling"}
+    assert set(found["Explained"]) == {NETWORK, BLANK, "zero-filling", "POCS"}
     assert found["Explained"][NETWORK] is not None
     assert {line for one in found["LinesKeptBack"] for line in one} <= set(record["Mask"]["columns"])
     assert record["Seconds"]["check"] > 0
@@ -125,3 +125,11 @@ def test_from_k_space_with_a_phase(scan, pair, tmp_path, consistency):
     found = result.sidecar["Check"]["HoldOut"]
     assert found["ConjugatesKeptBackTogether"] is False
     assert found["Explained"]["zero-filling"] == pytest.approx(0, abs=1e-3)
+
+
+def test_without_an_auxiliary(pair):
+    target, _ = pair
+    found = check(Again("scan.nii", of_image(target, make_mask("random", 64, 2)), None, lambda x, *_: x, True, None))
+    assert set(found["HoldOut"]["Explained"]) == {NETWORK, "zero-filling", "POCS"}
+    assert found["Auxiliary"] is None
+    assert "blank" not in in_words(found)

@@ -127,11 +127,12 @@ def _hold_out(again: Again, numbers: list[int], sets: list[Columns]) -> dict[str
     """The network, with and without the auxiliary, and the simple methods, over some slices."""
     found: dict[str, Unseen] = {}
     for number in numbers:
-        acquisition = again.lines(number)
+        acquisition, auxiliary = again.lines(number), None
         methods: dict[str, Reconstruct] = {NETWORK: partial(again.image, number)}
         if again.auxiliary is not None:
+            auxiliary = again.measured.in_columns(again.auxiliary[number][None])
             methods[BLANK] = partial(again.image, number, auxiliary=torch.zeros_like(again.auxiliary[number]))
-        for name, one in hold_out(acquisition, methods | simple_methods(acquisition), sets).items():
+        for name, one in hold_out(acquisition, methods | simple_methods(acquisition, auxiliary), sets).items():
             found[name] = found[name] + one if name in found else one
     return found
 

@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 
 from fsmnet.errors import UserError
-from fsmnet.physics.acquisition import Acquisition, over_coils
+from fsmnet.models.classical import POCS, centre_lines
+from fsmnet.physics.acquisition import Acquisition, over_coils, with_phase
+from fsmnet.physics.fourier import ifft1c
 
 PARTS = 5  # each fold keeps back one of so many parts of the outer lines
 BANDS = 4  # of equal width, from frequency 0 to the highest
@@ -148,15 +150,28 @@ def hold_out(acquisition: Acquisition, methods: Mapping[str, Reconstruct], sets:
     return found
 
 
-def simple_methods(acquisition: Acquisition) -> dict[str, Reconstruct]:
-    """What a network must beat: the zero-filled image, with several coils the SENSE image as well.
+def simple_methods(acquisition: Acquisition, auxiliary: Tensor | None = None) -> dict[str, Reconstruct]:
+    """What a network must beat: the zero-filled image; with one coil POCS, with several SENSE.
 
     With one coil the lines of a zero-filled complex image are zero where none was measured: it explains 0. Of a real
     image the magnitude is taken, as it is shown, and that says something.
+
+    Args:
+        acquisition: what was measured, ``(n, C, H, W)``.
+        auxiliary: ``(n, H, W)``; where it is zero POCS takes a real image to be zero too.
     """
-    if acquisition.real:
-        return {"zero-filling": lambda rest: rest.zero_filled.abs()}
     methods: dict[str, Reconstruct] = {"zero-filling": lambda rest: rest.zero_filled}
     if acquisition.lines.shape[-3] > 1:
-        methods["SENSE"] = lambda rest: rest.sense(int(SENSE["iterations"]), SENSE["regularisation"])
-    return methods
+        return methods | {"SENSE": lambda rest: rest.sense(int(SENSE["iterations"]), SENSE["regularisation"])}
+    support = torch.ones(acquisition.shape) if auxiliary is None else auxiliary
+    if acquisition.real:
+        return {
+            "zero-filling": lambda rest: rest.zero_filled.abs(),
+            "POCS": lambda rest: POCS()(rest, support[:, None]).image[:, 0],
+        }
+
+    def pocs(rest: Acquisition) -> Tensor:
+        centre = ifft1c(rest.lines * over_coils(centre_lines(rest.mask)))
+        return with_phase(POCS()(rest, support[:, None]).image[:, 0], rest.combined(centre))
+
+    return methods | {"POCS": pocs}
