@@ -18,7 +18,7 @@ import yaml
 from fsmnet._version import __version__
 from fsmnet.cli.commands import COMMANDS, Command
 from fsmnet.cli.presets import find_preset, preset_names
-from fsmnet.cli.terminal import prepare, say
+from fsmnet.cli.terminal import answer_terminate, prepare, say
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import reason
 from fsmnet.options import (
@@ -39,6 +39,7 @@ from fsmnet.options import (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 the user can mend it, 3 some of a list failed, 130 interrupted."""
     prepare()
+    answer_terminate()
     program = "fsmnet"
     try:
         name, config = parse(sys.argv[1:] if arguments is None else arguments)

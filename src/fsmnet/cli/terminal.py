@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
+import threading
 
 from fsmnet.text import visible
 
@@ -23,6 +25,12 @@ def prepare() -> None:
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Visible("%(message)s"))
     logging.getLogger("fsmnet").setLevel(logging.INFO)
+
+
+def answer_terminate() -> None:
+    """Let SIGTERM interrupt as Ctrl-C does, so that what is held is released and what is unfinished removed."""
+    if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be caught
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class _Visible(logging.Formatter):

@@ -23,6 +23,7 @@ from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, holm, patient_means, smallest_p, wilcoxon_p
 from fsmnet.files import make_folder, write_text
+from fsmnet.inference.alone import alone
 from fsmnet.inference.options import RunOptions
 from fsmnet.models.classical import CLASSICAL
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
@@ -34,6 +35,8 @@ from fsmnet.training.run import train
 from fsmnet.training.setup import check_model
 
 logger = logging.getLogger(__name__)
+
+FILES = ("compare.yaml", "split.json", "table.md", "table.tex", "table.csv")
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Line:
 
 
 @by_name(CompareConfig)
+@alone(FILES)
 def compare(config: CompareConfig) -> list[Line]:
     """Train and score each method; finished ones are taken from the folder. Writes the table after every method.
 

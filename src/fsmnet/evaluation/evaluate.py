@@ -19,6 +19,7 @@ from fsmnet.evaluation.picture import comparison_picture
 from fsmnet.evaluation.scores import Row, by_acquisition, statistics, summarise, table
 from fsmnet.evaluation.seen import SeenCases, find_cases
 from fsmnet.files import write_text
+from fsmnet.inference.alone import alone
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import chosen_precision, optimise
 from fsmnet.inference.options import check_batch
@@ -36,8 +37,11 @@ from fsmnet.transforms import to_unit
 
 logger = logging.getLogger(__name__)
 
+FILES = ("metrics.csv", "metrics_slices.csv", "summary.json", "picture.png", "fastmri_index.json")
+
 
 @by_name(EvaluateConfig)
+@alone(FILES)
 def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Score models as configured; see :class:`fsmnet.evaluation.options.EvaluateConfig`.
 

@@ -30,14 +30,15 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from fsmnet.data.formats import format_of
 from fsmnet.data.pairing.tables import read_table
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import PART, make_folder, reason, remove_parts
+from fsmnet.files import PART, reason, remove_parts
+from fsmnet.inference.alone import only_one
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.again import Check
 from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, write_rows
 from fsmnet.reconstruction.inputs import Inputs, check, check_options, mask_path, read_inputs, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import doubt, is_ours
-from fsmnet.reconstruction.shards import TABLE, device_of, merge, shard_of
+from fsmnet.reconstruction.shards import TABLE, Shard, device_of, merge, shard_of
 from fsmnet.reconstruction.stages import Computed, Network, compute, load_network, write
 
 logger = logging.getLogger(__name__)
@@ -93,9 +94,16 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
     if config.mask is not None:
         load_mask(config.mask)
     network = load_network(replace(config, device=device_of(config.device)))
-    folder = make_folder(config.out)
-    files = (shard.table, *(path.name for exam in exams for path in _paths(exam.config)))
-    remove_parts(folder, set(files))
+    files = {shard.table, *(path.name for exam in exams for path in _paths(exam.config))}
+    with only_one(config.out, files, shard.table):
+        return _through(config, network, exams, [exam.row.case for exam in everyone], shard)
+
+
+def _through(
+    config: ReconstructConfig, network: Network, exams: Sequence[Exam], everyone: list[str], shard: Shard
+) -> list[Row] | None:
+    """Bring the exams of this process through, with the table written anew after each."""
+    folder = config.out
     (folder / TABLE).unlink(missing_ok=True)  # of a run before; that of several processes comes at the end
 
     def save() -> None:
@@ -115,7 +123,7 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
         _work(exams, network, config.workers, finished, trust)
     rows = [exam.row for exam in exams]
     if shard.count > 1:
-        rows = merge(rows, [exam.row.case for exam in everyone], folder, shard)
+        rows = merge(rows, everyone, folder, shard)
         if shard.together and shard.index > 0:
             return None
     logger.info("written: %s", folder / (TABLE if shard.together else shard.table))

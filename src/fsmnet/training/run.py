@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsmnet.checkpoint import read_checkpoint
 from fsmnet.data.split import save_split, split_from
-from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
+from fsmnet.inference.alone import alone
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.options import by_name, dump_config
 from fsmnet.physics.masks import save_mask
@@ -31,6 +31,8 @@ from fsmnet.training.step import Figures, check_last_step, take_step
 from fsmnet.training.together import Together
 
 logger = logging.getLogger(__name__)
+
+FILES = ("config.yaml", "split.json", "mask.npz", "log.csv", "resume.pt", "best.safetensors", "last.safetensors")
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,10 @@ def train(config: TrainConfig) -> TrainResult:
         UserError: a wrong option, data that cannot be used, or a loss that is no longer finite.
     """
     config.check()
-    is_new = not config.out.exists()
-    try:
-        return _train(config)
-    except UserError:
-        if is_new:
-            with suppress(OSError):  # goes only while it is empty
-                config.out.rmdir()
-        raise
+    return _train(config)
 
 
+@alone(FILES)
 def _train(config: TrainConfig) -> TrainResult:
     """Build what the run needs, or put it back as it was; take the steps; leave the checkpoints."""
     state = read_state(config)
