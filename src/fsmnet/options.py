@@ -204,6 +204,18 @@ def plain_config(config: Options) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
 
 
+def portable(path: Path) -> str:
+    """A path for a file that may be passed on: as it was given, but of an absolute one only its name."""
+    return path.name if path.is_absolute() else path.as_posix()
+
+
+def portable_config(config: Options) -> dict[str, Any]:
+    """:func:`plain_config` without absolute paths."""
+    given = vars(config)
+    paths = {name: portable(value) for name, value in given.items() if isinstance(value, Path)}
+    return plain_config(config) | paths
+
+
 def dump_config(config: Options) -> str:
     """A configuration as YAML that ``--config`` reads back."""
     text: str = yaml.dump(plain_config(config), Dumper=_Dumper, sort_keys=False)

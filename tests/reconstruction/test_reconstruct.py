@@ -136,10 +136,10 @@ def test_the_record_suffices_to_make_it_again(go, scan, checkpoint):
     mask = result.out.with_name(record["Mask"]["file"])
     assert np.flatnonzero(load_mask(mask).columns).tolist() == record["Mask"]["columns"]
     again = reconstruct(
-        record["Sources"][0]["file"],
-        record["Sources"][1]["file"],
+        scan["target"].with_name(record["Sources"][0]["file"]),
+        scan["auxiliary"].with_name(record["Sources"][1]["file"]),
         result.out.with_name("again.nii.gz"),
-        checkpoint=record["Model"]["file"],
+        checkpoint=checkpoint.with_name(record["Model"]["file"]),
         mask=mask,
         device="cpu",
         precision=record["Precision"],
@@ -388,7 +388,7 @@ def test_no_weights(go, monkeypatch):
 
 def test_shipped_weights(go, monkeypatch, checkpoint):
     monkeypatch.setattr("fsmnet.checkpoint.shipped_checkpoint", lambda name: checkpoint)
-    assert go(checkpoint=None).sidecar["Model"]["file"] == str(checkpoint)
+    assert go(checkpoint=None).sidecar["Model"]["file"] == checkpoint.name
 
 
 def test_measured_lines_are_put_back(go, scan):

@@ -156,7 +156,9 @@ def begin_nifti(like: Scan, out: Path, description: str) -> NiftiWriter | None:
     return NiftiWriter(volume, out, description=description, turned=like.turned)
 
 
-def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, checkpoint: str = "") -> None:
+def write_scan(
+    data: Array | Samples, like: Scan, out: Path, description: str, checkpoint: str = "", anonymise: bool = False
+) -> None:
     """Write ``(S, H, W)`` in the axes and place that the source had, in the form that the name of the result tells.
 
     Args:
@@ -166,6 +168,7 @@ def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, c
             from DICOM, a new folder.
         description: how it was made; ``.npy`` cannot hold it.
         checkpoint: name of the weights, for DICOM's description of the derivation.
+        anonymise: leave the patient's and the study's identity out of DICOM.
     """
     volume = like.volume
     if like.turned:
@@ -176,4 +179,4 @@ def write_scan(data: Array | Samples, like: Scan, out: Path, description: str, c
         from fsmnet.data.formats.dicom import write_series
 
         image = np.asarray(data, dtype=np.float32)
-        write_series(image, like.series, out, description=description, checkpoint=checkpoint)
+        write_series(image, like.series, out, description=description, checkpoint=checkpoint, anonymise=anonymise)

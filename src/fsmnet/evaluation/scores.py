@@ -12,6 +12,7 @@ import numpy as np
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.statistics import confidence_interval, patient_means
 from fsmnet.metrics import Metrics
+from fsmnet.options import portable
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.text import csv_text
 
@@ -57,7 +58,7 @@ def summarise(rows: Sequence[Row], config: EvaluateConfig, recipe: MaskRecipe) -
         summary.append(
             {
                 "model": name,
-                "data": str(config.data),
+                "data": portable(config.data),
                 "acceleration": recipe.acceleration,
                 "protocol": config.protocol,
                 **statistics([row for row in rows if row.model == name]),

@@ -96,11 +96,16 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
     network = load_network(replace(config, device=device_of(config.device)))
     files = {shard.table, *(path.name for exam in exams for path in _paths(exam.config))}
     with only_one(config.out, files, shard.table):
-        return _through(config, network, exams, [exam.row.case for exam in everyone], shard)
+        return _through(config, network, exams, [exam.row.case for exam in everyone], shard, trust)
 
 
 def _through(
-    config: ReconstructConfig, network: Network, exams: Sequence[Exam], everyone: list[str], shard: Shard
+    config: ReconstructConfig,
+    network: Network,
+    exams: Sequence[Exam],
+    everyone: list[str],
+    shard: Shard,
+    trust: Check | None,
 ) -> list[Row] | None:
     """Bring the exams of this process through, with the table written anew after each."""
     folder = config.out

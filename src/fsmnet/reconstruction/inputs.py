@@ -31,6 +31,7 @@ from fsmnet.data.volume import Array, Volume, crop_begin, turn
 from fsmnet.errors import UserError
 from fsmnet.files import parse_json
 from fsmnet.inference.options import check_batch
+from fsmnet.options import portable
 from fsmnet.reconstruction.facts import PairFacts, facts_of
 from fsmnet.reconstruction.options import ReconstructConfig
 
@@ -73,7 +74,7 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
     if auxiliary_file is None:
         target, kspace = _alone(config, target_file)
         log_repairs(target.volume)
-        facts, sources = facts_of(config, target, None, None), [_source(target)]
+        facts, sources = facts_of(config, target, None, None), [_source(target, config)]
         seconds = time.perf_counter() - started
         return Inputs(config, target, None, kspace, {"Kind": "none; no auxiliary"}, None, facts, sources, seconds)
     # A DICOM auxiliary says itself how it was phase-encoded, which may well be the other way; a file's axes are taken
@@ -100,7 +101,7 @@ def read_inputs(config: ReconstructConfig) -> Inputs:
             lying = resample_to(scan.volume, target.volume)
     require_in_place(target.volume, lying, kspace is not None, target.turned)
     facts = facts_of(config, target, scan, auxiliary)
-    sources = [_source(target), _source(scan)]
+    sources = [_source(target, config), _source(scan, config)]
     seconds = time.perf_counter() - started
     return Inputs(config, target, auxiliary, kspace, registration, similarity, facts, sources, seconds)
 
@@ -338,11 +339,12 @@ def _auxiliary(
     return registered.volume, record, None
 
 
-def _source(scan: Scan) -> dict[str, Any]:
+def _source(scan: Scan, config: ReconstructConfig) -> dict[str, Any]:
     volume = scan.volume
+    hidden = scan.series is None or config.anonymise
     return {
-        "file": str(volume.source),
-        "series": None if scan.series is None else str(scan.series),
+        "file": "" if config.anonymise else portable(volume.source),
+        "series": None if hidden else str(scan.series),
         "sha256": scan.sha256(),
         "shape": list(volume.shape),
         "voxels_nan_set_to_zero": volume.n_nan,

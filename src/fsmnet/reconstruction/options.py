@@ -115,6 +115,9 @@ class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
     overwrite: bool = option(
         False, "replace an existing result; with --pairs also what is done and verified", material=False, group="output"
     )
+    anonymise: bool = option(
+        False, "DICOM: leave out of the result and its record who was scanned, where and when", group="output"
+    )
     pairs: Path | None = option(
         None,
         "a whole list instead of --target and --auxiliary: table from 'fsmnet pair'; --out is then a folder",

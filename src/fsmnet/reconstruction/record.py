@@ -15,13 +15,12 @@ from fsmnet.data import formats
 from fsmnet.data.scan import source_sha256
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import sha256
-from fsmnet.options import changes, plain_config
+from fsmnet.options import changes, portable_config
 from fsmnet.physics.masks import Mask, load_mask
 from fsmnet.reconstruction.inputs import Inputs, mask_path, read_record, sidecar_path
 from fsmnet.reconstruction.options import ReconstructConfig
 
-# Of these the name counts: a mask may be drawn from it. Their content is compared, and a folder may have been moved.
-FILES = ("target", "auxiliary")
+NAMES_OF_SCANS = ("target", "auxiliary", "target_series", "auxiliary_series")  # options that may tell a person's
 
 
 def make_record(
@@ -46,7 +45,7 @@ def make_record(
         "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
         **computed,
         "Output": {"file": config.out.name, "sha256": sha256(config.out)},
-        "Options": plain_config(config),
+        "Options": portable_config(config) | (dict.fromkeys(NAMES_OF_SCANS, "") if config.anonymise else {}),
         "Seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
 
@@ -92,9 +91,14 @@ def is_ours(config: ReconstructConfig) -> bool:
 
 
 def _changed_option(config: ReconstructConfig, recorded: dict[str, Any]) -> str:
-    """The first option that differs; empty if none does."""
+    """The first option that differs; empty if none does.
+
+    Of files the names count: a mask may be drawn from one. Their content is compared, and a folder may have been moved.
+    """
     for name, (before, now) in changes(recorded, config).items():
-        if name not in FILES or Path(str(before)).name != Path(str(now)).name:
+        if config.anonymise and name in NAMES_OF_SCANS:  # not in the record; the content decides
+            continue
+        if not isinstance(getattr(config, name), Path) or Path(str(before)).name != Path(str(now)).name:
             return name
     return ""
 

@@ -27,6 +27,7 @@ from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.inference.suitability import mask_doubts, purpose_of
 from fsmnet.models import recipe_of, takes_acquisition
+from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
@@ -209,7 +210,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "SeenInTraining": None if seen is None else asdict(seen),
         "Simulation": measured.simulation,
         "Registration": inputs.registration | ({} if inputs.similarity is None else {"Similarity": found}),
-        "Model": {**recipe_of(network.model), "file": str(network.file), "sha256": network.sha256},
+        "Model": {**recipe_of(network.model), "file": portable(network.file), "sha256": network.sha256},
         "Suitability": suits.record(),
         "Normalisation": "the network's own" if inside else str(normalisation),
         "Coils": measured.coils,
@@ -236,7 +237,7 @@ def write(computed: Computed) -> Reconstruction:
     if computed.packed is not None:
         computed.packed.save()
     else:
-        write_scan(computed.result, inputs.target, config.out, DESCRIPTION, network.file.name)
+        write_scan(computed.result, inputs.target, config.out, DESCRIPTION, network.file.name, config.anonymise)
     if mask is None:
         mask_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
     else:

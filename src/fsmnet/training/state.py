@@ -15,7 +15,7 @@ from fsmnet.checkpoint import Header, save_checkpoint, versions
 from fsmnet.data.split import Split, as_document, split_from
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write
-from fsmnet.options import changed_options, plain_config
+from fsmnet.options import changed_options, plain_config, portable_config
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.schedule import Progress
 from fsmnet.training.setup import Setup
@@ -26,7 +26,7 @@ def save_weights(setup: Setup, name: str, **metrics: float) -> None:
     path, data = setup.config.out / name, setup.data
     header = Header(
         model=setup.recipe,
-        training=plain_config(setup.config),
+        training=portable_config(setup.config),
         split=as_document(data.split),
         protocol=data.protocol.name,
         normalisation=asdict(data.protocol.normalisation),

@@ -26,6 +26,10 @@ from fsmnet.files import atomic_path, reason
 logger = logging.getLogger(__name__)
 
 NIFTI = (".nii", ".nii.gz")
+GEOMETRY = (
+    *("dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
 
 
 def read_nifti(path: Path) -> Volume:
@@ -135,6 +139,16 @@ def is_ours(path: Path) -> bool:
     return bool(note.endswith(NOT_CLINICAL))
 
 
+def geometry(header: Any) -> Any:
+    """A new header with what another one says of place and size, and nothing else that it or its extensions hold."""
+    import nibabel as nib
+
+    new = nib.Nifti1Header(endianness=header.endianness)
+    for name in GEOMETRY:
+        new[name] = header[name]
+    return new
+
+
 class NiftiWriter:
     """A NIfTI file to which slices are added in their order, compressed as they come; :meth:`save` puts it on disk."""
 
@@ -155,14 +169,13 @@ class NiftiWriter:
         check_output_name(path)
         if not like.placed:
             logger.warning("%s: has no place in space, nor has %s", like.name, path)
-        header = None if like.header is None else like.header.copy()
+        header = None if like.header is None else geometry(like.header)
         image = nib.Nifti1Image(np.broadcast_to(kind(0), like.shape), like.affine, header)
         image.set_data_dtype(kind)
         image.update_header()
         if not like.placed:  # only the size of the voxels is known
             image.header["sform_code"] = image.header["qform_code"] = 0
         image.header.set_slope_inter(1, 0)
-        image.header["cal_min"] = image.header["cal_max"] = 0  # window of the source, wrong for another range
         image.header["descrip"] = description.encode("ascii", "replace")[:79]
         self._path, self._turned = path, turned
         self._type = image.header.get_data_dtype()  # in the byte order of the header

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fsmnet._version import __version__
+from fsmnet.data.formats.dicom.anonymous import without_identity
 from fsmnet.data.formats.dicom.checks import checked
 from fsmnet.data.formats.dicom.headers import Header, as_list
 from fsmnet.data.formats.dicom.packages import malformed, quiet_pydicom
@@ -48,6 +49,7 @@ def write_series(
     which: str | int | None = None,
     description: str = "",
     checkpoint: str = "",
+    anonymise: bool = False,
 ) -> Series:
     """Write a derived series, one file per slice, in one step: the folder appears whole or not at all.
 
@@ -63,6 +65,7 @@ def write_series(
         which: for a folder: the source series, see :func:`choose_series`.
         description: how the data were made (method, acceleration), for DerivationDescription.
         checkpoint: name or hash of the weights, for the same.
+        anonymise: leave identity out, see :mod:`fsmnet.data.formats.dicom.anonymous`.
 
     Returns:
         The series written.
@@ -81,7 +84,8 @@ def write_series(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and not an empty folder; choose another place with --out")
 
-    common = _common_elements(data, series, description, checkpoint)
+    common = _common_elements(data, series, description, checkpoint, anonymise)
+    secret = uuid.uuid4().hex if anonymise else ""
     numbers = {header.instance for header in headers}
     renumber = len(numbers) < len(headers) or None in numbers
     make_folder(folder.parent)
@@ -91,7 +95,7 @@ def write_series(
         part.mkdir()
         for k, (header, image) in enumerate(zip(headers, data, strict=True)):
             number = {"InstanceNumber": k + 1} if renumber else {}
-            lost |= _write_slice(image, header, common | number, part / f"{k + 1:04d}.dcm")
+            lost |= _write_slice(image, header, common | number, part / f"{k + 1:04d}.dcm", secret)
         if folder.is_dir():
             folder.rmdir()  # empty; not every system renames onto it
         part.rename(folder)
@@ -106,7 +110,7 @@ def write_series(
     return list_series(folder)[0]
 
 
-def _common_elements(data: Array, series: Series, description: str, checkpoint: str) -> dict[str, Any]:
+def _common_elements(data: Array, series: Series, description: str, checkpoint: str, anonymise: bool) -> dict[str, Any]:
     """Values that all slices of a derived series share, by keyword."""
     from pydicom.uid import generate_uid
     from pydicom.valuerep import DS
@@ -118,13 +122,14 @@ def _common_elements(data: Array, series: Series, description: str, checkpoint: 
     note = NOT_CLINICAL[0].upper() + NOT_CLINICAL[1:]
     made = f"{description.rstrip('.')}." if description else ""
     parts = [f"{note}.", f"fsmnet {__version__}.", made, f"Checkpoint {checkpoint}." if checkpoint else ""]
-    parts.append(f"Source series {'' if series.number is None else series.number} '{series.description}'.")
+    if not anonymise:
+        parts.append(f"Source series {'' if series.number is None else series.number} '{series.description}'.")
     now = datetime.now()
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S.%f")
     return {
         "SeriesInstanceUID": generate_uid(prefix=None),
         "SeriesNumber": (series.number or 0) + SERIES_NUMBER_STEP,
-        "SeriesDescription": _derived_name(series.description),
+        "SeriesDescription": _derived_name("" if anonymise else series.description),
         "DerivationDescription": " ".join(filter(None, parts))[:1024],
         "ContentQualification": "RESEARCH",
         "RescaleSlope": DS(slope, auto_format=True),
@@ -144,7 +149,7 @@ def _common_elements(data: Array, series: Series, description: str, checkpoint: 
     }
 
 
-def _write_slice(image: Array, header: Header, common: dict[str, Any], path: Path) -> set[str]:
+def _write_slice(image: Array, header: Header, common: dict[str, Any], path: Path, secret: str) -> set[str]:
     """One file: the source's header with new values.
 
     Args:
@@ -152,6 +157,7 @@ def _write_slice(image: Array, header: Header, common: dict[str, Any], path: Pat
         header: of the source.
         common: see :func:`_common_elements`.
         path: the new file.
+        secret: to leave identity out with; empty to keep it.
 
     Returns:
         Elements of the source that could not be read and are left out.
@@ -171,7 +177,7 @@ def _write_slice(image: Array, header: Header, common: dict[str, Any], path: Pat
         for keyword, value in common.items():
             setattr(dataset, keyword, value)
         comment = str(dataset.get("ImageComments", "") or "")
-        dataset.ImageComments = f"{NOT_CLINICAL}; {comment}" if comment else NOT_CLINICAL
+        dataset.ImageComments = f"{NOT_CLINICAL}; {comment}" if comment and not secret else NOT_CLINICAL
 
         source = Dataset()
         source.ReferencedSOPClassUID = header.sop_class
@@ -186,11 +192,14 @@ def _write_slice(image: Array, header: Header, common: dict[str, Any], path: Pat
         tool.SoftwareVersions = __version__
         tool.ContributionDescription = NOT_CLINICAL
         tool.PurposeOfReferenceCodeSequence = [_code("109103", "Modifying Equipment")]
-        dataset.ContributingEquipmentSequence = [*(dataset.get("ContributingEquipmentSequence") or []), tool]
+        earlier = [] if secret else dataset.get("ContributingEquipmentSequence") or []
+        dataset.ContributingEquipmentSequence = [*earlier, tool]
 
         steps = (image.T.astype(np.float64) - float(common["RescaleIntercept"])) / float(common["RescaleSlope"])
         dataset.PixelData = np.clip(np.rint(steps), 0, 65535).astype("<u2").tobytes()
         dataset["PixelData"].VR = "OW"
+        if secret:
+            dataset = without_identity(dataset, secret)
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
