@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-METHOD = "fsmnet: elements for pixels, place and acquisition kept, all others removed"
+METHOD = "fsmnet: pixels, place and acquisition kept, all else removed"
 
 KEPT = (
     *("SOPClassUID", "Modality", "ImageType", "SeriesDescription", "ContentQualification", "ImageComments"),
-    *("ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "AngioFlag", "SliceThickness"),
-    *("RepetitionTime", "EchoTime", "InversionTime", "NumberOfAverages", "ImagingFrequency", "ImagedNucleus"),
+    *("ScanningSequence", "SequenceVariant", "MRAcquisitionType", "AngioFlag", "SliceThickness"),
+    *("RepetitionTime", "EchoTime", "InversionTime", "NumberOfAverages", "ImagingFrequency"),
     *("EchoNumbers", "MagneticFieldStrength", "SpacingBetweenSlices", "NumberOfPhaseEncodingSteps", "EchoTrainLength"),
     *("PercentSampling", "PercentPhaseFieldOfView", "PixelBandwidth", "AcquisitionMatrix", "FlipAngle"),
     *("InPlanePhaseEncodingDirection", "VariableFlipAngleFlag", "PatientPosition"),
@@ -24,6 +24,18 @@ KEPT = (
     *("RescaleSlope", "RescaleType", "VOILUTFunction", "DerivationDescription", "PixelData"),
     "ContributingEquipmentSequence",
 )
+# Codes that DICOM names for these; a text in their place goes.
+CODES = {
+    "ScanningSequence": ("SE", "IR", "GR", "EP", "RM"),
+    "SequenceVariant": ("SK", "MTC", "SS", "TRSS", "SP", "MP", "OSP", "NONE"),
+    "MRAcquisitionType": ("2D", "3D"),
+    "AngioFlag": ("Y", "N"),
+    "VariableFlipAngleFlag": ("Y", "N"),
+    "InPlanePhaseEncodingDirection": ("ROW", "COL"),
+    "PatientPosition": ("HFP", "HFS", "HFDR", "HFDL", "FFDR", "FFDL", "FFP", "FFS"),
+    "Modality": ("MR",),
+    "ImageType": ("DERIVED", "SECONDARY", "OTHER", "M", "NORM", "SE", "M_SE", "DIS2D"),
+}
 # Elements that a standard MR image must have, though they may be empty.
 EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"),
@@ -46,6 +58,11 @@ def without_identity(dataset: Any, secret: str) -> Any:
     for keyword in KEPT:
         if keyword in dataset:
             new[keyword] = dataset[keyword]
+    for keyword, codes in CODES.items():
+        if keyword in new:
+            value = new[keyword].value
+            values = [value] if isinstance(value, str) else list(value or ())
+            setattr(new, keyword, [one for one in values if one in codes])
     for keyword in EMPTY:
         setattr(new, keyword, "")
     for keyword in UIDS:
