@@ -124,7 +124,18 @@ def _only(file: Path) -> Path:
 
 def test_weights_name_no_folder(data, tmp_path):
     out = tmp_path / "runs"
-    words = ["--model", "mdunet", "--features", "4", "--protocol", "float", "--iterations", "1", "--batch", "2"]
+    words = [
+        "--model",
+        "mdunet",
+        "--model-options",
+        "{features: 4}",
+        "--protocol",
+        "float",
+        "--iterations",
+        "1",
+        "--batch",
+        "2",
+    ]
     assert main(["train", *words, "--data", str(data), "--out", str(out), "--device", "cpu", "--no-augment"]) == 0
     for name in ("best.safetensors", "last.safetensors"):
         assert b"home-of-somebody" not in (out / name).read_bytes()

@@ -6,6 +6,8 @@ themselves tell.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from fsmnet.reconstruction.inputs import Inputs, mask_path, read_record, sidecar
 from fsmnet.reconstruction.options import ReconstructConfig
 
 NAMES_OF_SCANS = ("target", "auxiliary", "target_series", "auxiliary_series")  # options that may tell a person's
+
+HEADERS_SAID = ("TargetSaid", "AuxiliarySaid")  # what a contrast was told by
 
 
 def make_record(
@@ -39,7 +43,7 @@ def make_record(
             the slices before, and the similarity.
     """
     config = inputs.config
-    return {
+    record = {
         "Description": f"Multi-contrast MRI reconstruction; {NOT_CLINICAL}",
         "Sources": inputs.sources,
         "Mask": None if mask is None else {"file": mask_path(config.out).name, **_describe(mask)},
@@ -48,6 +52,26 @@ def make_record(
         "Options": portable_config(config) | (dict.fromkeys(NAMES_OF_SCANS, "") if config.anonymise else {}),
         "Seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
+    hidden = {
+        f"{path.parent}{os.sep}" for path in vars(config).values() if isinstance(path, Path) and path.is_absolute()
+    }
+    if config.anonymise:
+        volumes = [inputs.target.volume, *([] if inputs.auxiliary is None else [inputs.auxiliary])]
+        hidden |= {text for volume in volumes for text in (volume.name, str(volume.source), volume.series) if text}
+    shown: dict[str, Any] = _without(record, sorted(hidden, key=len, reverse=True), config.anonymise)
+    return shown
+
+
+def _without(value: Any, hidden: Sequence[str], anonymise: bool) -> Any:
+    """A record's part whose texts do not hold any of these, nor what headers said if it must not tell a person."""
+    if isinstance(value, str):
+        for text in hidden:
+            value = value.replace(text, "")
+        return value
+    if isinstance(value, Mapping):
+        said = HEADERS_SAID if anonymise else ()
+        return {name: None if name in said else _without(item, hidden, anonymise) for name, item in value.items()}
+    return [_without(item, hidden, anonymise) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def doubt(config: ReconstructConfig, weights: str) -> str:

@@ -419,11 +419,11 @@ def test_wrong_data_and_folders_are_refused_and_nothing_is_left(study, tmp_path)
 def test_an_interrupted_series_leaves_nothing(study, tmp_path, monkeypatch, error, seen, message):
     original, done = dicom.write._write_slice, []
 
-    def failing(image, header, common, path):
+    def failing(image, header, common, path, secret):
         if len(done) == 3:
             raise error
         done.append(path)
-        return original(image, header, common, path)
+        return original(image, header, common, path, secret)
 
     source = list_series(study)[0]
     data = read_series(source).data
