@@ -64,7 +64,7 @@ def _one(config: ReconstructConfig) -> int:
         for name, values in metrics.items():
             logger.info("%-14s %s; in the head %s", name, _shown(values), _shown(values, "head_"))
         lines = "" if result.mask is None else f", {result.mask.achieved_acceleration:.2f}x"
-        logger.info("scores in float, per volume of %d slices%s", result.sidecar["Scored"]["slices"], lines)
+        logger.info("scores in float, per volume; slices: %d%s", result.sidecar["Scored"]["slices"], lines)
         network, zero_filled = (metrics[name]["psnr"] for name in ("network", "zero_filling"))
         if network is not None and (zero_filled is None or network < zero_filled):
             logger.warning("the network is worse than zero-filling here; it was trained for other scans, do not use it")
