@@ -71,7 +71,7 @@ def main() -> None:
                 found = compared(networks, target, auxiliary, acceleration, seed, arguments.folds)
                 points += [place | {"acceleration": acceleration} | one for one in found]
             print(place, file=sys.stderr, flush=True)
-    result = {
+    result: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "commit": subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
@@ -82,7 +82,8 @@ def main() -> None:
         **relations(points),
         "points": points,
     }
-    text = json.dumps(rounded(result), indent=1) + "\n"
+    rows = ",\n  ".join(json.dumps(rounded(point)) for point in result.pop("points"))
+    text = f'{json.dumps(rounded(result), indent=1)[:-2]},\n "points": [\n  {rows}\n ]\n}}\n'
     print(text, end="")
     if arguments.out:
         write_text(arguments.out, text)
