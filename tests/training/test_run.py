@@ -77,6 +77,7 @@ def test_what_a_run_leaves(configure, heads):
     assert header.training == json.loads(json.dumps(plain_config(config)))
     assert header.split == split
     assert (header.protocol, header.contrasts) == (config.protocol, {"target": "t2", "auxiliary": "t1"})
+    assert header.heads == "stripped"
     assert trained_normalisation(load_model(result.best)) == get_protocol(config.protocol).normalisation
     assert trained_recipe(load_model(result.best)) == get_protocol(config.protocol).training_recipe(config)
     assert set(header.versions) >= {"fsmnet", "torch", "numpy", "python"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.checkpoint import open_model, warn_if_seen
+from fsmnet.data.contrast import Contrast, ScanFacts
 from fsmnet.data.pairing.names import find_pairs
 from fsmnet.files import atomic_path
 from fsmnet.inference.optimise import Precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.protocols.brats import BRATS, brats_mask
@@ -24,6 +27,8 @@ from fsmnet.protocols.volumes import prepared_slices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 EVERY = 10  # of the slices with content, every tenth is scored
 ACCELERATION = 4
@@ -55,6 +60,11 @@ def quality_against_time(config: BenchmarkConfig, precision: Precision, device: 
     zero_filled = BRATS.zero_fill(target, columns)
     plain = {name: open_model(name).to(device) for name in dict.fromkeys(config.models)}
     seen = {name: warn_if_seen(model, name, [config.case], [slices.content]) for name, model in plain.items()}
+    for name, model in plain.items():
+        purpose = purpose_of(model)
+        logger.info("network %s: %s", name, purpose)
+        said = [ScanFacts(f"{name}: {config.case}", Contrast(role, "by the file's name")) for role in ("t2", "t1")]
+        suitability(purpose, said[0], said[1], anyway=True).enforce()  # its time is measured all the same
     networks = {
         (name, kind): model if kind == "plain" else optimise(model, precision)
         for name, model in plain.items()

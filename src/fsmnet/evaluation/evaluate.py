@@ -18,6 +18,7 @@ from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import comparison_picture
 from fsmnet.evaluation.scores import Row, by_acquisition, statistics, summarise, table
 from fsmnet.evaluation.seen import SeenCases, find_cases
+from fsmnet.evaluation.suitability import Purposes
 from fsmnet.files import write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.device import choose_device
@@ -61,11 +62,12 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     networks = _networks(config, protocol, models)
     splits = {name: trained_split(model) for name, model in models.items()}
     pairs, patients = find_cases(config, protocol, splits)
-    known = SeenCases(splits)
+    known, purposes = SeenCases(splits), Purposes(config, protocol, models)
     rows: list[Row] = []
     planes: list[Row] = []
     for number, pair in enumerate(pairs):
         case = protocol.accelerate(pair, recipe, resample=config.resample)
+        purposes.check(pair, case.slices)
         shown = _slice_to_show(config, protocol, pair, case.slices) if number == 0 else 0
         save_mask(case.mask, config.out / "masks" / f"{pair.case}.npz")
         n_slices = len(case.slices.numbers)
@@ -93,7 +95,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         if number == 0:
             _draw(config, pair, case.slices, shown, images, rows)
     known.warn()
-    return _write(config, recipe, rows, planes, known)
+    return _write(config, recipe, rows, planes, known, purposes)
 
 
 def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
@@ -169,13 +171,19 @@ def _submit(folder: Path, pair: Case, case: Accelerated, images: dict[str, Tenso
 
 
 def _write(
-    config: EvaluateConfig, recipe: MaskRecipe, rows: list[Row], planes: list[Row], known: SeenCases
+    config: EvaluateConfig,
+    recipe: MaskRecipe,
+    rows: list[Row],
+    planes: list[Row],
+    known: SeenCases,
+    purposes: Purposes,
 ) -> list[dict[str, Any]]:
     """Write the tables; the summary."""
     summary = summarise(rows, config, recipe)
     for entry in summary:
         entry["seen_in_training"] = known.summary(entry["model"])
         entry["caveat"] = protocol_of(config).caveat
+        entry |= purposes.summary(entry["model"])
     write_text(config.out / "metrics.csv", table(rows, config, recipe))
     if planes:
         write_text(config.out / "metrics_slices.csv", table(planes, config, recipe))

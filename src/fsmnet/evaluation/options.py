@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsmnet.data.options import PairOptions, SplitOptions
-from fsmnet.inference.options import BATCH, OPTIMISE, PRECISION, BatchSize, PrecisionChoice, RunOptions
+from fsmnet.inference.options import (
+    BATCH,
+    OPTIMISE,
+    PRECISION,
+    BatchSize,
+    PrecisionChoice,
+    RunOptions,
+    SuitabilityOptions,
+)
 from fsmnet.options import option, required
 from fsmnet.physics.options import MaskOptions
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig(RunOptions, MaskOptions, PairOptions):
+class EvaluateConfig(RunOptions, SuitabilityOptions, MaskOptions, PairOptions):
     """Score models on the same slices with the same masks."""
 
     models: list[str] = required(

@@ -7,12 +7,14 @@ import logging
 from dataclasses import asdict
 
 from fsmnet.checkpoint import checkpoint_file, load_model, versions
+from fsmnet.data.contrast import ScanFacts, told_contrast
 from fsmnet.errors import UserError
 from fsmnet.export import parity
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.torch_file import MULTIPLE, as_pt2
 from fsmnet.files import atomic_path, sha256
+from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of, takes_acquisition
 
 logger = logging.getLogger(__name__)
@@ -51,8 +53,13 @@ def export(config: ExportConfig) -> list[parity.Parity]:
             f"{checkpoint}: is a network for k-space, which no .pt2 or .onnx holds yet; export one for images, such as "
             "'shipped-image'"
         )
-    inputs = [parity.noise()]
+    purpose, inputs = purpose_of(model), [parity.noise()]
+    logger.info("network: %s", purpose)
     if config.target is not None and config.auxiliary is not None:
+        target = told_contrast(config.target, config.target_contrast, "by --target-contrast")
+        auxiliary = told_contrast(config.auxiliary, config.auxiliary_contrast, "by --auxiliary-contrast")
+        facts = ScanFacts(str(config.target), target), ScanFacts(str(config.auxiliary), auxiliary)
+        suitability(purpose, *facts, config.anyway).enforce()
         inputs.append(parity.of_scan(model, config.target, config.auxiliary))
     metadata = {
         "model": json.dumps(recipe_of(model)),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsmnet.options import Options, option, required
+from fsmnet.inference.options import SuitabilityOptions
+from fsmnet.options import option, required
 
 
 @dataclass(kw_only=True)
-class ExportConfig(Options):
+class ExportConfig(SuitabilityOptions):
     """Write a network with its weights for use without this package, and check that it gives the same image."""
 
     out: Path = required(

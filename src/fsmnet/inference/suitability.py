@@ -145,11 +145,19 @@ class Suitability:
         Raises:
             UserError: a scan that the network was not made for.
         """
-        if self.refusals and not self.anyway:
-            raise UserError(f"{self.refusals[0]}, or pass --anyway")
+        self.refuse()
         for sentence in (*self.refusals, *self.doubts):
             logger.warning("%s", sentence)
         return self
+
+    def refuse(self, where: str = "") -> None:
+        """Refuse alone; ``where`` comes first in the sentence.
+
+        Raises:
+            UserError: a scan that the network was not made for, unless the user wants it anyway.
+        """
+        if self.refusals and not self.anyway:
+            raise UserError(f"{where}{self.refusals[0]}, or pass --anyway")
 
     def doubting(self, *sentences: str) -> Suitability:
         """The same with more doubts, which are warned of."""

@@ -54,6 +54,10 @@ class TrainingSlices(Dataset[Sample]):
     def sizes(self) -> set[tuple[int, int]]:
         """Distinct slice sizes (H, W)."""
 
+    def heads(self) -> str:
+        """``stripped`` of the skull, ``whole`` or ``both``, as the images look; empty where that does not show."""
+        return ""
+
     @abstractmethod
     def example_mask(self) -> Mask:
         """The mask of the first file, or of the largest slices where they differ."""

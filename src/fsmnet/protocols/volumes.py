@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fsmnet._version import __version__
+from fsmnet.data.appearance import appearance
 from fsmnet.data.options import PairOptions
 from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
 from fsmnet.data.volume import CONTENT, Volume, content_hash, slices_with_content
@@ -34,6 +35,7 @@ LEAK = (
     "scanner's; see pocs, and protocol complex"
 )
 CHUNK = 4
+HEADS = 16  # cases that are looked at for the skull
 SHIFT = 16  # the paper's 240 -> 256
 
 
@@ -204,6 +206,12 @@ class SlicePairs(TrainingSlices):
     def sizes(self) -> set[tuple[int, int]]:
         """Distinct slice sizes (H, W)."""
         return {(s.target.shape[-2], s.target.shape[-1]) for s in self.cases}
+
+    def heads(self) -> str:
+        """As some cases look, evenly spread."""
+        shown = [self.cases[number].target.numpy() for number in thinned(len(self.cases), HEADS)]
+        kinds = {appearance(image).head for image in shown} - {"unknown"}
+        return "both" if len(kinds) > 1 else next(iter(kinds), "")
 
     def example_mask(self) -> Mask:
         """The mask of the first file, or of the largest slices where they differ."""

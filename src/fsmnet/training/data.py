@@ -34,6 +34,7 @@ class TrainingData:
         contrasts: names of target and auxiliary, as far as they are known.
         slices: samples to train on.
         validation: the validation cases, under-sampled.
+        heads: of the training cases, see :attr:`fsmnet.checkpoint.Header.heads`.
     """
 
     protocol: Protocol[Any]
@@ -42,6 +43,7 @@ class TrainingData:
     contrasts: dict[str, str]
     slices: TrainingSlices
     validation: list[Accelerated]
+    heads: str
 
 
 def read_data(config: TrainConfig, split: Split | None, before: Split | None = None) -> TrainingData:
@@ -84,7 +86,7 @@ def read_data(config: TrainConfig, split: Split | None, before: Split | None = N
     read = [*zip(split.train, slices.contents, strict=False)]  # a protocol from outside may tell none
     read += [(name, case.slices.content) for name, case in zip(split.validation, validation, strict=True)]
     split = replace(split, contents=split.contents | {name: content for name, content in read if content})
-    return TrainingData(protocol, masks, split, protocol.contrasts(config, chosen), slices, validation)
+    return TrainingData(protocol, masks, split, protocol.contrasts(config, chosen), slices, validation, slices.heads())
 
 
 def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -> None:

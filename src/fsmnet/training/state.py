@@ -32,6 +32,7 @@ def save_weights(setup: Setup, name: str, **metrics: float) -> None:
         normalisation=asdict(data.protocol.normalisation),
         contrasts=data.contrasts,
         mask=asdict(data.masks),
+        heads=data.heads,
         metrics=metrics,
         versions=versions(),
     )
