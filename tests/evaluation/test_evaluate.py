@@ -86,7 +86,7 @@ def test_float_protocol_scores_volumes(configure, checkpoint, heads):
     assert [(row["case"], row["model"]) for row in rows] == order
     assert {(row["slice"], row["acceleration"], row["protocol"]) for row in rows} == {("", "4", "float")}
     assert_summary_follows_from_rows(config.out, config.models)
-    assert summary[0]["data"] == str(heads)
+    assert summary[0]["data"] == heads.name
     assert summary[0]["acceleration"] == 4
     assert summary[0]["protocol"] == "float"
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fsmnet.data.formats import format_of, read_kspace, volume_stem
+from fsmnet.data.formats import format_of, is_ours, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.grid import grid_difference, log_repairs, on_one_grid, resample_to
 from fsmnet.data.quadrants import require_in_place
@@ -233,7 +233,7 @@ def _keep_others(config: ReconstructConfig, inputs: tuple[Path | None, ...]) -> 
             and own.samefile(place)
         ):
             raise UserError(f"{place}: belongs to {file}, an input; choose another --out")
-    if read_record(place) is None:
+    if read_record(place) is None and not is_ours(config.out):  # a damaged record beside an image of ours
         raise UserError(f"{place}: exists already and is no record of this program; choose another --out")
 
 
