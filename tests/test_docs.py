@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fsmnet.cli import main
+from fsmnet.physics.acquisition import undersample, zero_fill
 from fsmnet.physics.masks import make_mask
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,9 +69,12 @@ def examples_folder(tmp_path_factory):
         )
     from fastmri_tree import write_knees, write_volume
 
-    image = np.moveaxis(np.asarray(nib.load(folder / "T2.nii.gz").dataobj), 2, 0)
+    file = nib.load(folder / "T2.nii.gz")
+    image = np.moveaxis(np.asarray(file.dataobj), 2, 0)
     rows, columns = image.shape[1:]
     mask = make_mask("random", columns, 4, 0.1, 1337).columns
+    degraded = zero_fill(undersample(image.astype(np.float32), mask)).numpy()
+    nib.save(nib.Nifti1Image(np.moveaxis(degraded, 0, 2), file.affine), folder / "T2_degraded.nii.gz")
     write_volume(folder / "scan.h5", image, rows=rows, columns=columns, recon=rows, mask=mask)
 
     knee = {"size": 32, "slices": 2, "rows": 48, "columns": 40, "recon": 32}

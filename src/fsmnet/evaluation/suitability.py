@@ -33,8 +33,7 @@ class Purposes:
         self.protocol = protocol
         self.of = {name: purpose_of(model) for name, model in models.items() if header_of(model).model}
         self.doubts: dict[str, list[str]] = {name: [] for name in self.of}
-        for name, purpose in self.of.items():
-            logger.info("network %s: %s", name, purpose)
+        self.told = False
 
     def check(self, case: Case, slices: Slices) -> None:
         """Compare all networks with a case.
@@ -42,6 +41,10 @@ class Purposes:
         Raises:
             UserError: a network that was not made for it, unless it is wanted anyway.
         """
+        if not self.told:  # once nothing else is refused
+            for name, purpose in self.of.items():
+                logger.info("network %s: %s", name, purpose)
+            self.told = True
         names = self.protocol.contrasts(self.config, [case])
         scans = {"target": slices.target, "auxiliary": slices.auxiliary}
         for model, purpose in self.of.items():

@@ -32,6 +32,7 @@ from fsmnet.data.pairing.tables import read_table
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import PART, reason, remove_parts
 from fsmnet.inference.alone import only_one
+from fsmnet.inference.suitability import purpose_of
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.again import Check
 from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, write_rows
@@ -94,6 +95,7 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
     if config.mask is not None:
         load_mask(config.mask)
     network = load_network(replace(config, device=device_of(config.device)))
+    logger.info("network: %s", purpose_of(network.model))
     files = {shard.table, *(path.name for exam in exams for path in _paths(exam.config))}
     with only_one(config.out, files, shard.table):
         return _through(config, network, exams, [exam.row.case for exam in everyone], shard, trust)

@@ -25,7 +25,7 @@ from fsmnet.files import sha256, write_text
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.inference.suitability import mask_doubts, purpose_of
+from fsmnet.inference.suitability import mask_doubts
 from fsmnet.models import recipe_of, takes_acquisition
 from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
@@ -126,7 +126,6 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
-    logger.info("network: %s", purpose_of(model))
     if config.optimise:
         model = optimise(model, precision)
     return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
@@ -152,6 +151,8 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     inside = takes_acquisition(network.model)
     recipe, normalisation = mask_recipe(config, network.model), trained_normalisation(network.model)
     measured, mask_of_auxiliary = _measured(inputs, recipe, keep), None
+    if progress:  # of one scan, once nothing is refused; a list says it once
+        logger.info("network: %s", suits.purpose)
     if measured.mask is not None:
         suits = suits.doubting(*mask_doubts(suits.purpose, measured.mask))
     if inside and helper is not None:
