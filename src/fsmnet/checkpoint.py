@@ -21,7 +21,7 @@ from fsmnet.data.find import absence
 from fsmnet.data.options import PairOptions
 from fsmnet.data.split import Seen, Split, split_from
 from fsmnet.errors import UserError, listed
-from fsmnet.files import atomic_write, parse_json
+from fsmnet.files import atomic_write, json_text, parse_json
 from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
 from fsmnet.models.classical import CLASSICAL
 from fsmnet.models.torch_weights import is_safetensors, is_torch
@@ -29,7 +29,6 @@ from fsmnet.options import options_of
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.physics.options import TrainingMaskOptions
 from fsmnet.protocols import get_protocol
-from fsmnet.text import json_text
 from fsmnet.transforms import NormalisationRecipe
 
 logger = logging.getLogger(__name__)

@@ -1,16 +1,20 @@
-"""Files that appear whole or not at all, and arrays no larger than the file that claims them."""
+"""Files that appear whole or not at all, arrays no larger than the file that claims them, texts that steer nothing."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import threading
+import unicodedata
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,3 +290,68 @@ def _array(stream: IO[bytes], stored: int) -> npt.NDArray[Any]:
         raise ValueError(f"its header claims {claimed} bytes, and {there} are there")
     stream.seek(0)
     return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+# -- texts that leave the program -------------------------------------------------------------------------------------
+
+# A terminal obeys control characters, a spreadsheet takes a cell that begins with = for a formula, a JSON reader may
+# stop at NaN, and a file's name need not be text at all.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def visible(text: str) -> str:
+    r"""A line of text with everything shown that is no letter, sign or space.
+
+    Control characters, escapes, what turns the direction of writing, line breaks, and bytes of a file's name that are
+    no text come out as ``\x1b`` or ``\u202e``.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if _is_plain(letter) else _escaped(letter) for letter in text)
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """A value as JSON; numbers that JSON does not know (NaN, infinite) become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV; None is an empty cell, and texts that a spreadsheet would take for formulas begin with ``'``."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def from_cell(text: str) -> str:
+    """What :func:`csv_text` made a cell of."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str) or not _FORMULA.match(value):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value
+
+
+def _is_plain(letter: str) -> bool:
+    # Cc control, Cf format (of direction, joining, invisible), Cs bytes that are no text, Zl and Zp line breaks
+    return letter == "\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn")
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -16,12 +16,11 @@ from fsmnet.benchmark.quality import draw, quality_against_time
 from fsmnet.benchmark.tasks import Task, fresh, image_of, inference, options_of, smooth_slices, training
 from fsmnet.errors import UserError
 from fsmnet.export.parity import psnr_between
-from fsmnet.files import make_folder, write_text
+from fsmnet.files import json_text, make_folder, write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, after, chosen_precision, steps
-from fsmnet.text import json_text
 
 RELEASED = "fsmnet_released"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.benchmark.speed import RELEASED, benchmark
+from fsmnet.files import json_text
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.inference.cost import human_bytes
-from fsmnet.text import json_text
 
 
 def command(config: BenchmarkConfig) -> int:

@@ -22,11 +22,11 @@ from fsmnet.data.formats import volume_stem
 from fsmnet.data.formats.nifti import NIFTI
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.errors import UserError, listed
+from fsmnet.files import json_text
 from fsmnet.inference.cost import human_bytes
 from fsmnet.models import create_model
 from fsmnet.physics.fourier import fft2c, ifft2c
 from fsmnet.protocols.brats import brats_mask
-from fsmnet.text import json_text
 
 # Package -> what needs it, and the extra that installs it.
 OPTIONAL = {

@@ -8,9 +8,9 @@ from typing import Any
 
 from fsmnet.cli.options import ModelsConfig
 from fsmnet.errors import UserError
+from fsmnet.files import json_text
 from fsmnet.inference.cost import Cost, human_bytes, predict_cost
 from fsmnet.models import MODELS, model_options
-from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from fsmnet.text import visible
+from fsmnet.files import visible
 
 
 def say(*lines: str, error: bool = False) -> None:

@@ -12,8 +12,7 @@ import numpy as np
 
 from fsmnet.data.patients import patient_of
 from fsmnet.errors import UserError, listed
-from fsmnet.files import parse_json, write_text
-from fsmnet.text import json_text
+from fsmnet.files import json_text, parse_json, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -22,14 +22,13 @@ from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, holm, patient_means, smallest_p, wilcoxon_p
-from fsmnet.files import make_folder, write_text
+from fsmnet.files import csv_text, json_text, make_folder, write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.options import RunOptions
 from fsmnet.models.classical import CLASSICAL
 from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import protocol_of
-from fsmnet.text import csv_text, json_text
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 from fsmnet.training.setup import check_model

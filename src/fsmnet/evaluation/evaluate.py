@@ -19,7 +19,7 @@ from fsmnet.evaluation.picture import comparison_picture
 from fsmnet.evaluation.scores import Row, by_acquisition, statistics, summarise, table
 from fsmnet.evaluation.seen import SeenCases, find_cases
 from fsmnet.evaluation.suitability import Purposes
-from fsmnet.files import write_text
+from fsmnet.files import json_text, write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import chosen_precision, optimise
@@ -33,7 +33,6 @@ from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case, Slices
-from fsmnet.text import json_text
 from fsmnet.transforms import to_unit
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.files import atomic_path
-from fsmnet.text import visible
+from fsmnet.files import atomic_path, visible
 
 Image = npt.NDArray[np.floating]
 MARGIN = 6  # pixels kept around the anatomy

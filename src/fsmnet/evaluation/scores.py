@@ -11,10 +11,10 @@ import numpy as np
 
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.statistics import confidence_interval, patient_means
+from fsmnet.files import csv_text
 from fsmnet.metrics import Metrics
 from fsmnet.options import portable
 from fsmnet.physics.masks import MaskRecipe
-from fsmnet.text import csv_text
 
 METRICS_COLUMNS = [
     *("model", "case", "patient", "slice", "slices", "acceleration", "achieved", "protocol"),

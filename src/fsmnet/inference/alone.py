@@ -17,8 +17,7 @@ from uuid import uuid4
 import psutil
 
 from fsmnet.errors import UserError
-from fsmnet.files import make_folder, remove_parts
-from fsmnet.text import json_text
+from fsmnet.files import json_text, make_folder, remove_parts
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import write_text
-from fsmnet.text import csv_text, from_cell, visible
+from fsmnet.files import csv_text, from_cell, visible, write_text
 
 WAITING, DONE, SKIPPED, FAILED = "waiting", "done", "skipped", "failed"
 COLUMNS = ("case", "status", "seconds", "reason")

@@ -21,7 +21,7 @@ from fsmnet.data.pairing.names import case_names
 from fsmnet.data.scan import begin_nifti, write_scan
 from fsmnet.data.volume import content_hash, slices_with_content
 from fsmnet.errors import NOT_CLINICAL, UserError
-from fsmnet.files import sha256, write_text
+from fsmnet.files import json_text, sha256, write_text
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, chosen_precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
@@ -38,7 +38,6 @@ from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import make_record
 from fsmnet.reconstruction.stream import Finishing
 from fsmnet.reconstruction.suitability import verdict
-from fsmnet.text import json_text
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,7 @@ from tqdm import tqdm
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_tree import read_tree
 from fsmnet.errors import UserError
-from fsmnet.files import write_text
-from fsmnet.text import csv_text
+from fsmnet.files import csv_text, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.same import same_files
 from fsmnet.data.split import Split, make_split
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import reason
-from fsmnet.text import from_cell
+from fsmnet.files import from_cell, reason
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,7 @@ from tqdm import tqdm
 from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri
 from fsmnet.errors import UserError
-from fsmnet.files import parse_json, write_text
-from fsmnet.text import json_text
+from fsmnet.files import json_text, parse_json, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,7 @@ from typing import Any
 
 from fsmnet.data.pairing.names import Pair
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import file_name, is_utf8, reason, write_text
-from fsmnet.text import csv_text, from_cell, visible
+from fsmnet.files import csv_text, file_name, from_cell, is_utf8, reason, visible, write_text
 
 COLUMNS = ("case", "target", "auxiliary", "status", "reason")
 SERIES_COLUMNS = ("target_series", "auxiliary_series")

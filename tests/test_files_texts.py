@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from fsmnet.evaluation.picture import comparison_picture
-from fsmnet.files import file_name, is_utf8, write_text
-from fsmnet.text import csv_text, from_cell, json_text, visible
+from fsmnet.files import csv_text, file_name, from_cell, is_utf8, json_text, visible, write_text
 
 
 @pytest.mark.parametrize(
