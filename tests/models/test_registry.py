@@ -115,7 +115,7 @@ class Unknown(Plain):
 
 def test_a_model_says_what_it_takes():
     taking = [name for name in list_models() if takes_acquisition(model_class(name))]
-    assert taking == ["fsmnet_unrolled"]
+    assert taking == ["pocs", "fsmnet_unrolled"]
     assert takes_acquisition(create_model(f"{__name__}:OfKSpace"))
     assert takes_acquisition(optimise(create_model(f"{__name__}:OfKSpace")))
     assert not takes_acquisition(optimise(create_model(PLACE)))
