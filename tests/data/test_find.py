@@ -96,10 +96,11 @@ def test_patterns_go_through_links_and_take_each_folder_once(tmp_path):
 def cases(tmp_path, write_nifti):
     """Three usable cases: plain, behind a link, in folders named like files; and two that cannot be read."""
     root = tmp_path / "Data"
-    voxels = np.random.default_rng(0).integers(1, 100, (24, 20, 4)).astype(np.int16)
+    random = np.random.default_rng(0)
+    voxels = {name: random.integers(1, 100, (24, 20, 4)).astype(np.int16) for name in ("t1", "t2")}
     for place in ("A/A_{}.nii.gz", "../store/B_{}.nii.gz", "C/C_{}.nii/000{}.nii", "D/D_{}.nii.gz", "E/E_{}.nii.gz"):
         for name in ("t1", "t2"):
-            write_nifti(root / place.format(name, name), voxels)
+            write_nifti(root / place.format(name, name), voxels[name])
     (root / "B").symlink_to(root / "../store", target_is_directory=True)
     (root / "A" / "._A_t2.nii.gz").write_bytes(b"\0\5\x16\7")
     (root / "D" / "D_t2.nii.gz").unlink()

@@ -41,7 +41,7 @@ def columns_by_hand(seed, width: int, acceleration: float, centre: float) -> np.
 
 
 def zero_filled_by_hand(path, index: int, kept: np.ndarray, size: int) -> np.ndarray:
-    with h5py.File(path) as file:
+    with h5py.File(path, locking=False) as file:
         kspace = file["kspace"][index].astype(np.complex128) * kept
     return centred(np.abs(ifft2c(kspace)), size, size)
 
@@ -66,9 +66,9 @@ def test_the_protocol_by_hand_in_full_size(tmp_path):
         masked = zero_filled_by_hand(pair.auxiliary.path, index, kept[1], 320)
         np.testing.assert_allclose(data.zero_filled[index], zero_filled, rtol=1e-4, atol=1e-9)
         np.testing.assert_allclose(data.auxiliary_zero_filled[index], masked, rtol=1e-4, atol=1e-9)
-        with h5py.File(pair.target.path) as file:
+        with h5py.File(pair.target.path, locking=False) as file:
             np.testing.assert_array_equal(data.slices.target[index], file["reconstruction_esc"][index])
-        with h5py.File(pair.auxiliary.path) as file:
+        with h5py.File(pair.auxiliary.path, locking=False) as file:
             np.testing.assert_array_equal(data.slices.auxiliary[index], file["reconstruction_esc"][index])
 
 
@@ -81,7 +81,7 @@ def test_a_training_sample_by_hand(tmp_path):
     kept = [columns_by_hand([7, 11, which], 40, 4, 0.08) for which in (0, 1)]
     zero_filled = zero_filled_by_hand(pair.target.path, 1, kept[0], 32)
     masked = zero_filled_by_hand(pair.auxiliary.path, 1, kept[1], 32)
-    with h5py.File(pair.target.path) as file, h5py.File(pair.auxiliary.path) as helper:
+    with h5py.File(pair.target.path, locking=False) as file, h5py.File(pair.auxiliary.path, locking=False) as helper:
         target, auxiliary = (f["reconstruction_esc"][1].astype(float) for f in (file, helper))
     expected = (
         normalised_by_hand(zero_filled, zero_filled),
@@ -132,7 +132,7 @@ def test_a_fixed_seed_gives_every_sample_the_same_mask(tmp_path):
 def test_several_coils_are_combined_by_the_root_of_their_squares(tmp_path):
     pair = open_pair(tmp_path, coils=3, **SMALL)
     everything = MaskRecipe("random", 4.0, 0.08, "name").draw(40, pair.target.name).columns
-    with h5py.File(pair.target.path) as file:
+    with h5py.File(pair.target.path, locking=False) as file:
         coils = ifft2c(file["kspace"][0].astype(np.complex128) * everything)
         reference = file["reconstruction_rss"][0]
     expected = centred(np.sqrt((np.abs(coils) ** 2).sum(0)), 32, 32)
@@ -159,7 +159,7 @@ def test_a_volume_narrower_than_the_crop(tmp_path):
     assert pair.size == (32, 26)
     data = accelerate_fastmri(pair, AT_4X)
     assert data.slices.target.shape == data.slices.auxiliary.shape == data.zero_filled.shape == (2, 32, 26)
-    with h5py.File(files[1].path) as file:
+    with h5py.File(files[1].path, locking=False) as file:
         np.testing.assert_array_equal(data.slices.auxiliary[0], file["reconstruction_esc"][0][:, 3:29])
 
 
@@ -177,7 +177,7 @@ def test_the_measured_lines_come_back_by_hand(tmp_path):
     pair = open_pair(tmp_path, **SMALL)
     kept = columns_by_hand(1, 40, 4, 0.08)
     image = np.random.default_rng(0).random((32, 32)).astype(np.float32) * 3e-4
-    with h5py.File(pair.target.path) as file:
+    with h5py.File(pair.target.path, locking=False) as file:
         measured = file["kspace"][0].astype(np.complex128) * kept
     around = ifft2c(measured)
     full = around.copy()

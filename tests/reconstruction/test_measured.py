@@ -184,9 +184,7 @@ def test_several_coils(go, image, tmp_path, given):
     result = go(kspace, maps=tmp_path / "maps.npy" if given else None)
     record = result.sidecar
     assert record["Coils"]["Number"] == 4
-    assert record["Coils"]["Maps"].startswith(
-        f"from {tmp_path / 'maps.npy'}" if given else "ESPIRiT from the centre lin"
-    )
+    assert record["Coils"]["Maps"].startswith("from maps.npy" if given else "ESPIRiT from the centre lin")
     consistency = record["DataConsistency"]
     assert consistency["ResidualAfter"] < 1e-6 < consistency["ResidualOfCombinedImage"] < consistency["ResidualBefore"]
     soft = go(kspace, "soft.nii.gz", data_consistency="soft", noise_weight=10).sidecar["DataConsistency"]

@@ -15,7 +15,7 @@ from fsmnet.checkpoint import load_model, read_checkpoint, trained_normalisation
 from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.metrics import Metrics
-from fsmnet.options import plain_config
+from fsmnet.options import portable_config
 from fsmnet.physics.masks import load_mask
 from fsmnet.protocols import get_protocol
 from fsmnet.protocols.base import Protocol
@@ -68,13 +68,14 @@ def test_what_a_run_leaves(configure, heads):
 
     split = json.loads((config.out / "split.json").read_text())
     assert [len(split[side]) for side in ("train", "validation", "test")] == [2, 1, 1]
-    assert sorted(case for cases in split.values() for case in cases) == sorted(path.name for path in heads.iterdir())
+    cases = [case for side in ("train", "validation", "test") for case in split[side]]
+    assert sorted(cases) == sorted(path.name for path in heads.iterdir())
     assert load_mask(config.out / "mask.npz", 64).acceleration == 4
 
     header = read_checkpoint(result.best)[1]
     assert header.model["name"] == "mdunet"
     assert header.model["options"] == {"features": 4, "levels": 2, "dropout": 0.0, "fusion": "input"}
-    assert header.training == json.loads(json.dumps(plain_config(config)))
+    assert header.training == json.loads(json.dumps(portable_config(config)))
     assert header.split == split
     assert (header.protocol, header.contrasts) == (config.protocol, {"target": "t2", "auxiliary": "t1"})
     assert header.heads == "stripped"

@@ -50,7 +50,9 @@ def test_a_nifti_gzipped_against_its_name(tmp_path, caplog, second):
 
 def test_a_pair_of_them_is_accepted(tmp_path):
     nifti(tmp_path / "A_t1.nii")
-    shutil.copy(tmp_path / "A_t1.nii", tmp_path / "A_t2.nii.gz")
+    image = nib.Nifti1Image(np.moveaxis(VOXELS.max() + 1 - VOXELS, 0, 2), np.diag([1, 2, 3, 1]))
+    image.to_filename(tmp_path / "other.nii")
+    shutil.move(tmp_path / "other.nii", tmp_path / "A_t2.nii.gz")  # not gzipped
     [row] = propose_pairs(tmp_path, "{case}_t2.nii.gz", "{case}_t1.nii")
     assert row.accepted, row.reason
 
