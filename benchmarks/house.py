@@ -1,7 +1,7 @@
 """Measures the layout of a checkout: imports, cycles, sizes, and the files that one slice passes through.
 
     git worktree add ../before COMMIT
-    python benchmarks/floors.py ../before . --out benchmarks/floors.json
+    python benchmarks/house.py ../before . --out benchmarks/house.json
 
 What is measured over the syntax trees is also tested (``tests/test_floors.py``). A slice's way is that of one real run
 of a command on one slice of the phantom: the package's files whose functions are entered, and the calls from a file to
@@ -11,6 +11,7 @@ one on a higher floor (callbacks included, PyTorch's frames between skipped).
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -149,7 +150,9 @@ def way(command: str, package: str, folder: str) -> tuple[list[str], dict[str, i
         if there is not None and here[1] > there[1]:
             up[f"{there[0]} -> {here[0]}"] += 1
 
-    words = {"DATA": str(data), "CASE": case, "SHIPPED": str(shipped_checkpoint("shipped-image"))}
+    named = inspect.signature(shipped_checkpoint).parameters  # not in older checkouts
+    weights = shipped_checkpoint("shipped-image") if named else shipped_checkpoint()
+    words = {"DATA": str(data), "CASE": case, "SHIPPED": str(weights)}
     for profiled in (False, True):  # the first run imports
         arguments = COMMANDS[command]
         for name, value in words.items():
