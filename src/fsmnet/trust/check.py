@@ -109,7 +109,8 @@ def in_words(record: dict[str, Any]) -> str:
     found = record["HoldOut"]
     if found is None:
         return f"hold-out check: not made, since {record['Why']}"
-    explained = {name: "no share" if x is None else f"{x:.0%}" for name, x in found["Explained"].items()}
+    shares = found["Explained"].items()
+    explained = {name: "no share" if x is None else f"{round(x, 2) + 0.0:.0%}" for name, x in shares}
     lines = sum(map(len, found["LinesKeptBack"]))
     others = [f"{name} {share}" for name, share in explained.items() if name not in (NETWORK, BLANK)]
     blank = f"; with a blank auxiliary {explained[BLANK]}" if BLANK in explained else ""
