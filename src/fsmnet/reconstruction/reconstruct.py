@@ -37,10 +37,18 @@ def reconstruct(
     Raises:
         UserError: files or options that cannot be used.
     """
-    if out is None:
+    return run(configured({"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace} | options))
+
+
+def configured(values: dict[str, Any]) -> ReconstructConfig:
+    """A configuration from what :func:`reconstruct` was given, by name.
+
+    Raises:
+        UserError: no result is named, or options that cannot be used.
+    """
+    if values["out"] is None:
         raise UserError("out is missing; name the result")
-    files = {"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace}
-    return run(build(ReconstructConfig, files | options))
+    return build(ReconstructConfig, values)
 
 
 def run(config: ReconstructConfig, trust: Check | None = None) -> Reconstruction:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from fsmnet.errors import UserError
-from fsmnet.options import build
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.reconstruction.again import Again, Check
 from fsmnet.reconstruction.options import ReconstructConfig
-from fsmnet.reconstruction.reconstruct import run
+from fsmnet.reconstruction.reconstruct import configured, run
 from fsmnet.reconstruction.stages import Reconstruction
 from fsmnet.trust.holdout import BANDS, Columns, Reconstruct, Unseen, folds, hold_out, simple_methods
 from fsmnet.trust.influence import SHIFT, influence
@@ -46,10 +45,7 @@ def reconstruct(
     Raises:
         UserError: files or options that cannot be used.
     """
-    if out is None:
-        raise UserError("out is missing; name the result")
-    files = {"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace}
-    config = build(ReconstructConfig, files | options)
+    config = configured({"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace} | options)
     return run(config, check_of(config))
 
 
