@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -34,3 +35,13 @@ def test_every_script_shows_its_help():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), *sys.path])}
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert process.returncode == 0, process.stderr
+
+
+def test_the_page_of_trials_shows_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import trials
+
+    page = (FOLDER.parent / "docs" / "trials.md").read_text(encoding="utf-8")
+    results = json.loads((FOLDER / "trials.json").read_text(encoding="utf-8"))
+    assert set(results) <= set(trials.TRIALS)
+    assert trials.with_table(page, results) == page

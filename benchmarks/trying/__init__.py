@@ -1,0 +1,1 @@
+"""Trials of faults: each a function (empty folder, count) -> figures, one file a subject."""
