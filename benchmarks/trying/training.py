@@ -47,7 +47,7 @@ def kills(folder: Path, count: int) -> dict[str, Any]:
     begin = time.monotonic()
     subprocess.run(command(data, straight), check=True, capture_output=True)
     seconds = time.monotonic() - begin
-    chance, done, refused, words = random.Random(0), 0, 0, ""
+    chance, done, refused = random.Random(0), 0, 0
     while done < count:
         for path in killed.glob("*"):
             path.unlink()
@@ -56,7 +56,7 @@ def kills(folder: Path, count: int) -> dict[str, Any]:
             more = ["--resume"] if (killed / "resume.pt").exists() else []
             process = subprocess.Popen(command(data, killed, *more), stderr=subprocess.PIPE, text=True)
             try:
-                _, words = process.communicate(timeout=chance.uniform(0.1, 1.0) * seconds)
+                process.communicate(timeout=chance.uniform(0.1, 1.0) * seconds)
                 ended, refused = True, refused + bool(process.returncode)
             except subprocess.TimeoutExpired:
                 process.kill()
