@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint docs release clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -34,5 +34,13 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# Builds dist/, checks what the package index would show, and tries both files in empty environments.
+release: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest -m slow tests/test_release.py
+
 clean:
-	rm -rf $(VENV) docs/_build demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist docs/_build demo .pytest_cache .mypy_cache .ruff_cache

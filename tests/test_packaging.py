@@ -45,7 +45,7 @@ def imported() -> set[str]:
 def optional() -> dict[str, set[str]]:
     """Extra -> modules, of those that a user installs."""
     extras = project()["optional-dependencies"]
-    return {extra: names(needs) for extra, needs in extras.items() if extra not in ("dev", "docs")}
+    return {extra: names(needs) for extra, needs in extras.items() if extra not in ("dev", "docs", "release")}
 
 
 def test_what_is_imported_is_declared():
