@@ -58,8 +58,8 @@ def made(build, dtype=torch.float64):
     return block, twin
 
 
-def maps(channels, layout, dtype=torch.float64, size=SIZE):
-    generator = torch.Generator().manual_seed(1)
+def maps(channels, layout, dtype=torch.float64, size=SIZE, seed=1):
+    generator = torch.Generator().manual_seed(seed)
     drawn = [torch.randn(2, c, *size, generator=generator).to(dtype).contiguous(memory_format=layout) for c in channels]
     return [x.requires_grad_() for x in drawn]
 
@@ -84,6 +84,29 @@ def close(ours, theirs, tolerance):
         assert (our - their).abs().max() <= tolerance * max(1.0, float(their.abs().max()))
 
 
+def steady_maps(block, channels, layout, size):
+    """Inputs in float32 at which float32's rounding meets no kink: no phase goes from pi to -pi, no slope changes.
+
+    Which values lie on one is a matter of the processor's rounding; in float64 a change of that size tells.
+    """
+    exact = copy.deepcopy(block).double()
+    for seed in range(1, 20):
+        inputs = maps(channels, layout, torch.float32, size, seed)
+        wide = [x.detach().double().requires_grad_() for x in inputs]
+        nudges = maps(channels, layout, torch.float64, size, seed + 100)
+        _, before = with_gradients(exact, wide)
+        for step in (1e-5, -1e-5):
+            nudged = [(x + step * nudge).detach().requires_grad_() for x, nudge in zip(wide, nudges, strict=True)]
+            _, after = with_gradients(exact, nudged)
+            if any(
+                (a - b).abs().max() > 2e-4 * max(1.0, float(b.abs().max())) for a, b in zip(after, before, strict=True)
+            ):
+                break
+        else:
+            return inputs
+    raise AssertionError("every input lies on a kink")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_twin_has_the_block_s_values_and_gradients(name, layout):
@@ -101,7 +124,7 @@ def test_a_twin_has_the_block_s_values_and_gradients(name, layout):
 def test_in_float32_too(name, layout):
     build, channels = BLOCKS[name]
     block, twin = made(build, torch.float32)
-    inputs = maps(channels, layout, torch.float32, (40, 24))  # of which rearrangements are worth a product
+    inputs = steady_maps(block, channels, layout, (40, 24))  # of which rearrangements are worth a product
     for ours, theirs in zip(with_gradients(twin, inputs), with_gradients(block, inputs), strict=True):
         close(ours, theirs, 1e-3)
     with torch.inference_mode():

@@ -22,8 +22,9 @@ ACTIVATIONS = {
 
 @pytest.fixture(params=[True, False], ids=["oneDNN", "without it"])
 def one_pass(request, monkeypatch):
-    if not onednn.available():
-        pytest.skip("this PyTorch has no oneDNN convolutions")
+    dtype = request.node.callspec.params.get("dtype", torch.float32)
+    if not onednn.available(dtype):
+        pytest.skip(f"no {dtype} convolutions of oneDNN in this PyTorch on this processor")
     if not request.param:
         monkeypatch.setattr(FusedConv2d, "takes", lambda *_: False)
 
@@ -91,8 +92,40 @@ def test_a_network_after_fusing(name, one_pass):
         torch.testing.assert_close(model(target, auxiliary).image, plain, rtol=0, atol=1e-3)
 
 
+def test_each_precision_is_asked_for_apart(monkeypatch):
+    """A processor with AVX2 alone has float32's convolutions and none in bfloat16."""
+    operation = torch.ops.mkldnn._convolution_pointwise
+
+    class Float32Alone:
+        @staticmethod
+        def binary(x, *others):
+            if x.dtype == torch.bfloat16:
+                raise RuntimeError("mkldnn pointwise binary: bf16 path needs the cpu support avx_ne_convert")
+            return operation.binary(x, *others)
+
+    if not onednn.available(torch.float32):
+        pytest.skip("no float32 convolutions of oneDNN in this PyTorch on this processor")
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", Float32Alone)
+    asked = onednn.available.__wrapped__
+    assert asked(torch.float32)
+    assert not asked(torch.bfloat16)
+    assert not asked(torch.float64)
+    monkeypatch.setattr(onednn, "available", asked)
+    both = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(8, 16, 3).to(torch.bfloat16))
+    fuse(both)
+    assert [type(layer) for layer in both] == [FusedConv2d, nn.Conv2d]
+
+
+def test_asking_takes_no_random_numbers():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    onednn.available.__wrapped__(torch.float32)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_nothing_changes_where_oneDNN_is_missing(monkeypatch):  # noqa: N802
-    monkeypatch.setattr(onednn, "available", lambda: False)
+    monkeypatch.setattr(onednn, "available", lambda _: False)
     convolution = nn.Conv2d(8, 16, 3)
     assert fused_block(convolution, torch.float32) is convolution
 
