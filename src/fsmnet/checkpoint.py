@@ -34,6 +34,7 @@ from fsmnet.transforms import NormalisationRecipe
 logger = logging.getLogger(__name__)
 
 FORMAT = "fsmnet-1"
+ERROR_NETWORK = "error_network"  # what the names of its tensors begin with
 SHIPPED = {"shipped": "fsmnet_unrolled.safetensors", "shipped-image": "fsmnet_quick_4x.safetensors"}
 SEEN = {"train": "was trained on", "validation": "had its checkpoint chosen on"}
 WAYS = {"name": "", "content": ", whose voxels these are", "patient": ", a scan of the same patient"}
@@ -58,6 +59,9 @@ class Header:
         contrasts: of ``target`` and ``auxiliary`` a name, a list of names, or ``any`` where it was trained for all.
         mask: fields of the :class:`fsmnet.physics.masks.MaskRecipe` of the training.
         heads: ``stripped`` of the skull, ``whole``, or ``both``, as the training's images looked.
+        trust: what :mod:`fsmnet.trust` compares a scan with, and how errors were calibrated.
+        error_network: weights of the small network that expects the errors of this one
+            (:class:`fsmnet.trust.error_map.ErrorNetwork`); stored as tensors.
     """
 
     model: dict[str, Any]
@@ -70,14 +74,18 @@ class Header:
     contrasts: dict[str, Any] = field(default_factory=dict)
     mask: dict[str, Any] = field(default_factory=dict)
     heads: str = ""
+    trust: dict[str, Any] = field(default_factory=dict)
+    error_network: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], header: Header) -> None:
     """Write weights and header in one step."""
     from safetensors.torch import save
 
-    metadata = {"format": FORMAT} | {name: json_text(value, None) for name, value in vars(header).items() if value}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    told = {name: value for name, value in vars(header).items() if value and name != ERROR_NETWORK}
+    metadata = {"format": FORMAT} | {name: json_text(value, None) for name, value in told.items()}
+    beside = {f"{ERROR_NETWORK}.{name}": tensor for name, tensor in header.error_network.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in (*state.items(), *beside.items())}
     with atomic_write(path) as file:  # not save_file, whose error on a full disk is no OSError
         file.write(save(tensors, metadata))
 
@@ -101,6 +109,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of fsmnet (its header lacks the format)")
     try:
         header = Header(**{name: parse_json(text) for name, text in metadata.items() if name != "format"})
+        beside = [name for name in state if name.startswith(f"{ERROR_NETWORK}.")]
+        header.error_network = {name.partition(".")[2]: state.pop(name) for name in beside}
         if not {"name", "options"} <= set(header.model):
             raise ValueError("it does not name the model and its options")
         header = completed(header)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from types import SimpleNamespace
+from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ import fsmnet
 from fsmnet.cli import main
 from fsmnet.data.formats import read_volume
 from fsmnet.errors import UserError
+from fsmnet.files import sha256
 from fsmnet.physics.acquisition import with_phase
 from fsmnet.physics.fourier import fft2c
 from fsmnet.physics.masks import make_mask
@@ -43,7 +45,11 @@ def knowing(target, auxiliary):
 
 def again(target, auxiliary, network, given=None):
     mask = make_mask("random", target.shape[-1], 2, seed=0)
-    return Again("scan.nii", of_image(target, mask), auxiliary if given is None else given, network, True, None)
+    other = auxiliary if given is None else given
+    scan = Again("scan.nii", of_image(target, mask), other, network, True, None)
+    if network is None:
+        return scan
+    return replace(scan, result=torch.stack([scan.magnitude(number) for number in range(len(target))]))
 
 
 @pytest.fixture
@@ -55,13 +61,13 @@ def pair(scan):
 def test_an_oracle_explains_all_and_a_foreign_auxiliary_takes_it_away(pair):
     target, auxiliary = pair
     network = knowing(target, auxiliary)
-    found = check(again(target, auxiliary, network))
+    found = check(again(target, auxiliary, network)).record
     assert found["HoldOut"]["Explained"][NETWORK] == pytest.approx(1, abs=1e-3)
     assert found["HoldOut"]["Explained"][BLANK] < 0.5
     assert found["Auxiliary"]["ExplainedLessWithoutIt"] > 0.5
     assert found["Auxiliary"]["ChangeWithBlank"] > 0.05
     assert found["Auxiliary"]["ChangeWithMoved"] > 0.05
-    foreign = check(again(target, auxiliary, network, auxiliary.flip(-1)))
+    foreign = check(again(target, auxiliary, network, auxiliary.flip(-1))).record
     assert foreign["HoldOut"]["Explained"][NETWORK] < 0.5
     assert foreign["Auxiliary"]["ChangeWithBlank"] == 0
 
@@ -102,9 +108,9 @@ def test_without_lines_it_says_why_not(scan, tmp_path, caplog):
         options = [f"--{name}={value}" for name, value in degraded.items()]
         assert main(["reconstruct", *options, f"--out={tmp_path / 'one.nii.gz'}"]) == 0
     assert "hold-out check: not made, since no line of the target's k-space is known" in caplog.messages
-    few = SimpleNamespace(**vars(again(torch.rand(2, 8, 16), torch.rand(2, 8, 16), None)))
-    few.measured = of_image(torch.rand(2, 8, 16), make_mask("equispaced", 16, 8, seed=0))
-    assert "too few" in in_words(check(few))
+    assert json.loads((tmp_path / "one.json").read_text())["Check"]["Auxiliary"]["ChangeWithBlank"] > 0
+    few = of_image(torch.rand(2, 8, 16), make_mask("equispaced", 16, 8, seed=0))
+    assert "too few" in in_words(check(Again("scan.nii", few, None, lambda x, *_: x, True, None)).record)
 
 
 def test_a_number_of_folds_that_there_is_not(scan, tmp_path):
@@ -129,7 +135,38 @@ def test_from_k_space_with_a_phase(scan, pair, tmp_path, consistency):
 
 def test_without_an_auxiliary(pair):
     target, _ = pair
-    found = check(Again("scan.nii", of_image(target, make_mask("random", 64, 2)), None, lambda x, *_: x, True, None))
+    scan = Again("scan.nii", of_image(target, make_mask("random", 64, 2)), None, lambda x, *_: x, True, None)
+    found = check(scan).record
     assert set(found["HoldOut"]["Explained"]) == {NETWORK, "zero-filling", "POCS"}
     assert found["Auxiliary"] is None
     assert "blank" not in in_words(found)
+
+
+def test_maps_lie_beside_the_result_on_its_grid_and_go_with_it(scan, tmp_path):
+    out, influence = tmp_path / "one.nii.gz", tmp_path / "one_influence.nii.gz"
+    result = fsmnet.reconstruct(**scan, out=out)
+    told = result.sidecar["Maps"]["influence"]
+    assert told["file"] == influence.name
+    assert told["sha256"] == sha256(influence)
+    image, shown = nib.load(out), nib.load(influence)
+    assert np.array_equal(image.affine, shown.affine)
+    assert image.shape == shown.shape
+    change = read_volume(influence).data
+    assert change.min() >= 0
+    share = np.linalg.norm(change) / np.linalg.norm(result.image)
+    assert share == pytest.approx(result.sidecar["Check"]["Auxiliary"]["ChangeWithBlank"], abs=1e-4)
+    with pytest.raises(UserError, match="exists already"):
+        fsmnet.reconstruct(**scan, out=out)
+    again = fsmnet.reconstruct(**scan, out=out, overwrite=True, trust_maps=False)
+    assert again.sidecar["Maps"] == {}
+    assert not influence.exists()
+
+
+def test_a_file_that_is_not_ours_stays(scan, tmp_path):
+    mine = tmp_path / "one_influence.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), dtype=np.float32), np.eye(4)), mine)
+    before = mine.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        fsmnet.reconstruct(**scan, out=tmp_path / "one.nii.gz", check="off")
+    fsmnet.reconstruct(**scan, out=tmp_path / "one.nii.gz", check="off", overwrite=True)
+    assert mine.read_bytes() == before

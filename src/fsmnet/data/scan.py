@@ -157,7 +157,15 @@ def begin_nifti(like: Scan, out: Path, description: str) -> NiftiWriter | None:
 
 
 def write_scan(
-    data: Array | Samples, like: Scan, out: Path, description: str, checkpoint: str = "", anonymise: bool = False
+    data: Array | Samples,
+    like: Scan,
+    out: Path,
+    description: str,
+    checkpoint: str = "",
+    anonymise: bool = False,
+    *,
+    what: str = "",
+    place: int = 1,
 ) -> None:
     """Write ``(S, H, W)`` in the axes and place that the source had, in the form that the name of the result tells.
 
@@ -169,6 +177,8 @@ def write_scan(
         description: how it was made; ``.npy`` cannot hold it.
         checkpoint: name of the weights, for DICOM's description of the derivation.
         anonymise: leave the patient's and the study's identity out of DICOM.
+        what: what the values are if they are no image of the patient, for DICOM's description of the series.
+        place: of a DICOM series among those derived from one source, from 1.
     """
     volume = like.volume
     if like.turned:
@@ -179,4 +189,5 @@ def write_scan(
         from fsmnet.data.formats.dicom import write_series
 
         image = np.asarray(data, dtype=np.float32)
-        write_series(image, like.series, out, description=description, checkpoint=checkpoint, anonymise=anonymise)
+        told = {"description": description, "checkpoint": checkpoint, "what": what}
+        write_series(image, like.series, out, anonymise=anonymise, place=place, **told)

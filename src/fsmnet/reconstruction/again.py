@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.reconstruction.measured import Measured, consistent
@@ -26,6 +26,8 @@ class Again:
             columns if it takes lines.
         put_back: whether the measured lines were put back.
         weight: of the measured lines; None to replace them.
+        result: what was made of it, magnitudes ``(n, H, W)`` in the unit of ``measured``; None if nobody asks for it.
+        model: the network itself, whose header says what belongs to its weights.
     """
 
     name: str
@@ -34,17 +36,19 @@ class Again:
     network: Callable[[Tensor, Tensor | None, Lines], Tensor]
     put_back: bool
     weight: float | None
+    result: Tensor | None = None
+    model: nn.Module | None = None
 
     def lines(self, number: int) -> Acquisition:
         """What was measured of a slice, in the image's rows and all columns; lines ``(1, C, H, W)``."""
         return self.measured.lines(slice(number, number + 1))
 
-    def image(self, number: int, acquisition: Acquisition, auxiliary: Tensor | None = None) -> Tensor:
+    def image(self, number: int, acquisition: Acquisition | None, auxiliary: Tensor | None = None) -> Tensor:
         """A slice as it would have been written, with its phase and all columns.
 
         Args:
             number: which slice.
-            acquisition: its :meth:`lines`, or some of them.
+            acquisition: its :meth:`lines`, or some of them; None where no line is known.
             auxiliary: ``(H, W)`` instead of the slice's own.
 
         Returns:
@@ -52,9 +56,12 @@ class Again:
         """
         if auxiliary is None and self.auxiliary is not None:
             auxiliary = self.auxiliary[number]
+        other = None if auxiliary is None else auxiliary[None]
+        if acquisition is None:
+            return self.network(self.measured.zero_filled[number, None], other, self.measured.lines).clamp_min(0)
         columns = self.measured.place[1]
         zero_filled = acquisition.zero_filled[..., columns].abs()
-        image = self.network(zero_filled, None if auxiliary is None else auxiliary[None], lambda _: acquisition)
+        image = self.network(zero_filled, other, lambda _: acquisition)
         if not (image.is_complex() or acquisition.real):
             image = acquisition.embedded(image, slice(None), columns)
         if self.put_back:
@@ -63,6 +70,45 @@ class Again:
             return image
         return image.abs() if image.is_complex() else image.clamp_min(0)
 
+    def magnitude(self, number: int, auxiliary: Tensor | None = None) -> Tensor:
+        """A slice from all that was measured, as it would have been written; ``(H, W)``.
 
-# What is done with it before the record is written: a part of the record.
-Check = Callable[[Again], dict[str, Any]]
+        Args:
+            number: which slice.
+            auxiliary: ``(H, W)`` instead of the slice's own.
+        """
+        acquisition = None if self.measured.acquisition is None else self.lines(number)
+        whole = self.image(number, acquisition, auxiliary)[0].abs()
+        return whole if acquisition is None else whole[..., self.measured.place[1]]
+
+
+@dataclass(frozen=True)
+class Map:
+    """An image of what may be believed, to be written beside the result.
+
+    Attributes:
+        values: ``(n, H, W)``, at least 0, in the unit of :class:`Again`.
+        says: what a value means, for the record.
+        short: the same in at most 35 characters of ASCII, for the file's header.
+    """
+
+    values: Tensor
+    says: str
+    short: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        record: a part of the record of the result.
+        maps: by the word that their file's name ends with, one of :data:`fsmnet.reconstruction.inputs.MAPS`.
+    """
+
+    record: dict[str, Any]
+    maps: Mapping[str, Map] = field(default_factory=dict)
+
+
+# What is done with it before the record is written.
+Check = Callable[[Again], Checked]

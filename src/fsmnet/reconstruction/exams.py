@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -36,7 +36,16 @@ from fsmnet.inference.suitability import purpose_of
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.again import Check
 from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, WAITING, Row, write_rows
-from fsmnet.reconstruction.inputs import Inputs, check, check_options, mask_path, read_inputs, sidecar_path
+from fsmnet.reconstruction.inputs import (
+    MAPS,
+    Inputs,
+    beside,
+    check,
+    check_options,
+    mask_path,
+    read_inputs,
+    sidecar_path,
+)
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import doubt, is_ours
 from fsmnet.reconstruction.shards import TABLE, Shard, device_of, merge, shard_of
@@ -236,7 +245,10 @@ def _read(exam: Exam, network: Network) -> Inputs | None:
 
 def _write(exam: Exam, computed: Computed) -> None:
     """Last stage."""
-    with _dicom(exam.config), _set_aside(exam.config.out):
+    out = exam.config.out
+    with _dicom(exam.config), ExitStack() as aside:
+        for path in (out, *(beside(out, name) for name in MAPS)):
+            aside.enter_context(_set_aside(path))
         write(computed)
     exam.mark(DONE, exam.row.reason)
 

@@ -38,6 +38,8 @@ from fsmnet.reconstruction.options import ReconstructConfig
 logger = logging.getLogger(__name__)
 
 AUTO = Path("auto")  # of --mask
+# Images of what may be believed that may stand beside a result: the word that their names end with, what they hold.
+MAPS = {"error": "expected error", "influence": "influence of the auxiliary"}
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,15 @@ def sidecar_path(out: Path) -> Path:
     return out.with_name(f"{volume_stem(out)}.json")
 
 
-def complex_path(out: Path) -> Path:
-    """Where the complex image of a result is written: beside it, in the same form."""
+def beside(out: Path, name: str) -> Path:
+    """Where another image of a result is written: beside it, in the same form."""
     stem = volume_stem(out)
-    return out.with_name(f"{stem}_complex{out.name[len(stem) :]}")
+    return out.with_name(f"{stem}_{name}{out.name[len(stem) :]}")
+
+
+def complex_path(out: Path) -> Path:
+    """Where the complex image of a result is written."""
+    return beside(out, "complex")
 
 
 def check(config: ReconstructConfig) -> None:
@@ -200,6 +207,9 @@ def check(config: ReconstructConfig) -> None:
     if config.complex and form is not None and not form.complex_values:
         raise UserError(f"{config.out}: a submission holds magnitudes; leave --complex out, or end the name in .nii.gz")
     written = [config.out, mask_path(config.out), sidecar_path(config.out)]
+    for name in MAPS:
+        written.append(beside(config.out, name))
+        check_output(written[-1], target)
     if config.kspace is not None:
         written.append(complex_path(config.out))
     # Another result's mask may be given, and is written as it was.

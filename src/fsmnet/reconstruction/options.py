@@ -105,6 +105,13 @@ class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
         material=False,
         group="output",
     )
+    trust_maps: bool = option(
+        True,
+        "with the check, also write images beside the result: the expected error as OUT_error, and as OUT_influence "
+        "what a blank auxiliary would change, which takes a further pass of the network",
+        material=False,
+        group="output",
+    )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     register: Literal["none", "rigid"] = option(
         "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import checkpoint_file, load_model, trained_normalisation, versions, warn_if_seen
+from fsmnet.data.formats import is_ours
 from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.head import RULE
 from fsmnet.data.pairing.names import case_names
@@ -31,8 +32,8 @@ from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
-from fsmnet.reconstruction.again import Again, Check
-from fsmnet.reconstruction.inputs import Inputs, complex_path, input_files, mask_path, sidecar_path
+from fsmnet.reconstruction.again import Again, Check, Map
+from fsmnet.reconstruction.inputs import MAPS, Inputs, beside, complex_path, input_files, mask_path, sidecar_path
 from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import make_record
@@ -97,6 +98,8 @@ class Computed:
         complex_image: the result from k-space with its phase, ``(S, H, W)``; None for an image.
         record: what it says of the computation.
         seconds: time by stage, see :func:`fsmnet.reconstruction.record.make_record`.
+        maps: further images of the slices ``keep``, by name, see :class:`fsmnet.reconstruction.again.Map`.
+        keep: bool ``(S,)``, the slices that were reconstructed.
     """
 
     inputs: Inputs
@@ -107,6 +110,8 @@ class Computed:
     complex_image: npt.NDArray[np.complex64] | None
     record: dict[str, Any]
     seconds: dict[str, float]
+    maps: Mapping[str, Map] = field(default_factory=dict)
+    keep: Tensor = field(default_factory=lambda: torch.ones(0, dtype=torch.bool))
 
 
 def load_network(config: ReconstructConfig) -> Network:
@@ -198,7 +203,8 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     written = time.perf_counter()
     checks = None
     if trust is not None:
-        checks = trust(Again(input_files(config)[0].name, measured, helper, passes, put_back, weight))
+        name, done = input_files(config)[0].name, torch.from_numpy(finishing.result)[keep].div_(target.maximum)
+        checks = trust(Again(name, measured, helper, passes, put_back, weight, done, network.model))
     checked = time.perf_counter()
     complex_image = None
     if inputs.kspace is not None and (phased := finishing.complex_image()) is not None:
@@ -218,7 +224,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "SlicesReconstructed": int(keep.sum()),
         "VoxelsBelowZeroSetToZero": finishing.n_below_zero,
         "Metrics": finishing.metrics(),
-        "Check": checks,
+        "Check": None if checks is None else checks.record,
         "Scored": finishing.n_scored and {"slices": finishing.n_scored, "protocol": "float, per volume", "head": RULE},
         "Versions": versions(),
         "Device": str(network.device),
@@ -226,7 +232,10 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     }
     seconds = {"prepare": prepare, "network": finishing.network, "consistency": finishing.consistency}
     seconds |= {"check": checked - written, "write": time.perf_counter() - checked + written - waiting}
-    return Computed(inputs, network, measured.mask, finishing.result, packed, complex_image, record, seconds)
+    maps = {} if checks is None else checks.maps
+    return Computed(
+        inputs, network, measured.mask, finishing.result, packed, complex_image, record, seconds, maps, keep
+    )
 
 
 def write(computed: Computed) -> Reconstruction:
@@ -246,11 +255,30 @@ def write(computed: Computed) -> Reconstruction:
         write_scan(computed.complex_image, inputs.target, complex_path(config.out), DESCRIPTION)
     elif inputs.kspace is not None:
         complex_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
+    record = computed.record | {"Maps": _write_maps(computed)}
     seconds = {"read": inputs.seconds, "load": network.seconds, **computed.seconds}
     seconds["write"] += time.perf_counter() - started
-    sidecar = make_record(inputs, mask, computed.record, seconds)
+    sidecar = make_record(inputs, mask, record, seconds)
     write_text(sidecar_path(config.out), json_text(sidecar) + "\n")
     return Reconstruction(computed.result, config.out, mask, sidecar, computed.complex_image)
+
+
+def _write_maps(computed: Computed) -> dict[str, Any]:
+    """Write the maps in the result's form, in the target's intensities; what the record says of them, by name."""
+    config, target, written = computed.inputs.config, computed.inputs.target, {}
+    for place, (name, what) in enumerate(MAPS.items(), start=2):
+        path = beside(config.out, name)
+        if name not in computed.maps:
+            if path.is_file() and is_ours(path):
+                path.unlink()  # of the result that was replaced
+            continue
+        one = computed.maps[name]
+        data = np.zeros_like(computed.result)
+        data[computed.keep.numpy()] = one.values.numpy() * target.volume.maximum
+        description, weights = f"{one.short}; {NOT_CLINICAL}", computed.network.file.name
+        write_scan(data, target, path, description, weights, config.anonymise, what=what, place=place)
+        written[name] = {"file": path.name, "sha256": sha256(path), "says": one.says}
+    return written
 
 
 def _puts_back(config: ReconstructConfig, inside: bool) -> bool:

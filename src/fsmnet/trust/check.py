@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fsmnet.errors import UserError
 from fsmnet.physics.masks import seed_from_name
-from fsmnet.reconstruction.again import Again, Check
+from fsmnet.reconstruction.again import Again, Check, Checked
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.reconstruct import configured, run
 from fsmnet.reconstruction.stages import Reconstruction
 from fsmnet.trust.holdout import BANDS, Columns, Reconstruct, Unseen, folds, hold_out, simple_methods
-from fsmnet.trust.influence import SHIFT, influence
+from fsmnet.trust.influence import influence
 
 SLICES = 16  # at most, spread over the volume: a share of energy needs no more
 NETWORK, BLANK = "network", "network, auxiliary blank"
@@ -54,23 +53,39 @@ def check_of(config: ReconstructConfig) -> Check | None:
     count = config.check
     if count is None:
         count = 1 if config.pairs is None else "off"
-    return None if count == "off" else partial(check, count=count)
+    return None if count == "off" else partial(check, count=count, maps=config.trust_maps)
 
 
-def check(again: Again, count: int = 1) -> dict[str, Any]:
-    """What the record says of the hold-out check and of the auxiliary's influence.
+def check(again: Again, count: int = 1, maps: bool = False) -> Checked:
+    """What the record says of the hold-out check, of the auxiliary's influence and of the error to expect.
 
-    It takes ``3 + 2 count`` more passes over at most :data:`SLICES` slices.
+    It takes ``3 + 2 count`` more passes over at most :data:`SLICES` slices, and with maps one over all of them.
 
     Args:
         again: the reconstruction.
         count: sets of lines to keep back, 1 to 5.
+        maps: whether to make maps, too.
 
     Returns:
-        JSON values. Where the check cannot be made, ``HoldOut`` and ``Auxiliary`` are None and ``Why`` says why not.
+        The maps, and JSON values. Where the hold-out check cannot be made, ``HoldOut`` is None and ``Why`` says why
+        not; ``Auxiliary`` is None without one.
     """
-    measured, every = again.measured, len(again.measured.zero_filled)
+    every = len(again.measured.zero_filled)
     numbers = torch.linspace(0, every - 1, min(SLICES, every)).round().long().tolist()
+    record, explained = _held_out(again, numbers, count)
+    made = {}
+    auxiliary = None
+    if again.auxiliary is not None:
+        found = influence(again, list(range(every)) if maps else numbers, numbers)
+        made = {"influence": found.map()} if maps else {}
+        lost = {"ExplainedLessWithoutIt": _number(explained[NETWORK] - explained[BLANK])} if explained else {}
+        auxiliary = found.record() | lost
+    return Checked(record | {"Auxiliary": auxiliary}, made)
+
+
+def _held_out(again: Again, numbers: list[int], count: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """The hold-out check for the record, and the shares explained by method; no shares where it cannot be made."""
+    measured = again.measured
     if measured.acquisition is None or measured.mask is None:
         return _not_made("no line of the target's k-space is known")
     real = measured.acquisition(0).real
@@ -79,11 +94,7 @@ def check(again: Again, count: int = 1) -> dict[str, Any]:
     except UserError as error:
         return _not_made(str(error))
     found = _hold_out(again, numbers, sets)
-    auxiliary = None
-    if again.auxiliary is not None:
-        lost = found[NETWORK].explained - found[BLANK].explained
-        auxiliary = _influence(again, again.auxiliary[numbers], numbers) | {"ExplainedLessWithoutIt": _number(lost)}
-    return {
+    record = {
         "HoldOut": {
             "Explained": {name: _number(one.explained) for name, one in found.items()},
             "ExplainedByBand": {name: [_number(x) for x in one.explained_by_band] for name, one in found.items()},
@@ -91,9 +102,9 @@ def check(again: Again, count: int = 1) -> dict[str, Any]:
             "LinesKeptBack": [np.flatnonzero(columns).tolist() for columns in sets],
             "ConjugatesKeptBackTogether": real,
             "Slices": len(numbers),
-        },
-        "Auxiliary": auxiliary,
+        }
     }
+    return record, {name: one.explained for name, one in found.items()}
 
 
 def in_words(record: dict[str, Any]) -> str:
@@ -116,8 +127,8 @@ def in_words(record: dict[str, Any]) -> str:
     )
 
 
-def _not_made(why: str) -> dict[str, Any]:
-    return {"HoldOut": None, "Auxiliary": None, "Why": why}
+def _not_made(why: str) -> tuple[dict[str, Any], dict[str, float]]:
+    return {"HoldOut": None, "Why": why}, {}
 
 
 def _hold_out(again: Again, numbers: list[int], sets: list[Columns]) -> dict[str, Unseen]:
@@ -132,21 +143,6 @@ def _hold_out(again: Again, numbers: list[int], sets: list[Columns]) -> dict[str
         for name, one in hold_out(acquisition, methods | simple_methods(acquisition, auxiliary), sets).items():
             found[name] = found[name] + one if name in found else one
     return found
-
-
-def _influence(again: Again, auxiliary: Tensor, numbers: list[int]) -> dict[str, Any]:
-    """Shares of the image's norm that change with the auxiliary ``(len(numbers), H, W)``."""
-
-    def images(others: Tensor) -> Tensor:
-        pairs = zip(numbers, others, strict=True)
-        return torch.cat([again.image(number, again.lines(number), other).abs() for number, other in pairs])
-
-    changed = influence(images(auxiliary), auxiliary, images)
-    return {
-        "ChangeWithBlank": _number(changed.share_blank),
-        "ChangeWithMoved": _number(changed.share_moved),
-        "MovedByPixels": SHIFT,
-    }
 
 
 def _number(share: float) -> float | None:

@@ -7,30 +7,42 @@ copied. Neither says by itself that the image is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from fsmnet.inference.slices import progress_bar
+from fsmnet.reconstruction.again import Again, Map
 
 SHIFT = 2  # pixels along the phase-encode axis, whose lines are missing
 
 
 @dataclass(frozen=True)
 class Influence:
-    """Changes of an image, in its units.
+    """Changes of magnitudes, in their unit.
 
     Attributes:
-        blank: ``|x - x'|`` with a blank auxiliary, real ``(..., H, W)``.
-        moved: the same with an auxiliary that is moved by :data:`SHIFT` pixels along W.
-        share_blank: ``||x - x'|| / ||x||`` with a blank auxiliary.
-        share_moved: the same with a moved one.
+        blank: ``||x| - |x'||`` with a blank auxiliary, real ``(n, H, W)``.
+        share_blank: ``||x - x'|| / ||x||`` of the magnitudes with a blank auxiliary.
+        share_moved: the same with one that is moved by :data:`SHIFT` pixels along W.
     """
 
     blank: Tensor
-    moved: Tensor
     share_blank: float
     share_moved: float
+
+    def map(self) -> Map:
+        """The change with a blank auxiliary as an image."""
+        return Map(self.blank, "what a blank auxiliary would change", "influence of the auxiliary")
+
+    def record(self) -> dict[str, Any]:
+        """The shares as JSON values."""
+        shares = {"ChangeWithBlank": self.share_blank, "ChangeWithMoved": self.share_moved}
+        found: dict[str, Any] = {n: round(one, 4) if math.isfinite(one) else None for n, one in shares.items()}
+        return found | {"MovedByPixels": SHIFT}
 
 
 def moved(auxiliary: Tensor, pixels: int = SHIFT) -> Tensor:
@@ -40,16 +52,24 @@ def moved(auxiliary: Tensor, pixels: int = SHIFT) -> Tensor:
     return shifted
 
 
-def influence(image: Tensor, auxiliary: Tensor, reconstruct: Callable[[Tensor], Tensor]) -> Influence:
-    """The auxiliary's influence on an image; two reconstructions.
+def influence(again: Again, numbers: list[int], moving: list[int]) -> Influence:
+    """The auxiliary's influence on slices of a reconstruction; one more pass over both lists.
 
     Args:
-        image: x, ``(..., H, W)``, real or complex, as reconstructed with the auxiliary.
-        auxiliary: ``(..., H, W)``.
-        reconstruct: the same reconstruction with another auxiliary.
+        again: with an auxiliary and its result.
+        numbers: slices that a blank auxiliary is tried on.
+        moving: slices that a moved one is tried on.
     """
-    blank = (reconstruct(torch.zeros_like(auxiliary)) - image).abs()
-    shifted = (reconstruct(moved(auxiliary)) - image).abs()
-    norm = torch.linalg.vector_norm(image).clamp_min(torch.finfo(torch.float32).tiny)
-    shares = [float(torch.linalg.vector_norm(change) / norm) for change in (blank, shifted)]
-    return Influence(blank, shifted, *shares)
+    auxiliary, result = again.auxiliary, again.result
+    assert auxiliary is not None
+    assert result is not None
+    blank = torch.zeros_like(auxiliary[0])
+    bar = progress_bar(range(len(numbers)), "without the auxiliary", "slice")
+    changes = torch.stack([(again.magnitude(numbers[i], blank) - result[numbers[i]]).abs() for i in bar])
+    shifted = torch.stack([again.magnitude(n, moved(auxiliary[n])) - result[n] for n in moving])
+    return Influence(changes, _share(changes, result[numbers]), _share(shifted, result[moving]))
+
+
+def _share(change: Tensor, images: Tensor) -> float:
+    norm = torch.linalg.vector_norm(images).clamp_min(torch.finfo(torch.float32).tiny)
+    return float(torch.linalg.vector_norm(change) / norm)

@@ -50,6 +50,8 @@ def write_series(
     description: str = "",
     checkpoint: str = "",
     anonymise: bool = False,
+    what: str = "",
+    place: int = 1,
 ) -> Series:
     """Write a derived series, one file per slice, in one step: the folder appears whole or not at all.
 
@@ -66,6 +68,8 @@ def write_series(
         description: how the data were made (method, acceleration), for DerivationDescription.
         checkpoint: name or hash of the weights, for the same.
         anonymise: leave identity out, see :mod:`fsmnet.data.formats.dicom.anonymous`.
+        what: what the values are if they are no image of the patient; the series' description begins with it.
+        place: among the series derived from one source, from 1; its number follows from it.
 
     Returns:
         The series written.
@@ -85,6 +89,10 @@ def write_series(
         raise UserError(f"{folder}: is there already and not an empty folder; choose another place with --out")
 
     common = _common_elements(data, series, description, checkpoint, anonymise)
+    common["SeriesNumber"] = (series.number or 0) + place * SERIES_NUMBER_STEP
+    common["SeriesDescription"] = _derived_name(
+        " of ".join(filter(None, (what, "" if anonymise else series.description)))
+    )
     secret = uuid.uuid4().hex if anonymise else ""
     numbers = {header.instance for header in headers}
     renumber = len(numbers) < len(headers) or None in numbers
@@ -128,8 +136,6 @@ def _common_elements(data: Array, series: Series, description: str, checkpoint: 
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S.%f")
     return {
         "SeriesInstanceUID": generate_uid(prefix=None),
-        "SeriesNumber": (series.number or 0) + SERIES_NUMBER_STEP,
-        "SeriesDescription": _derived_name("" if anonymise else series.description),
         "DerivationDescription": " ".join(filter(None, parts))[:1024],
         "ContentQualification": "RESEARCH",
         "RescaleSlope": DS(slope, auto_format=True),

@@ -1,6 +1,6 @@
 """Does the hold-out check know how wrong a reconstruction is? Its figure beside the true error, which is known here.
 
-    python benchmarks/trust.py --data FOLDER [FOLDER ...] [--slices 3] [--folds 1] [--seed 0] [--out FILE.json]
+    python benchmarks/trust/holdout.py --data FOLDER [FOLDER ...] [--slices 3] [--folds 1] [--seed 0] [--out FILE.json]
 
 Each FOLDER holds one patient's ``NAME_t2.nii.gz`` and ``NAME_t1.nii.gz``. T2 is the target: slices spread over the
 volume get a smooth phase and 0.5% complex noise (protocol ``complex``, one coil) and random masks of 2 to 12x; the
@@ -22,27 +22,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from figures import rounded
+from scans import method_of
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from fsmnet.checkpoint import load_model, trained_normalisation
+from fsmnet.checkpoint import load_model
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.files import write_text
 from fsmnet.inference.optimise import optimise
-from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.models import takes_acquisition
-from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import make_mask, seed_from_name
 from fsmnet.protocols.complex import Complex
-from fsmnet.reconstruction.again import Again
-from fsmnet.reconstruction.measured import Measured
 from fsmnet.trust.holdout import folds, hold_out, simple_methods, unseen
 
 ACCELERATIONS = (2, 3, 4, 6, 8, 12)
@@ -119,18 +114,6 @@ def compared(
             }
         )
     return points
-
-
-def method_of(network: nn.Module, measured: Acquisition, auxiliary: Tensor) -> Callable[[Acquisition], Tensor]:
-    """A network as ``fsmnet reconstruct --kspace`` uses it: measured lines put back unless it does so itself."""
-    inside, normalisation = takes_acquisition(network), trained_normalisation(network)
-
-    def passes(zero_filled: Tensor, other: Tensor | None, lines: Callable[[slice], Acquisition]) -> Tensor:
-        return reconstruct_slices(network, zero_filled, other, normalisation, measured=lines, phase=True)
-
-    scan = Measured(measured.zero_filled, None, None, "", lambda number: measured[number])
-    again = Again("", scan, auxiliary, passes, not inside, None)
-    return lambda acquisition: again.image(0, acquisition)
 
 
 def relations(points: list[dict[str, Any]]) -> dict[str, Any]:

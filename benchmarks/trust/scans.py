@@ -1,0 +1,79 @@
+"""The scans of these benchmarks, and networks as ``fsmnet reconstruct --kspace`` uses them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsmnet.checkpoint import trained_normalisation
+from fsmnet.data.pairing.names import load_pair
+from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.models import takes_acquisition
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.protocols.cases import Slices
+from fsmnet.protocols.complex import Complex
+from fsmnet.reconstruction.again import Again
+from fsmnet.reconstruction.measured import Measured
+
+# Patients -> examination and contrasts (target, auxiliary). Nothing is fitted to, or chosen by, those of TEST.
+DEVELOPMENT = {
+    "OMS-07": [("OMS-07", "t2", "t1"), ("OMS-07", "flair", "t1")],
+    "OMS-19": [("OMS-19", "t2", "t1"), ("OMS-19", "flair", "t1")],
+    "OMS-26": [("OMS-26", "t2", "t1"), ("OMS-26", "flair", "t1")],
+    "TCGA-DU-7294": [("TCGA-DU-7294", "t2", "t1"), ("TCGA-DU-7294", "flair", "t1")],
+    "stroke-VRD": [("stroke-VRD", "t2", "t1"), ("stroke-VRD", "flair", "t1")],
+    "OMSL-01": [("OMSL-01-s1", "t2", "t1"), ("OMSL-01-s2", "flair", "t1")],
+    "OMSL-03": [("OMSL-03-s2", "t2", "t1"), ("OMSL-03-s2", "flair", "t1")],
+    "OMSL-19": [("OMSL-19-s2", "flair", "t1")],
+    "OMSL-20": [("OMSL-20-s2", "flair", "t1")],
+}
+TEST = {
+    "TCGA-FG-6692": [("TCGA-FG-6692", "t2", "t1")],
+    "OMSL-04": [("OMSL-04-s1", "t2", "t1")],
+}
+
+
+def scan_file(data: Path, exam: str, contrast: str) -> Path:
+    """One contrast of an examination, on one grid with the others, in ``data/volumes`` or ``data/native``."""
+    files = [data / folder / exam / f"{exam}_{contrast}.nii.gz" for folder in ("volumes", "native")]
+    return next(file for file in files if file.exists())
+
+
+@lru_cache(maxsize=2)
+def slices_of(data: Path, exam: str, target: str, auxiliary: str) -> Slices:
+    """Slices with content, both contrasts on [0, 1]."""
+    return Complex().prepare(*load_pair(*(scan_file(data, exam, name) for name in (target, auxiliary))))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """So many numbers below ``count``, evenly, without its ends."""
+    return torch.linspace(0, count - 1, most + 2).round().long()[1:-1].tolist()
+
+
+def method_of(network: nn.Module, measured: Acquisition, auxiliary: Tensor | None) -> Callable[..., Tensor]:
+    """A network's image of lines ``(1, C, H, W)``; measured lines are put back unless it does so itself."""
+    inside, normalisation = takes_acquisition(network), trained_normalisation(network)
+
+    def passes(zero_filled: Tensor, other: Tensor | None, lines: Callable[[slice], Acquisition]) -> Tensor:
+        return reconstruct_slices(network, zero_filled, other, normalisation, measured=lines, phase=True)
+
+    scan = Measured(measured.zero_filled, None, None, "", lambda number: measured[number])
+    again = Again("", scan, auxiliary, passes, not inside, None)
+    return lambda acquisition, other=None: again.image(0, acquisition, other)
+
+
+def provenance(**more: Any) -> dict[str, Any]:
+    """What a file of results says of itself."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return {
+        "command": " ".join(["python", f"benchmarks/trust/{Path(sys.argv[0]).name}", *words]),
+        "commit": commit,
+    } | more
