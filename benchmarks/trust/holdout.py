@@ -36,9 +36,10 @@ from fsmnet.checkpoint import load_model
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.files import write_text
 from fsmnet.inference.optimise import optimise
+from fsmnet.physics.holdout import folds, unseen
 from fsmnet.physics.masks import make_mask, seed_from_name
 from fsmnet.protocols.complex import Complex
-from fsmnet.trust.holdout import folds, hold_out, simple_methods, unseen
+from fsmnet.trust.holdout import hold_out, simple_methods
 
 ACCELERATIONS = (2, 3, 4, 6, 8, 12)
 NETWORKS = {"fsmnet": "shipped-image", "fsmnet_unrolled": "shipped"}

@@ -27,7 +27,7 @@ from lesions import place, shares
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fsmnet.data.augment import Sample, augment, draw, measure
+from fsmnet.data.augment import Parameters, Sample, augment, draw, measure
 from fsmnet.models import create_model
 from fsmnet.models.unrolled import Step, UnrolledFSMNet, contrast_scale
 from fsmnet.physics.acquisition import Acquisition
@@ -136,6 +136,7 @@ class Variant:
     reach: tuple[float, float]
     radius: tuple[float, float] = (1.2, 6.0)
     coils: int = 1
+    height: int = STRIP
 
 
 class Training:
@@ -148,6 +149,7 @@ class Training:
         for p in self.parameters:
             p.grad = torch.zeros_like(p)
         self.average = [p.detach().clone() for p in self.parameters]
+        self.pace = torch.tensor(0.002, device=device)  # at which the average follows
         self.rate = torch.tensor(0.0, device=device)
         on_gpu = device.type == "cuda"
         self.optimizer = torch.optim.AdamW(
@@ -159,10 +161,10 @@ class Training:
 
     def step(self, variant: Variant) -> None:
         """Draw a batch and learn from it; nothing here waits for the device."""
-        random, size = Random(self.device), (STRIP, variant.width)
+        random, size = Random(self.device), (variant.height, variant.width)
         with torch.no_grad():
             slices = variant.bank.pick(variant.batch, random)
-            parameters = draw(variant.batch, size, random, variant.reach, variant.radius, variant.coils)
+            parameters = self.drawn(draw(variant.batch, size, random, variant.reach, variant.radius, variant.coils))
             sample = augment(parameters, slices, size)
             image, scan = measure(parameters, sample.target, float(slices.shape[-1]))
         torch._foreach_zero_([p.grad for p in self.parameters])
@@ -170,8 +172,14 @@ class Training:
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
         self.optimizer.step()
-        torch._foreach_lerp_(self.average, self.parameters, 0.002)
+        apart = torch._foreach_sub(self.parameters, self.average)
+        torch._foreach_mul_(apart, self.pace)
+        torch._foreach_add_(self.average, apart)
         self.loss.lerp_(loss.detach(), 0.02)
+
+    def drawn(self, parameters: Parameters) -> Parameters:
+        """What another way of training changes in the samples."""
+        return parameters
 
     def loss_of(self, sample: Sample, image: Tensor, scan: Acquisition) -> Tensor:
         """Loss of one batch, by kind of network."""
@@ -190,9 +198,8 @@ class Training:
         return self.frequency_loss(output, (sample.target[:, None] - mean) / (spread + 1e-3))
 
     def half_precision(self) -> torch.autocast:
-        """bfloat16 on a GPU; casts are not kept, since a graph would keep those of its first step."""
-        on_gpu = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False)
+        """bfloat16; casts are not kept on a GPU, since a graph would keep those of its first step."""
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=self.device.type == "cpu")
 
     def averaged(self) -> nn.Module:
         """A copy with the averaged weights."""
@@ -273,9 +280,7 @@ class Check:
         for name, scan in self.scans.items():
             image = reconstruct(model, scan, None if alone else self.auxiliary)
             result[f"psnr_{name}"] = psnr(image, self.target)
-            if not isinstance(model, UnrolledFSMNet):
-                continue
-            if not alone:
+            if not alone and isinstance(model, UnrolledFSMNet):
                 result[f"psnr_{name}_blank"] = psnr(reconstruct(model, scan, None), self.target)
             found = reconstruct(model, self.with_lesions[name], None if alone else self.auxiliary) - image
             copied = reconstruct(model, scan, None if alone else self.auxiliary_with_lesions) - image
@@ -307,13 +312,13 @@ def psnr(image: Tensor, target: Tensor) -> float:
 
 
 def build(name: str) -> tuple[nn.Module, float]:
-    """A network of the plan and its highest learning rate."""
+    """A network of the plan and its highest learning rate: the sizes and the rate of the preset ``compare_small``."""
     if name in ("unrolled", "alone", "short"):
         return UnrolledFSMNet(), 1.5e-3
     if name == "wide":
         return UnrolledFSMNet(12, (48, 64, 96)), 1e-3
-    options = {"fsmnet": {"features": 16}}.get(name, {})
-    return create_model(name, **options), 5e-4
+    options = {"fsmnet": {"features": 16}, "mdunet": {"features": 16}, "dcamsr": {"nf": 16}}.get(name, {})
+    return create_model(name, **options), 1e-3
 
 
 def captured(step: Callable[[], None], pool: object) -> Callable[[], None]:

@@ -8,9 +8,10 @@ import torch
 
 from fsmnet.errors import UserError
 from fsmnet.physics.acquisition import Acquisition
+from fsmnet.physics.holdout import BANDS, center_block, folds, without
 from fsmnet.physics.masks import make_mask
 from fsmnet.physics.simulate import coil_profiles, smooth_phase
-from fsmnet.trust.holdout import BANDS, center_block, folds, hold_out, simple_methods, without
+from fsmnet.trust.holdout import hold_out, simple_methods
 
 WIDTH = 96
 

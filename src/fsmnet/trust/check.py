@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from fsmnet.errors import UserError
+from fsmnet.physics.holdout import BANDS, Columns, Unseen, folds
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.reconstruction.again import Again, Check, Checked
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.reconstruct import configured, run
 from fsmnet.reconstruction.stages import Reconstruction
-from fsmnet.trust.holdout import BANDS, Columns, Reconstruct, Unseen, folds, hold_out, simple_methods
+from fsmnet.trust.holdout import Reconstruct, hold_out, simple_methods
 from fsmnet.trust.influence import influence
 
 SLICES = 16  # at most, spread over the volume: a share of energy needs no more

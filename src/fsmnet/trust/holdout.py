@@ -1,136 +1,24 @@
 """Hold-out check: does a reconstruction know measured lines that it was not shown? It needs no reference.
 
-Some of the measured lines are kept back, the image is reconstructed from the others, and what it says of the lines kept
-back is compared with their measurement. With y the lines kept back and ``y' = A x'`` those of the image,
-
-    explained = 1 - ||y' - y||^2 / ||y||^2
-
-is 1 for a method that knows them, 0 for one that says nothing of them, and below 0 for one that is worse than silent.
-Lines of low frequency hold most of the energy, so it is told by band too. Only outer lines are kept back: the centre
-block gives scale, phase and coil maps. The noise of the lines cannot be known, so even the truth explains less than 1.
-
-Lines k and -k of a real image are conjugates. Where the image is known to be real, both are kept back together;
-otherwise the one would give the other away.
+Some of the measured lines are kept back (:mod:`fsmnet.physics.holdout`), the image is reconstructed from the others,
+and what it says of the lines kept back is compared with their measurement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fsmnet.errors import UserError
 from fsmnet.models.classical import POCS, centre_lines
 from fsmnet.physics.acquisition import Acquisition, over_coils, with_phase
 from fsmnet.physics.fourier import ifft1c
+from fsmnet.physics.holdout import Columns, Unseen, unseen, without
 
-PARTS = 5  # each fold keeps back one of so many parts of the outer lines
-BANDS = 4  # of equal width, from frequency 0 to the highest
 SENSE = {"iterations": 10, "regularisation": 0.01}
 
-Columns = npt.NDArray[np.bool_]
 Reconstruct = Callable[[Acquisition], Tensor]  # what was measured -> image (..., H, W), real or with its phase
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """Energy of lines that a method was not shown, by band; sums over slices and folds by ``+``.
-
-    Attributes:
-        energy: ``||y||^2``, float64 ``(BANDS,)``.
-        error: ``||y' - y||^2``, float64 ``(BANDS,)``.
-    """
-
-    energy: Tensor
-    error: Tensor
-
-    def __add__(self, other: Unseen) -> Unseen:
-        return Unseen(self.energy + other.energy, self.error + other.error)
-
-    @property
-    def explained(self) -> float:
-        """Share of the energy that is explained; NaN where there is none."""
-        return float(1 - self.error.sum() / self.energy.sum())
-
-    @property
-    def explained_by_band(self) -> list[float]:
-        """The same of each band."""
-        return (1 - self.error / self.energy).tolist()
-
-
-def center_block(columns: Columns) -> Columns:
-    """The unbroken run of lines about frequency 0, as far as it is symmetric; bool ``(W,)``."""
-    distance = np.abs(np.arange(columns.size) - columns.size // 2)
-    nearest_gap = distance[~columns].min(initial=columns.size)
-    return np.asarray(distance < nearest_gap)
-
-
-def folds(columns: Columns, count: int = 1, seed: tuple[int, ...] = (), real: bool = False) -> list[Columns]:
-    """Lines to keep back: ``count`` sets of outer lines, none twice, each about a fifth and from all frequencies.
-
-    Args:
-        columns: bool ``(W,)``, the measured lines.
-        count: number of sets, 1 to 5; five take every outer line once.
-        seed: of the draw, e.g. :func:`fsmnet.physics.masks.seed_from_name` of the scan.
-        real: whether the image is real: a line whose conjugate stays would be no secret, so pairs are kept back whole.
-
-    Returns:
-        ``count`` arrays, bool ``(W,)``.
-
-    Raises:
-        UserError: fewer than five outer lines (or pairs), another count.
-    """
-    if not 1 <= count <= PARTS:
-        raise UserError(f"folds of the hold-out check are 1 to {PARTS}, not {count}")
-    width, outer = columns.size, columns & ~center_block(columns)
-    places = np.arange(width)
-    mirror = (2 * (width // 2) - places) % width
-    if real:
-        outer &= outer[mirror] | ~columns[mirror]  # no line whose conjugate lies in the centre block
-    groups = [
-        sorted({place, int(mirror[place])}) if real and outer[mirror[place]] else [place]
-        for place in np.flatnonzero(outer).tolist()
-        if not (real and outer[mirror[place]] and mirror[place] < place)  # a pair counts once
-    ]
-    if len(groups) < PARTS:
-        raise UserError(f"{len(groups)} outer {'pairs of lines' if real else 'lines'} are too few to keep some back")
-    groups.sort(key=lambda group: abs(group[0] - width // 2))
-    rng = np.random.default_rng([*seed, PARTS])
-    parts = np.zeros((PARTS, width), dtype=bool)
-    for start in range(0, len(groups), PARTS):  # neighbours in frequency go to different parts
-        for part, group in zip(rng.permutation(PARTS), groups[start : start + PARTS], strict=False):
-            parts[part, group] = True
-    return list(parts[np.argsort(-parts.sum(1), kind="stable")][:count])
-
-
-def without(acquisition: Acquisition, columns: Columns) -> Acquisition:
-    """The same measurement, some lines not made."""
-    rest = acquisition.mask & ~torch.from_numpy(columns).to(acquisition.mask.device)
-    return replace(acquisition, lines=acquisition.lines * over_coils(rest), mask=rest)
-
-
-def unseen(acquisition: Acquisition, columns: Columns, image: Tensor) -> Unseen:
-    """What an image says of lines that it was not made from.
-
-    Args:
-        acquisition: with these lines; ``(..., C, H, W)``.
-        columns: bool ``(W,)``, the lines kept back.
-        image: ``(..., H, W)``, real or complex, in the acquisition's units.
-    """
-    difference = acquisition.forward(image) - acquisition.lines
-    width = columns.size
-    place = np.abs(np.arange(width) - width // 2) / (width / 2)
-    band = torch.from_numpy(np.minimum((place * BANDS).astype(int), BANDS - 1))
-
-    def by_band(lines: Tensor) -> Tensor:
-        energy = torch.view_as_real(lines).double().square().sum(-1).flatten(0, -2).sum(0).cpu()
-        return torch.zeros(BANDS, dtype=torch.float64).index_add_(0, band, energy * torch.from_numpy(columns))
-
-    return Unseen(by_band(acquisition.lines), by_band(difference))
 
 
 def hold_out(acquisition: Acquisition, methods: Mapping[str, Reconstruct], sets: list[Columns]) -> dict[str, Unseen]:
@@ -139,7 +27,7 @@ def hold_out(acquisition: Acquisition, methods: Mapping[str, Reconstruct], sets:
     Args:
         acquisition: what was measured, ``(..., C, H, W)``.
         methods: name -> reconstruction; each is called once for every set of lines.
-        sets: the lines to keep back, of :func:`folds`.
+        sets: the lines to keep back, of :func:`fsmnet.physics.holdout.folds`.
     """
     found: dict[str, Unseen] = {}
     for columns in sets:
