@@ -115,9 +115,9 @@ def test_it_works_in_an_empty_environment_away_from_the_repository(dist, built, 
     head = ((x**2 + y**2 < 0.8) * (1 + 0.5 * np.cos(9 * x) * np.cos(7 * y))).astype(np.float32)
     for name, image in (("T2", head), ("T1", head**2)):
         np.save(folder / f"{name}.npy", np.stack([image, image, image]))
-    scan = ["--target", "T2.npy", "--auxiliary", "T1.npy", "--acceleration", "4", "--out", "again.npy"]
+    scan = ["--target", "T2.npy", "--auxiliary", "T1.npy", "--acceleration", "2", "--out", "again.npy"]
     run("fsmnet", "reconstruct", *scan)
     again = np.load(folder / "again.npy")
     assert again.shape == (3, 64, 48)
-    assert 0 < np.abs(again - head).mean() < 0.1 * head.mean()
+    assert np.corrcoef(again.ravel(), np.stack([head] * 3).ravel())[0, 1] > 0.999  # zero-filled: 0.994
     run("python", "-c", "import fsmnet; fsmnet.create_model('fsmnet', features=8, blocks=1)")
