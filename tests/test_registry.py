@@ -36,7 +36,8 @@ def test_names_are_found_wherever_they_come_from(package):
 
 def test_names_that_cannot_be_are_refused_in_words():
     registry = Registry("thing", "fsmnet.test", {"ours": 1})
-    with pytest.raises(UserError, match=r"unknown thing 'our'; choose one of ours, or give package\.module:Name"):
+    told = r"unknown thing 'our' \(did you mean ours\?\); choose one of ours, or give package\.module:Name"
+    with pytest.raises(UserError, match=told):
         registry.get("our")
     with pytest.raises(UserError, match="the thing 'ours' is one of fsmnet's own; choose another name"):
         registry.register("ours", 2)

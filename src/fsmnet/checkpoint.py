@@ -20,7 +20,7 @@ from fsmnet._version import __version__
 from fsmnet.data.find import absence
 from fsmnet.data.options import PairOptions
 from fsmnet.data.split import Seen, Split, split_from
-from fsmnet.errors import UserError, listed
+from fsmnet.errors import UserError, listed, similar
 from fsmnet.files import atomic_write, json_text, parse_json
 from fsmnet.models import MODELS, create_model, from_recipe, recipe_of
 from fsmnet.models.classical import CLASSICAL
@@ -209,8 +209,10 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
     if Path(name).is_dir():
         raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
     if name not in SHIPPED and not Path(name).exists():
-        models = ", ".join((*MODELS, *SHIPPED))
-        raise UserError(f"{name}: neither a checkpoint file nor a model; models are {models}")
+        models = (*MODELS, *SHIPPED)
+        raise UserError(
+            f"{name}: neither a checkpoint file nor a model{similar(name, models)}; models are {', '.join(models)}"
+        )
     model = load_model(name)
     trained = trained_recipe(model)
     if recipe is not None and trained is not None and not trained.includes(recipe):

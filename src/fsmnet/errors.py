@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
 NOT_CLINICAL = "research use only, not for clinical use"
 
 
@@ -22,3 +25,11 @@ def first_line(error: BaseException) -> str:
     """First line of an error's text, or its kind if it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
+    """A hint at what a misspelt name may have meant; empty if nothing comes near."""
+    plain = name.lower().lstrip("-").replace("-", "_")
+    near = {one.lower().replace("-", "_"): one for one in known}
+    close = get_close_matches(plain, near, n=1, cutoff=0.75)
+    return f" (did you mean {show(near[close[0]])}?)" if close else ""

@@ -7,9 +7,8 @@ dataclass is built: in Python, from YAML, from flags.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from difflib import get_close_matches
 from functools import wraps
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin,
 
 import yaml
 
-from fsmnet.errors import UserError, first_line
+from fsmnet.errors import UserError, first_line, similar
 
 # Sections of the help, in this order.
 Group = Literal[
@@ -261,12 +260,6 @@ def described(kind: Any) -> str:
     """A type in words: ``int | None`` is "a whole number or null"."""
     *others, last = _alternatives(kind)
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def similar(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
-    """A hint at what a misspelt name may have meant; empty if nothing comes near."""
-    close = get_close_matches(name.lower().lstrip("-").replace("-", "_"), list(known), n=1, cutoff=0.75)
-    return f" (did you mean {show(close[0])}?)" if close else ""
 
 
 def item_type(kind: Any) -> Any:

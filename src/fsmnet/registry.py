@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from fsmnet.errors import UserError, first_line
+from fsmnet.errors import UserError, first_line, similar
 
 T = TypeVar("T")
 
@@ -70,7 +70,8 @@ class Registry(Generic[T]):
         found = name if ":" in name else self._entries().get(name)
         if found is None:
             raise UserError(
-                f"unknown {self.kind} {name!r}; choose one of {', '.join(self)}, or give package.module:Name"
+                f"unknown {self.kind} {name!r}{similar(name, self)}; choose one of {', '.join(self)}, or give "
+                "package.module:Name"
             )
         if not isinstance(found, str):
             return found

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fsmnet.cli.parser import main
 
 BARE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
@@ -58,3 +62,38 @@ def test_a_mistake_is_told_without_steering(tmp_path):
     done = fsmnet("pair", tmp_path / "\x1b[2Jgone", PYTHONIOENCODING="ascii")
     assert done.returncode == 2
     assert rb"\x1b[2Jgone: no such folder" in done.stderr
+
+
+# -- how much is told, and where --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [[], ["-q"], ["-v"]], ids=["usual", "quiet", "verbose"])
+def test_how_much_is_told(tmp_path, flags):
+    log = tmp_path / "logs" / "mask.log"
+    done = fsmnet("mask", "-o", tmp_path / "\u202emask.npy", *flags, "--log", log)
+    assert done.returncode == 0, done.stderr
+    assert (b"columns" in done.stdout) == (flags != ["-q"])
+    assert (b"fsmnet mask" in done.stderr) == (flags == ["-v"])
+    kept = log.read_text(encoding="utf-8")
+    assert re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} DEBUG   fsmnet mask ", kept)
+    assert "INFO" in kept
+    assert "columns" in kept
+    assert "\u202e" not in kept
+
+
+def test_the_log_has_the_error_and_goes_on(tmp_path, capsys):
+    log = tmp_path / "all.log"
+    for columns in ("x", "0", "240"):
+        with suppress(SystemExit):
+            main(["mask", "--columns", columns, "-o", str(tmp_path / "mask.npy"), "-q", "--log", str(log)])
+    kept = log.read_text(encoding="utf-8")
+    assert capsys.readouterr().out == ""
+    assert kept.count("fsmnet mask: error:") == 1  # what is no command has no log yet
+    assert kept.count("INFO") == 1
+
+
+def test_a_log_that_cannot_be(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["mask", "-o", str(tmp_path / "mask.npy"), "--log", str(tmp_path / "file" / "log")]) == 2
+    assert "choose another --log" in capsys.readouterr().err
+    assert not (tmp_path / "mask.npy").exists()

@@ -129,7 +129,10 @@ def test_interrupted_and_resumed(heads, tmp_path, monkeypatch):
         ({"training": {"iterations": 3}}, "unknown training option iterations"),
         ({"methods": {"MDUNET": {"model": "mdunet"}}}, "share a folder"),
         ({"methods": {"Mine": {"model": "fsmnet", "bacth": 3}}}, r"option bacth \(did you mean batch\?\)"),
-        ({"methods": {"Mine": {"model": "fsmnett"}}}, "^Mine: unknown model 'fsmnett'; choose one of zero_filling"),
+        (
+            {"methods": {"Mine": {"model": "fsmnett"}}},
+            "^Mine: unknown model 'fsmnett' .did you mean fsmnet.*; choose one of",
+        ),
         ({"methods": {"Mine": {"model": "fsmnet", "batch": 0}}}, "^Mine: batch must be at least 1, not 0"),
         (
             {"methods": {"Mine": {"model": "fsmnet", "optimizer": "lion"}}},

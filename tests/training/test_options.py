@@ -22,7 +22,7 @@ CONFIGS = sorted(FOLDER.glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configurations_are_accepted(path):
     command = "compare" if path.stem.startswith("compare") else "train"
-    _, config = parse([command, "--config", str(path), "--data", "D", "--out", "O"])
+    config = parse([command, "--config", str(path), "--data", "D", "--out", "O"]).config
     if command == "train":
         config.check()
         methods = {path.stem: {"model": config.model, "model_options": config.model_options}}
@@ -42,7 +42,7 @@ def test_the_knee_has_every_method_at_both_accelerations():
     assert {p.stem for p in CONFIGS if p.stem.startswith("fastmri_")} == {f"fastmri_{method}" for method in methods}
     for method in methods:
         words = ["train", "--config", f"fastmri_{method}", "--data", "D", "--out", "O"]
-        four, eight = parse(words)[1], parse([*words, "--acceleration", "8"])[1]
+        four, eight = parse(words).config, parse([*words, "--acceleration", "8"]).config
         assert (four.model, four.protocol, four.acceleration) == (method, "fastmri", 4)
         assert replace(four, acceleration=8) == eight
 
@@ -86,7 +86,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_recipes_are_the_published_ones(name):
-    _, config = parse(["train", "--config", name, "--data", "D", "--out", "O"])
+    config = parse(["train", "--config", name, "--data", "D", "--out", "O"]).config
     assert {key: getattr(config, key) for key in GENERIC} == GENERIC | RECIPES[name]
     assert (config.protocol, config.target, config.auxiliary, config.acceleration) == ("brats", "t2", "t1", 4)
 

@@ -118,7 +118,10 @@ REFUSED = {
     "threads": (0, "threads must be at least 1, not 0"),
     "device": ("abacus", "device 'abacus' is not available here; use --device cpu, or auto"),
     "model": ("zero_filling", "model zero_filling has nothing to train; choose another with --model"),
-    "model_options": ({"featurs": 8}, "model mdunet has no option 'featurs'; it takes features"),
+    "model_options": (
+        {"featurs": 8},
+        "no option 'featurs' .did you mean features..; it takes features",
+    ),
     "acceleration": (0.0, "acceleration 0 is impossible with 64 columns; give more than 1"),
     "data": (Path("nowhere"), "nowhere: no such folder"),
 }

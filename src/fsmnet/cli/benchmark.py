@@ -7,6 +7,7 @@ from typing import Any
 
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.benchmark.speed import RELEASED, benchmark
+from fsmnet.cli.terminal import answer, say
 from fsmnet.files import json_text
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.inference.cost import human_bytes
@@ -17,19 +18,19 @@ def command(config: BenchmarkConfig) -> int:
     large_blocks_apart()
     result = benchmark(config)
     if not config.json:
-        print(f"{config.model}, {result['parameters']:,} parameters, {result['gflops']:.1f} GFLOP a slice")
+        say(f"{config.model}, {result['parameters']:,} parameters, {result['gflops']:.1f} GFLOP a slice")
         rows = [("a slice", "", "seconds_per_slice"), ("a training step", "training_", "seconds_per_step")]
         for label, prefix, unit in rows[: 2 if config.training else 1]:
             plain, fast = result[f"{prefix}baseline_{unit}"], result[f"{prefix}{unit}"]
             ratio = result[f"{prefix}speedup"]
-            print(f"{label}: plain float32 {plain:.3f} s, optimised {result['precision']} {fast:.3f} s, {ratio:.2f}x")
+            say(f"{label}: plain float32 {plain:.3f} s, optimised {result['precision']} {fast:.3f} s, {ratio:.2f}x")
         if config.model != RELEASED:
             plain, ratio = result["released_seconds_per_slice"], result["speedup_over_released"]
-            print(f"plain float32 {RELEASED} of {config.features} features: {plain:.3f} s, {ratio:.2f}x")
-        print("\n".join(_steps_table(result.get("steps", []))))
+            say(f"plain float32 {RELEASED} of {config.features} features: {plain:.3f} s, {ratio:.2f}x")
+        say(*_steps_table(result.get("steps", [])))
         for name in [name for name in result if name.endswith("peak_memory")]:
-            print(f"{name.replace('_', ' ')}: {human_bytes(result[name])}")
-    print(json_text(result, indent=None))
+            say(f"{name.replace('_', ' ')}: {human_bytes(result[name])}")
+    answer(json_text(result, indent=None))
     return 0
 
 

@@ -16,7 +16,7 @@ import torch
 
 from fsmnet.checkpoint import SHIPPED, load_model, shipped_checkpoint, versions
 from fsmnet.cli.options import DoctorConfig
-from fsmnet.cli.terminal import say
+from fsmnet.cli.terminal import answer
 from fsmnet.data.find import absence, files_below
 from fsmnet.data.formats import volume_stem
 from fsmnet.data.formats.nifti import NIFTI
@@ -86,10 +86,10 @@ def command(config: DoctorConfig) -> int:
     finally:
         log.setLevel(level)
     if config.json:
-        print(json_text([asdict(check) for check in checks]))
+        answer(*json_text([asdict(check) for check in checks]).splitlines())
     else:
         for check in checks:
-            say(f"{check.state:8} {check.name}: {check.detail}")
+            answer(f"{check.state:8} {check.name}: {check.detail}")
     return 1 if any(check.state == "failed" for check in checks) else 0
 
 

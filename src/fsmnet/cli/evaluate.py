@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from fsmnet.cli.terminal import say
+from fsmnet.cli.options import EvaluateCommand
+from fsmnet.cli.terminal import answer, say
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.scores import circumstances, summary_lines
+from fsmnet.files import json_text
 from fsmnet.inference.allocator import large_blocks_apart
+from fsmnet.options import values_of
 from fsmnet.protocols import protocol_of
 
 
-def command(config: EvaluateConfig) -> int:
+def command(config: EvaluateCommand) -> int:
     """Score, and print the summary."""
     large_blocks_apart()
-    summary = evaluate(config)
+    summary = evaluate(EvaluateConfig(**values_of(config, EvaluateConfig)))
+    if config.json:
+        answer(*json_text(summary).splitlines())
+        return 0
     say(f"{circumstances(summary)}; mean +- standard deviation over {protocol_of(config).unit}s")
     say(*summary_lines(summary))
     if caveat := protocol_of(config).caveat:

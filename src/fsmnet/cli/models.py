@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from fsmnet.cli.options import ModelsConfig
+from fsmnet.cli.terminal import answer
 from fsmnet.errors import UserError
 from fsmnet.files import json_text
 from fsmnet.inference.cost import Cost, human_bytes, predict_cost
@@ -30,17 +31,18 @@ def command(config: ModelsConfig) -> int:
         numbers = asdict(cost) if cost is not None else dict.fromkeys(one.name for one in fields(Cost))
         rows.append({"model": name, **numbers, "citation": MODELS.get(name).citation})
     if config.json:
-        print(json_text(rows))
+        answer(*json_text(rows).splitlines())
         return 0
-    print(
-        f"Default sizes; GFLOP and memory for {config.size} x {config.size}, training with batches of {config.batch}\n"
+    answer(
+        f"Default sizes; GFLOP and memory for {config.size} x {config.size}, training with batches of {config.batch}",
+        "",
     )
-    print(f"{'model':16} {'parameters':>12} {'GFLOP/slice':>12} {'inference':>10} {'training':>10}  source")
+    answer(f"{'model':16} {'parameters':>12} {'GFLOP/slice':>12} {'inference':>10} {'training':>10}  source")
     for row in rows:
         if row["parameters"] is None:
-            print(f"{row['model']:16} {'cost cannot be told':>48}  {row['citation']}")
+            answer(f"{row['model']:16} {'cost cannot be told':>48}  {row['citation']}")
             continue
         inference, training = human_bytes(row["inference_bytes"]), human_bytes(row["training_bytes"])
         sizes = f"{row['parameters']:>12,} {row['gflops']:>12.1f} {inference:>10} {training:>10}"
-        print(f"{row['model']:16} {sizes}  {row['citation']}")
+        answer(f"{row['model']:16} {sizes}  {row['citation']}")
     return 0

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.inference.options import OPTIMISE, RunOptions
 from fsmnet.options import Options, option, required
 from fsmnet.physics.masks import MaskKind
+from fsmnet.reconstruction.options import ReconstructConfig
+
+JSON = "print nothing but the answer, as JSON"
+
+
+@dataclass(kw_only=True)
+class EvaluateCommand(EvaluateConfig, group="output"):
+    """Score models on the same slices with the same masks."""
+
+    json: bool = option(False, "print the summary as JSON, and nothing else", material=False)
+
+
+@dataclass(kw_only=True)
+class ReconstructCommand(ReconstructConfig, group="output"):
+    """Reconstruct an accelerated contrast with the help of a fully sampled one."""
+
+    json: bool = option(False, "print the record as JSON, of a list its table, and nothing else", material=False)
 
 
 @dataclass(kw_only=True)
@@ -33,7 +52,7 @@ class ModelsConfig(Options, group="measurement"):
 
     size: int = option(240, "rows and columns for which GFLOPs and memory are given")
     batch: int = option(4, "batch for which training memory is given")
-    json: bool = option(False, "machine-readable output", group="output")
+    json: bool = option(False, JSON, group="output")
 
 
 @dataclass(kw_only=True)
@@ -41,7 +60,7 @@ class DoctorConfig(Options):
     """Check this installation, and a data folder if one is given."""
 
     data: Path | None = option(None, "folder of cases to look through")
-    json: bool = option(False, "machine-readable output", group="output")
+    json: bool = option(False, JSON, group="output")
 
 
 @dataclass(kw_only=True)
@@ -55,3 +74,18 @@ class DemoConfig(RunOptions, group="data"):
     subjects: int = option(6, "subjects made for training; one more is held out")
     optimise: bool = option(True, OPTIMISE, group="device")
     seed: int = option(0, "seed of the subjects and of the training")
+
+
+@dataclass(kw_only=True)
+class CompletionConfig(Options):
+    """Print the script that lets a shell complete commands, options, choices and files."""
+
+    shell: Literal["bash", "zsh", "fish"] = required("which shell")
+
+
+@dataclass(kw_only=True)
+class HelpConfig(Options):
+    """Explain a command, or list them all."""
+
+    command: str | None = option(None, "its name; without one the commands are listed")
+    all: bool = option(False, "every option of it, not only the few that a first user needs")

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import sys
-from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING
+from argparse import SUPPRESS, Action, ArgumentParser, BooleanOptionalAction
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
 from fsmnet._version import __version__
 from fsmnet.cli.commands import COMMANDS, Command
+from fsmnet.cli.help import SHORT, brief, complete, flag, overview
 from fsmnet.cli.presets import find_preset, preset_names
-from fsmnet.cli.terminal import answer_terminate, prepare, say
-from fsmnet.errors import UserError, first_line
+from fsmnet.cli.terminal import Telling, answer, answer_terminate, prepare, say, telling
+from fsmnet.errors import UserError, first_line, similar
 from fsmnet.files import reason
-from fsmnet.options import (
-    Option,
-    Options,
-    build,
-    checked,
-    described,
-    fits,
-    item_type,
-    load_yaml,
-    options_of,
-    similar,
-    type_members,
-)  # fmt: skip
+from fsmnet.options import Options, build, checked, fits, item_type, load_yaml, options_of, plain_config, type_members
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,22 +33,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare()
     answer_terminate()
     program = "fsmnet"
-    try:
-        name, config = parse(sys.argv[1:] if arguments is None else arguments)
-        program = f"fsmnet {name}"
-        run: Callable[[Options], int | None] = importlib.import_module(f"fsmnet.cli.{name}").command
-        return run(config) or 0
-    except KeyboardInterrupt:
-        say(f"{program}: interrupted", error=True)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, as with | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if not (mistake := _in_words(error)):
-            raise
-        say(f"{program}: error: {mistake}", error=True)
-        return 2
+    with ExitStack() as told:
+        try:
+            call = parse(sys.argv[1:] if arguments is None else arguments)
+            program = f"fsmnet {call.name}"
+            told.enter_context(telling(call.telling))
+            logger.debug("%s %s: %s", program, __version__, plain_config(call.config))
+            run: Callable[[Options], int | None] = importlib.import_module(f"fsmnet.cli.{call.name}").command
+            return run(call.config) or 0
+        except KeyboardInterrupt:
+            say(f"{program}: interrupted", error=True)
+            return 130
+        except BrokenPipeError:  # the reader of our output has gone, as with | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception as error:
+            if not (mistake := _in_words(error)):
+                logger.debug("a defect", exc_info=True)
+                raise
+            say(f"{program}: error: {mistake}", error=True)
+            return 2
 
 
 def _in_words(error: Exception) -> str:
@@ -74,8 +70,16 @@ def _in_words(error: Exception) -> str:
 # -- words to a configuration -----------------------------------------------------------------------------------------
 
 
-def parse(words: Sequence[str]) -> tuple[str, Options]:
-    """The command's name and its configuration: defaults, then files given by ``--config``, then flags.
+class Call(NamedTuple):
+    """What was asked for."""
+
+    name: str
+    config: Options
+    telling: Telling
+
+
+def parse(words: Sequence[str]) -> Call:
+    """A command with its configuration: defaults, then files given by ``--config``, then flags and words.
 
     Raises:
         SystemExit: 0 after ``--help`` and ``--version``, 2 after a mistake, which is printed in one line.
@@ -85,10 +89,11 @@ def parse(words: Sequence[str]) -> tuple[str, Options]:
     given, rest = parser.parse_known_args(words[1:])
     try:
         flags = {flag: value for flag, value in vars(given).items() if value is not None}
+        telling = Telling(**{key: flags.pop(key) for key in Telling._fields if key in flags})
         files = [_values_of_file(file, command.options) for file in flags.pop("config", [])]
-        flags |= _positional(rest, command)
+        flags |= _positional(rest, command, flags)
         values = {k: v for file in files for k, v in file.items()} | _values_of_flags(flags, command.options)
-        return name, build(command.options, values, _flag)
+        return Call(name, build(command.options, values, flag), telling)
     except UserError as error:
         parser.error(str(error))
 
@@ -106,14 +111,17 @@ def _command_name(words: Sequence[str]) -> str:
     return words[0]
 
 
-def _positional(rest: Sequence[str], command: Command) -> dict[str, str]:
-    """Words that belong to no flag, as the options they stand for."""
+def _positional(rest: Sequence[str], command: Command, flags: Mapping[str, Any]) -> dict[str, str]:
+    """Words that belong to no flag, as the options they stand for: those of the command's that no flag gives."""
     unknown = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
     if unknown is not None:
-        raise UserError(f"unknown option {unknown}{similar(unknown, _kinds(command.options), _flag)}")
-    if len(rest) > len(command.positional):
-        raise UserError(f"{rest[len(command.positional)]!r} belongs to no option")
-    return dict(zip(command.positional, rest, strict=False))
+        known = [*_kinds(command.options), "config", "quiet", "verbose", "log", "help", "help_all"]
+        raise UserError(f"unknown option {unknown}{similar(unknown, known, flag)}")
+    places = [(names,) if isinstance(names, str) else names for names in command.positional]
+    free = [names[0] for names in places if not flags.keys() & {*names}]
+    if len(rest) > len(free):
+        raise UserError(f"{rest[len(free)]!r} belongs to no option")
+    return dict(zip(free, rest, strict=False))
 
 
 def _values_of_flags(flags: dict[str, Any], config: type[Options]) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def _values_of_flags(flags: dict[str, Any], config: type[Options]) -> dict[str, 
             values[name] = [_value_of(item_type(kind), word) for word in words]
         else:
             values[name] = _value_of(kind, words) if isinstance(words, str) else words  # a switch is true or false
-        checked(kind, values[name], _flag(name))
+        checked(kind, values[name], flag(name))
     return values
 
 
@@ -178,65 +186,56 @@ def _kinds(config: type[Options]) -> dict[str, Any]:
     return {one.name: one.kind for one in options_of(config)}
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-# -- flags and help ---------------------------------------------------------------------------------------------------
+# -- flags ------------------------------------------------------------------------------------------------------------
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose errors are one line, and whose help keeps the lines of examples."""
+    """An argument parser whose errors are one line; no beginning of an option stands for it."""
 
-    def __init__(self, prog: str, **texts: str) -> None:
-        super().__init__(prog, allow_abbrev=False, formatter_class=_Help, **texts)  # type: ignore[arg-type]
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, allow_abbrev=False, add_help=False)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and leave with exit code 2."""
-        text = " ".join(message.removeprefix("argument ").split())
+        text = re.sub("^argument (-[a-z]/)?", "", " ".join(message.split()))
         text = re.sub("ignored explicit argument", "takes no value, not", text)
         say(f"{self.prog}: error: {text}; see '{self.prog} --help'", error=True)
         sys.exit(2)
 
 
-class _Help(HelpFormatter):
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if re.match("examples:|commands:", text) else super()._fill_text(text, width, indent)
+class _Answer(Action):
+    """A flag that prints something and ends the program."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, text: Callable[[], str]) -> None:
+        super().__init__(option_strings, SUPPRESS, nargs=0)
+        self._text = text
+
+    def __call__(self, parser: ArgumentParser, *_: Any) -> NoReturn:
+        """Print it."""
+        answer(*self._text().splitlines())
+        parser.exit()
 
 
 def main_parser() -> Parser:
     """The parser of what stands before a command."""
-    width = max(map(len, COMMANDS))
-    commands = "\n  ".join(f"{name:{width}}  {command.help}" for name, command in COMMANDS.items())
-    parser = Parser(
-        "fsmnet",
-        usage="fsmnet COMMAND ...",
-        description="Accelerated multi-contrast MRI reconstruction. Research software, not for clinical use.",
-        epilog=f"commands:\n  {commands}\n\n'fsmnet COMMAND --help' tells more of each.",
-    )
-    parser.add_argument("--version", action="version", version=f"fsmnet {__version__}")
+    parser = Parser("fsmnet")
+    parser.add_argument("-h", "--help", action=_Answer, text=overview)
+    parser.add_argument("--version", action=_Answer, text=lambda: f"fsmnet {__version__}")
     return parser
 
 
 def command_parser(name: str) -> Parser:
-    """The parser of a command: a flag for each option, in sections, all values as texts."""
-    command = COMMANDS[name]
-    options = options_of(command.options)
-    needed = "".join(f" {_flag(one.name)} {one.name.upper()}" for one in options if one.default is MISSING)
-    parser = Parser(
-        f"fsmnet {name}",
-        usage=f"fsmnet {name} [--config FILE]{needed} [--OPTION VALUE ...]",
-        description=(command.options.__doc__ or "").strip(),
-        epilog="examples:\n  " + "\n  ".join(command.examples),
-    )
-    parser.add_argument(
-        "--config", action="append", metavar="FILE", help="YAML file with any of the options below, or a preset's name"
-    )
-    for group in dict.fromkeys(one.group for one in options):
-        section = parser.add_argument_group(group)
-        for one in options:
-            if one.group == group:
-                section.add_argument(_flag(one.name), help=_help_of(one), **_form(one.kind))
+    """The parser of a command: a flag for each option, all values as texts; and what every command takes."""
+    parser = Parser(f"fsmnet {name}")
+    parser.add_argument("-h", "--help", action=_Answer, text=lambda: brief(name))
+    parser.add_argument("--help-all", action=_Answer, text=lambda: complete(name))
+    parser.add_argument("--config", action="append")
+    parser.add_argument("-q", "--quiet", action="store_true", default=None)
+    parser.add_argument("-v", "--verbose", action="store_true", default=None)
+    parser.add_argument("--log")
+    for one in options_of(COMMANDS[name].options):
+        letter = [f"-{SHORT[one.name]}"] if one.name in SHORT else []
+        parser.add_argument(*letter, flag(one.name), dest=one.name, **_form(one.kind))
     return parser
 
 
@@ -244,16 +243,4 @@ def _form(kind: Any) -> dict[str, Any]:
     """How a flag is given: as a switch, with a list of words, or with one word."""
     if kind is bool:
         return {"action": BooleanOptionalAction}
-    if item_type(kind) is not None:
-        return {"nargs": "+"}
-    return {"metavar": "{" + ",".join(get_args(kind)) + "}"} if get_origin(kind) is Literal else {}
-
-
-def _help_of(one: Option) -> str:
-    """``center_fraction`` of the dataclass is ``--center-fraction`` here; its help with type and default."""
-    default = one.default
-    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else default
-    wanted = "required" if default is MISSING else "" if "default:" in one.help else f"default: {shown}"
-    told = one.kind is bool or get_origin(one.kind) is Literal  # by the flag itself
-    notes = "; ".join(filter(None, ("" if told else described(one.kind), wanted)))
-    return (f"{one.help} ({notes})" if notes else one.help).replace("%", "%%")
+    return {"nargs": "+"} if item_type(kind) is not None else {}

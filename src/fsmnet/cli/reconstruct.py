@@ -7,10 +7,14 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 
-from fsmnet.cli.terminal import say
+from fsmnet.cli.options import ReconstructCommand
+from fsmnet.cli.terminal import answer, say
 from fsmnet.errors import NOT_CLINICAL
+from fsmnet.files import json_text
 from fsmnet.inference.allocator import large_blocks_apart
+from fsmnet.options import values_of
 from fsmnet.reconstruction.inputs import check, read_inputs
 from fsmnet.reconstruction.options import ReconstructConfig
 
@@ -31,13 +35,14 @@ def _for_good() -> Iterator[None]:
         gc.enable()
 
 
-def command(config: ReconstructConfig) -> int:
+def command(config: ReconstructCommand) -> int:
     """Reconstruct one scan, or a whole list; the exit code: 0, or for a list 3 if an exam failed."""
     large_blocks_apart()
-    return _one(config) if config.pairs is None else _list(config)
+    work = _one if config.pairs is None else _list
+    return work(ReconstructConfig(**values_of(config, ReconstructConfig)), config.json)
 
 
-def _list(config: ReconstructConfig) -> int:
+def _list(config: ReconstructConfig, as_json: bool) -> int:
     from fsmnet.reconstruction.exam_table import FAILED, table_lines
     from fsmnet.reconstruction.exams import run_list
     from fsmnet.trust.check import check_of
@@ -45,11 +50,14 @@ def _list(config: ReconstructConfig) -> int:
     rows = run_list(config, check_of(config))
     if rows is None:
         return 0
-    say(*table_lines(rows))
+    if as_json:
+        answer(*json_text([asdict(row) for row in rows]).splitlines())
+    else:
+        say(*table_lines(rows))
     return 3 if any(row.status == FAILED for row in rows) else 0
 
 
-def _one(config: ReconstructConfig) -> int:
+def _one(config: ReconstructConfig, as_json: bool) -> int:
     check(config)
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(read_inputs, config)
@@ -57,6 +65,8 @@ def _one(config: ReconstructConfig) -> int:
             from fsmnet.reconstruction.reconstruct import finish
             from fsmnet.trust.check import check_of, in_words
         result = finish(config, reading, check_of(config))
+    if as_json:
+        answer(*json_text(result.sidecar).splitlines())
     metrics = result.sidecar["Metrics"]
     if result.mask is not None:
         logger.info("mask %s", result.mask.describe())

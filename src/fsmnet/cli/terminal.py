@@ -1,4 +1,4 @@
-"""What is shown on the terminal: text that it can show, and nothing that steers it."""
+"""What is shown on the terminal: text that it can show, and nothing that steers it; and the file that keeps it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,55 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
-from fsmnet.files import visible
+from fsmnet.errors import UserError
+from fsmnet.files import reason, visible
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+class Telling(NamedTuple):
+    """How much is told, and where.
+
+    Attributes:
+        quiet: warnings and errors only.
+        verbose: what helps to find a fault, too.
+        log: a file that gets everything, with the time.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    log: str | None = None
+
+
+class _State:
+    """What :func:`telling` set; one program has one terminal."""
+
+    quiet = False
+    log: logging.Handler | None = None
 
 
 def say(*lines: str, error: bool = False) -> None:
-    """Print lines, each as one."""
-    print("\n".join(map(visible, lines)), file=sys.stderr if error else sys.stdout)
+    """Print lines, each as one: what a command did. ``--quiet`` leaves it out, unless it is an error."""
+    if error or not _State.quiet:
+        print("\n".join(map(visible, lines)), file=sys.stderr if error else sys.stdout)
+    _keep(lines, logging.ERROR if error else logging.INFO)
+
+
+def answer(*lines: str) -> None:
+    """Print what was asked for, ``--quiet`` or not."""
+    print("\n".join(map(visible, lines)))
+    _keep(lines, logging.INFO)
+
+
+def _keep(lines: tuple[str, ...], level: int) -> None:
+    if _State.log is not None:
+        for line in filter(None, lines):
+            _State.log.handle(logging.LogRecord(__name__, level, __file__, 0, line, None, None))
 
 
 def prepare() -> None:
@@ -25,6 +67,46 @@ def prepare() -> None:
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Visible("%(message)s"))
     logging.getLogger("fsmnet").setLevel(logging.INFO)
+
+
+@contextmanager
+def telling(how: Telling) -> Iterator[None]:
+    """Tell as much as asked for while something runs.
+
+    Raises:
+        UserError: a log file that cannot be written.
+    """
+    ours, root = logging.getLogger("fsmnet"), logging.getLogger()
+    shown = logging.WARNING if how.quiet else logging.DEBUG if how.verbose else logging.INFO
+    ours.setLevel(shown)
+    levels = [(handler, handler.level) for handler in root.handlers]
+    _State.quiet = how.quiet
+    try:
+        if how.log is not None:
+            _State.log = _opened(Path(how.log))
+            for handler, _ in levels:
+                handler.setLevel(max(handler.level, shown))
+            root.addHandler(_State.log)
+            ours.setLevel(logging.DEBUG)
+        yield
+    finally:
+        if _State.log is not None:
+            root.removeHandler(_State.log)
+            _State.log.close()
+        for handler, level in levels:
+            handler.setLevel(level)
+        _State.quiet, _State.log = False, None
+        ours.setLevel(logging.INFO)
+
+
+def _opened(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({reason(error)}); choose another --log") from None
+    handler.setFormatter(_Visible(_FORMAT))
+    return handler
 
 
 def answer_terminate() -> None:

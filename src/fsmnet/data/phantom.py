@@ -30,7 +30,7 @@ from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 from scipy.special import expit
 
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, similar
 from fsmnet.files import atomic_path
 
 Array = npt.NDArray[np.float32]
@@ -240,7 +240,8 @@ def write_subjects(
     """
     contrasts = tuple(contrasts)
     if unknown := [name for name in contrasts if name not in SEQUENCES]:
-        raise UserError(f"the phantom has no contrast {unknown[0]!r}; choose from {', '.join(SEQUENCES)}")
+        hint = similar(unknown[0], SEQUENCES)
+        raise UserError(f"the phantom has no contrast {unknown[0]!r}{hint}; choose from {', '.join(SEQUENCES)}")
     folders = []
     for seed in seeds:
         name = subject_name(seed)

@@ -17,7 +17,7 @@ import numpy as np
 from fsmnet.data.options import PairOptions
 from fsmnet.data.patients import patient_of
 from fsmnet.data.split import Split, load_split, save_split
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, similar
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
@@ -26,7 +26,7 @@ from fsmnet.files import csv_text, json_text, make_folder, write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.options import RunOptions
 from fsmnet.models.classical import CLASSICAL
-from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, similar, values_of
+from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import protocol_of
 from fsmnet.training.options import TrainConfig
@@ -105,7 +105,8 @@ def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
     if len(set(slugs)) < len(slugs):
         raise UserError(f"two methods would share a folder; rename one of {', '.join(methods)}")
     if config.reference not in methods:
-        raise UserError(f"the reference {config.reference!r} is not among the methods {', '.join(methods)}")
+        hint = similar(config.reference, methods)
+        raise UserError(f"the reference {config.reference!r} is not among the methods {', '.join(methods)}{hint}")
     _check_training("training", config.training, config, {})
     for name, options in methods.items():
         _check_training(name, options, config, config.training)

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, similar
 from fsmnet.registry import Registry, imported
 
 REQUIRED = inspect.Parameter.empty
@@ -165,7 +165,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     for option in options:
         if option not in known:
             raise UserError(
-                f"model {name} has no option {option!r}; "
+                f"model {name} has no option {option!r}{similar(option, known)}; "
                 + (f"it takes {', '.join(known)}" if known else "it takes none")
             )
     options = {**known, **options}
