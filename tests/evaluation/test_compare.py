@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.evaluation.compare import compare
+from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import CompareConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
 
@@ -170,3 +174,68 @@ def test_command_line(heads, tmp_path, capsys):
     )  # fmt: skip
     assert code == 0
     assert "| Zero |" in capsys.readouterr().out
+
+
+CLASSICS = {"preset": None, "methods": {"Zero": {"model": "zero_filling"}}, "reference": "Zero"}
+
+
+def split_file(path, **sides):
+    path.write_text(json.dumps({"train": [], "validation": [], **sides}))
+    return path
+
+
+def names(heads):
+    return sorted(folder.name for folder in heads.iterdir())
+
+
+def test_a_start_that_failed_binds_nothing(heads, tmp_path):
+    one, two, three = names(heads)[:3]
+    options = {**CLASSICS, "split": split_file(tmp_path / "split.json", train=[one], test=["gone"])}
+    with pytest.raises(UserError, match="no pair for case gone"):
+        compare(config(heads, tmp_path / "out", **options))
+    split_file(options["split"], train=[one], test=[two])
+    compare(config(heads, tmp_path / "out", **options))
+    assert json.loads((tmp_path / "out" / "split.json").read_text())["test"] == [two]
+    split_file(options["split"], train=[one], test=[three])
+    with pytest.raises(UserError, match=rf"split.json: is another split .*: case {two} was in test, is in no list"):
+        compare(config(heads, tmp_path / "out", **options))
+    with pytest.raises(UserError, match="give --cases or --split, not both"):
+        compare(config(heads, tmp_path / "new", **options, cases=[one]))
+
+
+def test_nothing_of_a_finished_comparison_is_changed_silently(heads, tmp_path):
+    options = {**CLASSICS, "split": split_file(tmp_path / "split.json", train=names(heads)[:1], test=names(heads)[1:2])}
+    compare(config(heads, tmp_path / "out", **options))
+    changed = {**options, "methods": {"Zero": {"model": "pocs"}}}
+    with pytest.raises(UserError, match=r"method .Zero. was finished with the options .*zero_filling.*another name"):
+        compare(config(heads, tmp_path / "out", **changed))
+    other = tmp_path / "data"
+    shutil.copytree(heads, other)
+    scan = next((other / names(heads)[1]).glob("*t2*"))
+    image = nib.load(scan)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1] * 0.9, image.affine), scan)
+    more = {**options, "methods": {**options["methods"], "POCS": {"model": "pocs"}}}
+    with pytest.raises(UserError, match="not the voxels that zero was scored on"):
+        compare(config(other, tmp_path / "out", **more))
+    lines = compare(config(heads, tmp_path / "out", **more))
+    assert [line.n for line in lines] == [1, 1]
+
+
+def test_a_split_file_may_name_patients(heads, tmp_path):
+    data = tmp_path / "data"
+    for new, old in zip(("P-1-s1", "P-1-s2", "P-2-s1"), names(heads), strict=False):
+        for file in (heads / old).iterdir():
+            target = data / new / file.name.replace(old, new)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    options = {**CLASSICS, "split": split_file(tmp_path / "split.json", train=["P-2"], test=["P-1"])}
+    lines = compare(config(data, tmp_path / "out", **options))
+    assert (lines[0].n, lines[0].patients) == (2, 1)
+    split = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert (split["train"], split["test"]) == (["P-2-s1"], ["P-1-s1", "P-1-s2"])
+    summary = evaluate(data=data, models=["zero_filling"], out=tmp_path / "e", split=options["split"])
+    assert summary[0]["n"] == 2
+    assert evaluate(data=data, models=["zero_filling"], out=tmp_path / "e", cases=["P-2"])[0]["n"] == 1
+    split_file(options["split"], train=["P-1-s1"], test=["P-1"])
+    with pytest.raises(UserError, match="case P-1-s1 is on two sides, by its own name and by its patient's, P-1"):
+        compare(config(data, tmp_path / "two", **options))

@@ -30,7 +30,7 @@ SUMMARY_KEYS = [
     *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean"),
     *("head_psnr_mean", "head_psnr_std", "head_ssim_mean", "head_ssim_std", "head_nmse_mean"),
     *("patients", "psnr_patient_mean", "psnr_interval", "ssim_patient_mean", "ssim_interval"),
-    *("achieved_acceleration", "slices_scored", "seen_in_training", "caveat"),
+    *("achieved_acceleration", "slices_scored", "seen_in_training", "contents", "caveat"),
 ]
 NUMBERS = ("psnr", "ssim", "nmse")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -104,3 +105,21 @@ def test_full_disk_is_told_in_words(configure):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert not (out / name).exists()
         assert not list(out.glob(".part-*"))
+
+
+def test_resume_with_another_split_or_other_data_is_refused(configure, heads, tmp_path):
+    names = sorted(folder.name for folder in heads.iterdir())
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": names[:1], "validation": [], "test": names[1:2]}))
+    data = tmp_path / "data"
+    shutil.copytree(heads, data)
+    train(configure(split=split, data=data))
+    train(configure(split=split, data=data, resume=True, iterations=3))
+    split.write_text(json.dumps({"train": names[:2], "validation": []}))
+    with pytest.raises(UserError, match=rf"split.json: is another split .*: case {names[1]} was in test, is in train"):
+        train(configure(split=split, data=data, resume=True, iterations=4))
+    split.write_text(json.dumps({"train": names[:1], "validation": [], "test": names[1:2]}))
+    for file in (data / names[0]).iterdir():
+        shutil.copy(heads / names[2] / file.name.replace(names[0], names[2]), file)
+    with pytest.raises(UserError, match=rf"{names[0]}: not the voxels that the run in .* was begun with"):
+        train(configure(split=split, data=data, resume=True, iterations=4))

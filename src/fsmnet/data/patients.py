@@ -69,6 +69,20 @@ def patients_of(cases: Sequence[str], options: PairOptions, told: Mapping[str, s
     return {case: (told or {}).get(case) or patient_of(case) for case in cases}
 
 
+def cases_named(names: Sequence[str], patients: Mapping[str, str]) -> list[str]:
+    """Cases by their own names or by their patients': a patient's stands for all of that patient's cases.
+
+    Args:
+        names: of cases, and of patients where they are no case's. One that is neither stays as it is.
+        patients: case -> patient.
+    """
+    of_patient: dict[str, list[str]] = {}
+    for case, patient in patients.items():
+        of_patient.setdefault(patient, []).append(case)
+    found = ([name] if name in patients else sorted(of_patient.get(name, [name])) for name in names)
+    return list(dict.fromkeys(case for cases in found for case in cases))
+
+
 def read_patients(path: Path) -> dict[str, str]:
     """Case -> patient from the columns ``case`` and ``patient`` of a table (CSV, or TSV).
 

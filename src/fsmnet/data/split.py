@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from fsmnet.data.patients import patient_of
+from fsmnet.data.patients import cases_named, patient_of
 from fsmnet.errors import UserError, listed
 from fsmnet.files import json_text, parse_json, write_text
 
@@ -46,6 +46,37 @@ class Split:
     def named(self) -> set[str]:
         """All cases."""
         return {*self.train, *self.validation, *self.test}
+
+    def with_cases(self, patients: Mapping[str, str], where: object) -> Split:
+        """The same with cases in the place of patients that it names, and the patients of them all.
+
+        Args:
+            patients: case -> patient.
+            where: the split is from, for the message.
+
+        Raises:
+            UserError: a case is on two sides, once by its own name and once by its patient's.
+        """
+        train, validation, test = (cases_named(names, patients) for names in (self.train, self.validation, self.test))
+        everything = train + validation + test
+        if twice := sorted({case for case in everything if everything.count(case) > 1}):
+            raise UserError(
+                f"{where}: case {twice[0]} is on two sides, by its own name and by its patient's, "
+                f"{patients.get(twice[0], '')}; a patient belongs to one side only"
+            )
+        of_case = self.patients | {case: patients[case] for case in everything if case in patients}
+        return replace(self, train=train, validation=validation, test=test, patients=of_case)
+
+    def difference(self, other: Split) -> str:
+        """A case that another split has on another side, in words; empty if there is none."""
+        mine, theirs = (
+            {case: side for side in ("train", "validation", "test") for case in getattr(one, side)}
+            for one in (self, other)
+        )
+        for case in sorted(mine.keys() | theirs.keys()):
+            if mine.get(case) != theirs.get(case):
+                return f"case {case} was in {mine.get(case, 'no list')}, is in {theirs.get(case, 'no list')}"
+        return ""
 
     def after(self, other: Split) -> Split:
         """This split, of weights that had been trained with another one."""

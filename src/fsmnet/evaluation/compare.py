@@ -74,11 +74,16 @@ def compare(config: CompareConfig) -> list[Line]:
     """
     methods = checked_methods(config)
     out = make_folder(config.out)
-    _same_comparison(config, out)
-    split = _split(config, out)
+    begun = any(any(out.glob(f"*/{file}")) for file in ("done.json", "resume.pt"))
+    if begun:
+        _same_comparison(config, methods, out)
+    split = _earlier_split(config, out) if begun and (out / "split.json").exists() else _new_split(config, out)
+    write_text(out / "compare.yaml", dump_config(config))
     for name, options in methods.items():
         folder = out / _slug(name)
-        if not (folder / "done.json").exists():
+        if (folder / "done.json").exists():
+            logger.info("%s: finished before, its scores are those in %s", name, folder / "scores")
+        else:
             logger.info("%s: %s", name, options["model"])
             _run(config, options, folder, split)
         lines = [_line(out, method) for method in methods]
@@ -131,29 +136,59 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
         raise UserError(f"{name}: {error}") from None
 
 
-def _same_comparison(config: CompareConfig, out: Path) -> None:
-    """A folder holds one comparison; methods may be added to it."""
+def _same_comparison(config: CompareConfig, methods: dict[str, dict[str, Any]], out: Path) -> None:
+    """A folder holds one comparison; methods may be added to it, none may be changed."""
     definition = out / "compare.yaml"
     if definition.exists():
         earlier = load_yaml(definition.read_text(encoding="utf-8"))
         if differences := changed_options(earlier, config):
             raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
-    write_text(definition, dump_config(config))
+    for name, options in methods.items():
+        done = _done(out, name)
+        if done is not None and done.get("options", _plain(options)) != _plain(options):
+            raise UserError(
+                f"{out}: method {name!r} was finished with the options {json.dumps(done['options'])}, not "
+                f"{json.dumps(_plain(options))}; give this row another name, or choose another --out"
+            )
 
 
-def _split(config: CompareConfig, out: Path) -> Split:
-    path = out / "split.json"
-    if path.exists():
-        return load_split(path)
-    if config.split is not None:
-        split = load_split(config.split)
-    else:
-        protocol = protocol_of(config)
-        cases = protocol.find_cases(config, out, config.cases)
+def _plain(options: dict[str, Any]) -> Any:
+    """Options as JSON keeps them."""
+    return json.loads(json_text(options, indent=None))
+
+
+def _done(out: Path, name: str) -> dict[str, Any] | None:
+    """What a finished method left; None of any other."""
+    path = out / _slug(name) / "done.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _new_split(config: CompareConfig, out: Path) -> Split:
+    """That of the file, or a new one; all its cases are there."""
+    protocol = protocol_of(config)
+    if config.split is None:
+        cases = protocol.named_cases(config, out, config.cases)
         split = protocol.split(cases, config, protocol.patients(cases, config))
+    elif config.cases is not None:
+        raise UserError("give --cases or --split, not both")
+    else:
+        split = load_split(config.split)
+        cases = protocol.named_cases(config, out, sorted(split.named()))
+        split = split.with_cases(protocol.patients(cases, config), config.split)
     if not split.test:
         raise UserError("the split keeps no case for testing; set test_fraction or name test cases in the split file")
-    save_split(split, path)
+    save_split(split, out / "split.json")
+    return split
+
+
+def _earlier_split(config: CompareConfig, out: Path) -> Split:
+    """That of the methods which are there; a file must agree with it."""
+    split = load_split(out / "split.json")
+    given = split if config.split is None else load_split(config.split).with_cases(split.patients, config.split)
+    if difference := split.difference(given):
+        raise UserError(
+            f"{config.split}: is another split than that of the comparison in {out}: {difference}; choose another --out"
+        )
     return split
 
 
@@ -193,7 +228,24 @@ def _run(config: CompareConfig, options: dict[str, Any], folder: Path, split: Sp
         model = str(result.best)
         done = {"steps": result.progress.step, "minutes": round(result.progress.seconds / 60, 2)}
     evaluate(EvaluateConfig(**_shared(config) | {"cases": split.test, "models": [model], "out": folder / "scores"}))
-    write_text(folder / "done.json", json_text(done, indent=None) + "\n")
+    _check_same_scans(config, folder)
+    write_text(folder / "done.json", json_text(done | {"options": options}, indent=None) + "\n")
+
+
+def _check_same_scans(config: CompareConfig, folder: Path) -> None:
+    """Refuse scores of other scans than those that the methods before were scored on, whose names are the same."""
+
+    def contents(scores: Path) -> dict[str, str]:
+        return dict(json.loads((scores / "summary.json").read_text(encoding="utf-8"))[0].get("contents") or {})
+
+    mine = contents(folder / "scores")
+    for done in sorted(folder.parent.glob("*/done.json")):
+        theirs = contents(done.parent / "scores")
+        if other := [case for case in mine if theirs.get(case, mine[case]) != mine[case]]:
+            raise UserError(
+                f"{config.data}: {', '.join(other)}: not the voxels that {done.parent.name} was scored on; give the "
+                "same data, or choose another --out"
+            )
 
 
 FIGURES = ("psnr", "ssim", "head_psnr", "head_ssim")
@@ -228,7 +280,7 @@ def _line(out: Path, method: str) -> Line:
     rows = _scores(out, method)
     if rows is None:
         return Line(method)
-    done = json.loads((out / _slug(method) / "done.json").read_text(encoding="utf-8"))
+    done = _done(out, method) or {}
     line = Line(method, len(_means(rows, "psnr")), len(rows), steps=done["steps"], minutes=done["minutes"])
     for figure in FIGURES:
         means = _means(rows, figure)

@@ -64,9 +64,11 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     known, purposes = SeenCases(splits), Purposes(config, protocol, models)
     rows: list[Row] = []
     planes: list[Row] = []
+    contents: dict[str, str] = {}
     for number, pair in enumerate(pairs):
         case = protocol.accelerate(pair, recipe, resample=config.resample)
         purposes.check(pair, case.slices)
+        contents[pair.case] = case.slices.content
         shown = _slice_to_show(config, protocol, pair, case.slices) if number == 0 else 0
         save_mask(case.mask, config.out / "masks" / f"{pair.case}.npz")
         n_slices = len(case.slices.numbers)
@@ -94,7 +96,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         if number == 0:
             _draw(config, pair, case.slices, shown, images, rows)
     known.warn()
-    return _write(config, recipe, rows, planes, known, purposes)
+    return _write(config, recipe, rows, planes, known, purposes, contents)
 
 
 def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
@@ -176,11 +178,13 @@ def _write(
     planes: list[Row],
     known: SeenCases,
     purposes: Purposes,
+    contents: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Write the tables; the summary."""
     summary = summarise(rows, config, recipe)
     for entry in summary:
         entry["seen_in_training"] = known.summary(entry["model"])
+        entry["contents"] = dict(contents)
         entry["caveat"] = protocol_of(config).caveat
         entry |= purposes.summary(entry["model"])
     write_text(config.out / "metrics.csv", table(rows, config, recipe))

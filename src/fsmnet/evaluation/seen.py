@@ -27,7 +27,7 @@ def find_cases(config: EvaluateConfig, protocol: Protocol[Any], splits: Splits) 
         UserError: cases that are not there, or two ways to name them.
     """
     asked = _asked(config)
-    pairs = protocol.find_cases(config, config.out, asked)
+    pairs = protocol.named_cases(config, config.out, asked)
     patients = protocol.patients(pairs, config)
     keeping = [split for split in splits.values() if split is not None and split.test]
     if asked is not None or not keeping:

@@ -63,7 +63,7 @@ def training_slices(data: str | Path, *, seed: int = 0, augment: bool = False, *
     config = build(SliceOptions, {"data": data} | options)
     protocol = protocol_of(config)
     with TemporaryDirectory() as folder:  # for fastMRI's index, unless the options name a place
-        cases = protocol.find_cases(config, Path(folder), config.cases)
+        cases = protocol.named_cases(config, Path(folder), config.cases)
     recipe = protocol.training_recipe(config)
     return protocol.training_slices(cases, recipe, seed=seed, augment=augment, resample=config.resample)
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fsmnet.data.options import PairOptions, SplitOptions
-from fsmnet.data.patients import patients_of
+from fsmnet.data.patients import cases_named, patients_of
 from fsmnet.data.split import Split, make_split
+from fsmnet.errors import UserError
 from fsmnet.metrics import Metrics, masked_metrics, volume_metrics
 from fsmnet.physics.masks import MaskKind, MaskRecipe, default_center_fraction
 from fsmnet.physics.options import MaskOptions, TrainingMaskOptions
@@ -68,6 +69,23 @@ class Protocol(ABC, Generic[C]):
         Raises:
             UserError: no case, or one that is not there.
         """
+
+    def named_cases(self, options: PairOptions, out: Path, names: Sequence[str] | None) -> list[C]:
+        """:meth:`find_cases` of cases, or of patients, whose names stand for all their cases.
+
+        Raises:
+            UserError: no case, or a name that is neither a case's nor a patient's.
+        """
+        try:
+            return self.find_cases(options, out, names)
+        except UserError:
+            if names is None:
+                raise
+            everyone = self.find_cases(options, out)
+            cases = cases_named(names, self.patients(everyone, options))
+            if cases == list(names):
+                raise
+        return self.find_cases(options, out, cases)
 
     def patients(self, cases: Sequence[C], options: PairOptions) -> dict[str, str]:
         """Case -> patient: as the options say, else by the names; see :mod:`fsmnet.data.patients`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsmnet.data.split import Split, load_split
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, listed
 from fsmnet.files import make_folder
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.protocols import protocol_of
@@ -46,12 +46,12 @@ class TrainingData:
     heads: str
 
 
-def read_data(config: TrainConfig, split: Split | None, before: Split | None = None) -> TrainingData:
+def read_data(config: TrainConfig, earlier: Split | None, before: Split | None = None) -> TrainingData:
     """Find the cases and prepare their slices; makes the output folder once the cases are known to be there.
 
     Args:
         config: options of the run.
-        split: that of the run which is continued; else the configured one, or a new one.
+        earlier: the split of the run which is continued; None for a new run.
         before: the split that the initial weights were trained with, if they were.
 
     Raises:
@@ -59,14 +59,9 @@ def read_data(config: TrainConfig, split: Split | None, before: Split | None = N
     """
     protocol = protocol_of(config)
     masks = protocol.training_recipe(config)
-    cases = {case.case: case for case in protocol.find_cases(config, config.out, config.cases)}
+    cases = {case.case: case for case in protocol.named_cases(config, config.out, config.cases)}
     patients = protocol.patients([*cases.values()], config)
-    if split is None:
-        given = config.split
-        split = load_split(given) if given is not None else protocol.split([*cases.values()], config, patients)
-        split = replace(split, patients=split.patients | {case: patients[case] for case in split.named() & {*patients}})
-        split = split if before is None else split.after(before)
-        split.warn_of_patients_across(config.split or "the split")
+    split = _split(config, protocol, cases, patients, earlier, before)
     _check_split(config, split, cases)
     make_folder(config.out)
     cache = (config.cache_folder or config.out / "cache") if config.cache == "disk" else None
@@ -85,8 +80,45 @@ def read_data(config: TrainConfig, split: Split | None, before: Split | None = N
     ]
     read = [*zip(split.train, slices.contents, strict=False)]  # a protocol from outside may tell none
     read += [(name, case.slices.content) for name, case in zip(split.validation, validation, strict=True)]
-    split = replace(split, contents=split.contents | {name: content for name, content in read if content})
+    contents = {name: content for name, content in read if content}
+    if earlier is not None:
+        _check_same(config, earlier, contents)
+    split = replace(split, contents=split.contents | contents)
     return TrainingData(protocol, masks, split, protocol.contrasts(config, chosen), slices, validation, slices.heads())
+
+
+def _split(
+    config: TrainConfig,
+    protocol: Protocol[Any],
+    cases: Mapping[str, Case],
+    patients: Mapping[str, str],
+    earlier: Split | None,
+    before: Split | None,
+) -> Split:
+    """The split that a file names, or a new one; of a run that is continued its own, which a file must agree with."""
+    given = None
+    if config.split is not None:
+        given = load_split(config.split).with_cases(patients, config.split)
+    if earlier is not None:
+        if given is not None and (difference := earlier.difference(given)):
+            raise UserError(
+                f"{config.split}: is another split than that of the run in {config.out}: {difference}; leave it as it "
+                "was, or choose another --out"
+            )
+        return earlier
+    made = given or protocol.split([*cases.values()], config, patients).with_cases(patients, "the split")
+    made = made if before is None else made.after(before)
+    made.warn_of_patients_across(config.split or "the split")
+    return made
+
+
+def _check_same(config: TrainConfig, earlier: Split, contents: Mapping[str, str]) -> None:
+    """Refuse to go on with other scans than a run was begun with."""
+    if other := [case for case, content in contents.items() if earlier.contents.get(case, content) != content]:
+        raise UserError(
+            f"{config.data}: {listed(other)}: not the voxels that the run in {config.out} was begun with; give the "
+            "same data, or choose another --out"
+        )
 
 
 def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -> None:
