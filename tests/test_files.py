@@ -7,12 +7,15 @@ import hashlib
 import io
 import os
 import stat
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+import fsmnet.files
 from fsmnet.errors import UserError
 from fsmnet.files import (
     PART,
@@ -176,6 +179,31 @@ def test_what_a_killed_writer_left_is_found_by_its_name(tmp_path):
     (folder / "0001.dcm").write_text("half")
     remove_parts(tmp_path, {"a.nii.gz", "a"})
     assert names(tmp_path) == sorted(others)
+
+
+def test_what_killed_processes_left_goes_at_the_next_start(tmp_path):
+    """Of a living one and of another machine it stays."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from fsmnet.files import atomic_path, part_path\n"
+        "folder = Path(sys.argv[1]); part_path(folder / 'series').mkdir()\n"
+        "with atomic_path(folder / 'a.bin') as part:\n"
+        "    part.write_bytes(b'half'); print('there', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"there\n"
+    left = names(tmp_path)
+    assert len(left) == 2
+    foreign = [f"{PART}00000000-{process.pid}-abcdefgh-a.bin", f"{PART}notes", f"{PART}abcdefgh-a.bin"]
+    for name in foreign:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "b.txt", "b")
+    assert names(tmp_path) == sorted([*left, *foreign, "b.txt"])
+    process.kill()
+    process.communicate()
+    fsmnet.files._SEEN.clear()  # as in a new process
+    write_text(tmp_path / "b.txt", "b")
+    assert names(tmp_path) == sorted([*foreign, "b.txt"])
 
 
 def test_hash_of_a_folder(tmp_path):

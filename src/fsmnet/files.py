@@ -10,23 +10,29 @@ import math
 import os
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import unicodedata
+import uuid
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from fsmnet.errors import UserError, first_line
 
 ENTRY = ".npy"  # how the names of an archive's arrays end
-PART = ".part-"  # how the names of unfinished files begin
+PART = ".part-"  # how the names of unfinished files begin; then place and number of the process, letters, the name
+_UNFINISHED = re.compile(r"\.part-(?:([0-9a-f]{8})-(\d+)-)?\w{8}-(.+)", re.DOTALL)
+_SEEN: set[Path] = set()  # folders in which this process has looked for what dead ones left
 MOST_PACKED = 1100  # bytes that one stored byte can stand for; deflate reaches 1032
 _UMASK = threading.Lock()
 
@@ -48,15 +54,17 @@ def make_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that replaces ``path`` on success and vanishes on failure.
 
-    The temporary name ends as the path's does, since writers choose the format by the suffixes.
+    The temporary name ends as the path's does, since writers choose the format by the suffixes. What killed processes
+    of this machine left in the folder is removed, once.
 
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
     make_folder(path.parent)
-    handle, name = -1, ""
+    _remove_parts_of_the_dead(path.parent)
+    name = ""
     try:
-        handle, name = tempfile.mkstemp(prefix=PART, suffix=f"-{path.name}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_own_part(), suffix=f"-{path.name}", dir=path.parent)
         os.close(handle)
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())  # mkstemp, and some writers, leave it to the owner alone
@@ -70,14 +78,50 @@ def atomic_path(path: Path) -> Iterator[Path]:
             Path(name).unlink(missing_ok=True)
 
 
+def part_path(path: Path) -> Path:
+    """A temporary name beside a path, for a folder that is renamed when it is whole; see :func:`atomic_path`."""
+    _remove_parts_of_the_dead(path.parent)
+    return path.with_name(f"{_own_part()}{uuid.uuid4().hex[:8]}-{path.name}")
+
+
 def remove_parts(folder: Path, names: Collection[str]) -> None:
     """Remove what writers of these names left in a folder when they were killed; nobody may be writing them now."""
     for part in list(folder.iterdir()):
-        if part.name.startswith(PART) and part.name[len(PART) + 9 :] in names:  # behind 8 letters and a hyphen
-            if part.is_dir():
-                shutil.rmtree(part)
-            else:
-                part.unlink(missing_ok=True)
+        if (found := _UNFINISHED.fullmatch(part.name)) and found[3] in names:
+            _remove(part)
+
+
+def _remove_parts_of_the_dead(folder: Path) -> None:
+    """Remove what processes of this machine that have ended left in a folder; the first time that it is asked for."""
+    if folder in _SEEN:
+        return
+    _SEEN.add(folder)
+    for part in list(folder.glob(f"{PART}*")):
+        found = _UNFINISHED.fullmatch(part.name)
+        if found and found[1] == _place() and not psutil.pid_exists(int(found[2])):
+            _remove(part)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _own_part() -> str:
+    return f"{PART}{_place()}-{os.getpid()}-"
+
+
+@cache
+def _place() -> str:
+    """Where this process has its number: the machine, and in it the container."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
 
 
 @contextmanager

@@ -235,14 +235,17 @@ def read_exams(path: Path) -> None:
 
 def log_samples(folder: Path) -> Iterator[Path]:
     path = folder / "log.csv"
-    path.write_text("step,loss,norm,rate,psnr\n1,0.5,0.1,0.001,\n2,0.4,0.1,0.001,30.1\n")
+    path.write_text(
+        "step,epoch,seconds,learning_rate,loss,gradient_norm,validation_psnr\n"
+        "1,0,0.5,0.001,0.5,0.1,\n2,0,1.1,0.001,0.4,0.1,30.1\n"
+    )
     yield path
 
 
 def read_log(path: Path) -> None:
-    from fsmnet.training.log import _rows_until
+    from fsmnet.training.log import rows_until
 
-    _rows_until(path, 2)
+    rows_until(path, 2)
 
 
 READERS = {

@@ -161,7 +161,7 @@ def test_the_disk_cache_equals_memory_and_is_read_without_decompressing(pairs, t
         assert data.places == in_memory.places
         assert [case.numbers for case in data.cases] == [case.numbers for case in in_memory.cases]
         assert all(equal(data[position, position], in_memory[position, position]) for position in range(0, 15, 4))
-    assert len(list(cache.iterdir())) == 4 * len(pairs)
+    assert len(list(cache.iterdir())) == 5 * len(pairs)
     assert not list(cache.glob(".part*"))
 
 
@@ -188,7 +188,7 @@ def test_protocols_and_auxiliaries_do_not_share_cached_slices(brats_folder, pair
     assert torch.equal(by_t1.target, by_flair.target)
     assert not torch.equal(by_t1.auxiliary, by_flair.auxiliary)
     assert in_float.target.dtype == torch.float32
-    assert len(list(cache.iterdir())) == 12
+    assert len(list(cache.iterdir())) == 15
 
 
 def test_a_cache_that_was_interrupted_is_completed(pairs, tmp_path):

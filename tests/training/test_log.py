@@ -9,8 +9,13 @@ import re
 import pytest
 
 import fsmnet.training.log
+import fsmnet.training.run
+from fsmnet.errors import UserError
+from fsmnet.files import csv_text
 from fsmnet.inference.cost import predict_cost
+from fsmnet.training.log import LOG_COLUMNS, rows_until
 from fsmnet.training.run import train
+from fsmnet.training.step import take_step
 from training_run import FSMNET, log_rows
 
 
@@ -38,3 +43,49 @@ def test_learning_rate_in_the_log(configure):
     rates = [float(row["learning_rate"]) for row in log_rows(configure().out)]
     expected = [0.01 * 0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
     assert rates == pytest.approx(expected, rel=1e-3)
+
+
+def test_rows_until_a_step_without_the_line_that_a_kill_left(tmp_path):
+    file = tmp_path / "log.csv"
+    text = csv_text([LOG_COLUMNS, *([step, 0, step / 2, "0.1", "1", "1", ""] for step in (1, 9, 10, 11))])
+    for cut in range(len(text) - 10, len(text)):  # through "11,0,..." to all but the last line's end
+        file.write_text(text[:cut])
+        assert [row[0] for row in rows_until(file, 11)] == ["1", "9", "10"]
+    file.write_text(text)
+    assert [row[0] for row in rows_until(file, 9)] == ["1", "9"]
+    assert [row[0] for row in rows_until(file, 11)] == ["1", "9", "10", "11"]
+
+
+def test_a_log_that_is_gone_or_none(tmp_path, caplog):
+    assert rows_until(tmp_path / "log.csv", 3) == []
+    assert "log.csv: is gone; it begins anew" in caplog.text
+    for text in ("", "step,loss\n1,2\n", ",".join(LOG_COLUMNS) + "\nx,,,,,,\n", "\0\n"):
+        (tmp_path / "log.csv").write_text(text)
+        with pytest.raises(UserError, match=r"log.csv: not a training's log \(.*\); move it away to go on"):
+            rows_until(tmp_path / "log.csv", 3)
+
+
+def test_rows_are_there_when_they_are_added_and_a_full_disk_leaves_whole_ones(configure, monkeypatch):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    config = configure(iterations=9, save_every=100)
+    seen = []
+
+    def limited(setup, batch, rate, figures, step):
+        seen.append(len(log_rows(config.out)))
+        if step == 4:
+            size = (config.out / "log.csv").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+        take_step(setup, batch, rate, figures, step)
+
+    monkeypatch.setattr(fsmnet.training.run, "take_step", limited)
+    try:
+        with pytest.raises(
+            UserError, match=r"log.csv: cannot be written \(.*ile too large.*\); free space on the disk"
+        ):
+            train(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert seen == [0, 1, 2, 3]
+    assert (config.out / "log.csv").read_text().endswith("\n")
+    assert [row["step"] for row in log_rows(config.out)] == ["1", "2", "3"]

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from fsmnet.errors import UserError
+from fsmnet.options import dump_config
 from fsmnet.training.run import train
-from training_run import FSMNET, UNET, assert_same_run
+from fsmnet.training.state import SEALED, read_state
+from training_run import FSMNET, UNET, assert_same_run, log_rows
 
 VARIANTS = {
     "step schedule and validation": {**FSMNET, "decay_every": 2, "validation_fraction": 0.25, "validate_every": 3},
@@ -68,27 +78,143 @@ def test_resume_names_the_options_that_changed(configure):
     assert "workers" not in message
 
 
-def test_resume_of_a_run_from_before_an_option_existed(configure):
+def test_resume_of_a_run_from_before_there_was_what_there_is(configure, caplog):
     train(configure())
     file = configure().out / "resume.pt"
     state = torch.load(file, weights_only=True)
     saved = json.loads(state["config"])
-    del saved["wrap_phase"]
-    torch.save({**state, "config": json.dumps(saved)}, file)
+    split = json.loads(state["split"])
+    del saved["wrap_phase"], state["data"], split["contents"]
+    torch.save({**state, "config": json.dumps(saved), "split": json.dumps(split)}, file)  # without a seal, too
     assert train(configure(resume=True, iterations=3)).progress.step == 3
+    assert "does not say what the data were; they are taken to be the same" in caplog.text
 
 
-@pytest.mark.parametrize("content", ["empty", "text", "cut short", "another file"])
+@pytest.mark.parametrize("content", ["empty", "text", "cut short", "another file", "for another network"])
 def test_damaged_resume_file(configure, content):
     train(configure())
     file = configure().out / "resume.pt"
     whole = file.read_bytes()
     if content == "another file":
         torch.save({"weights": torch.zeros(3)}, file)
+    elif content == "for another network":
+        state = torch.load(file, weights_only=True)
+        torch.save({**state, "model": {"weight": torch.zeros(3)}}, file)
     else:
         file.write_bytes({"empty": b"", "text": b"hello\n", "cut short": whole[: len(whole) // 2]}[content])
-    with pytest.raises(UserError, match=r"resume\.pt: damaged, or no state of a training; start again"):
+    words = "does not fit this run" if content == "for another network" else "damaged, or no state of a run; put a copy"
+    with pytest.raises(UserError, match=rf"resume\.pt: {words}.* --init .*last.safetensors") as caught:
         train(configure(resume=True))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seal", [True, False])
+def test_a_flipped_bit_is_found(configure, seal):
+    train(configure())
+    config = configure(resume=True)
+    file = config.out / "resume.pt"
+    whole = file.read_bytes()
+    whole = whole if seal else whole[:-SEALED]
+    parts = read_state(config).parts
+    chance, found = random.Random(0), 0
+    for _ in range(60):
+        place = chance.randrange(len(whole))
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1 :])
+        state = None
+        with suppress(UserError):
+            state = read_state(config)
+        if state is None:
+            found += 1
+            continue
+        # Within the mark of the seal, or within what no reader of a ZIP archive looks at.
+        assert all(torch.equal(parts["model"][name], tensor) for name, tensor in state.parts["model"].items())
+        assert str(parts) == str(state.parts)
+    assert found >= (59 if seal else 40)
+
+
+# -- the data ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_data_that_moved_are_the_same_and_changed_ones_are_named(configure, heads, tmp_path, cache):
+    options = {"cache": cache, "validation_fraction": 0.25}
+    data = Path(shutil.copytree(heads, tmp_path / "there"))
+    train(configure(data=data, **options))
+    moved = data.rename(tmp_path / "elsewhere")
+    config = configure(data=moved, resume=True, iterations=3, **options)
+    assert train(config).progress.step == 3
+    split = json.loads((config.out / "split.json").read_text())
+    before = (config.out / "resume.pt").read_bytes()
+    for case, contrast in ((split["train"][1], "t1"), (split["validation"][0], "t2")):
+        file = moved / case / f"{case}_{contrast}.nii.gz"
+        kept = file.read_bytes()
+        image = nib.load(file)
+        voxels = np.asarray(image.dataobj).copy()
+        voxels[32, 32, 2] += 1
+        nib.save(nib.Nifti1Image(voxels, image.affine, image.header), file)
+        with pytest.raises(UserError, match=f"elsewhere: case {case}: not the voxels that the run in .*run") as told:
+            train(configure(data=moved, resume=True, iterations=4, **options))
+        assert "give the same data, or choose another --out" in str(told.value)
+        file.write_bytes(kept)
+    assert (config.out / "resume.pt").read_bytes() == before
+
+
+# -- kills -------------------------------------------------------------------------------------------------------------
+
+
+SLOW = [pytest.param(place, marks=pytest.mark.slow) for place in ("weights", "behind")]
+
+
+@pytest.mark.parametrize("place", ["log", "state", *SLOW])
+def test_killed_while_it_saves(configure, monkeypatch, place):
+    """Nothing is caught and nothing cleaned up, as far as files go: the process just ends there."""
+    options = {"validation_fraction": 0.25, "validate_every": 2, "save_every": 2, "workers": 0}
+    straight = train(configure("straight", iterations=6, **options))
+    config = configure("killed", iterations=6, **options)
+    file = Path(config.out.parent / "run.yaml")
+    file.write_text(dump_config(config))
+    code = KILLED.format(place=place)
+    process = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert [path for path in config.out.iterdir() if path.name.startswith(".part-")] or place in ("log", "behind")
+    resumed = train(configure("killed", iterations=6, resume=True, **options))
+    assert_same_run(straight.last.parent, resumed.last.parent)
+    assert [row["step"] for row in log_rows(config.out)] == ["1", "2", "3", "4", "5", "6"]
+    assert not [path for path in config.out.iterdir() if path.name.startswith(".")]
+
+
+# At the save of step 4: before the log is on the disk, half way through a file, or behind it all.
+KILLED = """
+import os, signal, sys
+import fsmnet.files, fsmnet.training.run as run, fsmnet.training.log as log
+from fsmnet.cli import main
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+place, save = "{place}", run._save
+
+def saved(setup, progress, rows):
+    if progress.step == 4:
+        if place == "log":
+            log.Log.keep = die
+        elif place == "behind":
+            save(setup, progress, rows)
+            die()
+        else:
+            names = {{"weights": "last.safetensors", "state": "resume.pt"}}
+            write = fsmnet.files.os.fsync
+            def half(number):
+                if names[place] in os.readlink(f"/proc/self/fd/{{number}}"):
+                    os.ftruncate(number, 1000)
+                    die()
+                write(number)
+            fsmnet.files.os.fsync = half
+    save(setup, progress, rows)
+
+run._save = saved
+main(["train", "--config", sys.argv[1]])
+"""
 
 
 def test_full_disk_is_told_in_words(configure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ def slices_with_content(data: Array, share: float = 0.0) -> npt.NDArray[np.bool_
     """
     count = np.count_nonzero(data > 0, axis=(1, 2))
     return np.asarray((count > 0) & (count / data[0].size >= share))
+
+
+def exact_hash(name: str, *arrays: Array) -> str:
+    """A number of 128 bits, in hexadecimal, of a name and of arrays as they stand: their shapes, types and bytes."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def content_hash(data: Array) -> str:

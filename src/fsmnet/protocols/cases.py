@@ -30,12 +30,15 @@ class Slices:
         auxiliary: ``(n, H, W)``.
         numbers: the slices' indices in the volume.
         content: tells the target from others whatever its name, see :func:`fsmnet.data.volume.content_hash`.
+        fingerprint: tells whether a case is exactly what it was: voxels of both contrasts and the name that masks are
+            drawn from, wherever the files lie; empty where that is not known.
     """
 
     target: Tensor
     auxiliary: Tensor
     numbers: list[int]
     content: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
-from fsmnet.data.volume import content_hash
+from fsmnet.data.volume import content_hash, exact_hash
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
@@ -78,6 +78,16 @@ def file_content(file: FastMRIFile) -> str:
     return content_hash(file.target(file.slices // 2))
 
 
+def pair_fingerprint(pair: FastMRIPair) -> str:
+    """What a pair is, see :class:`fsmnet.protocols.cases.Slices`.
+
+    Names, sizes and the references of the middle slices: whole files of k-space would take hours.
+    """
+    files = (pair.target, pair.auxiliary)
+    told = "; ".join(f"{file.name} {file.slices} {file.columns}" for file in files)
+    return exact_hash(told, *(file.target(file.slices // 2) for file in files))
+
+
 def consistent_volume(file: FastMRIFile, numbers: Sequence[int], mask: Mask, images: Tensor) -> Tensor:
     """:func:`consistent_slice` of several slices, ``(n, h, w)``."""
     columns = torch.from_numpy(mask.columns)
@@ -110,6 +120,7 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
             torch.stack([target_slice(auxiliary, n, pair.size) for n in numbers]),
             numbers,
             file_content(target),
+            pair_fingerprint(pair),
         ),
         torch.stack([zero_filled_slice(target, n, columns, pair.size) for n in numbers]),
         torch.stack([zero_filled_slice(auxiliary, n, other, pair.size) for n in numbers]),
@@ -136,6 +147,7 @@ class FastMRISlices(TrainingSlices):
         self.pairs, self.mask, self.seed = list(pairs), mask, seed
         self.places = [(case, number) for case, pair in enumerate(self.pairs) for number in range(pair.slices)]
         self.contents = [file_content(pair.target) for pair in self.pairs]
+        self.fingerprints = [pair_fingerprint(pair) for pair in self.pairs]
 
     @property
     def sizes(self) -> set[tuple[int, int]]:

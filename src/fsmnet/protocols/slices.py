@@ -33,10 +33,12 @@ class TrainingSlices(Dataset[Sample]):
     Attributes:
         places: of each slice the case and its number there.
         contents: of each case what tells its target, see :func:`fsmnet.data.volume.content_hash`.
+        fingerprints: of each case, see :class:`fsmnet.protocols.cases.Slices`; a protocol from outside may tell none.
     """
 
     places: list[tuple[int, int]]
     contents: Sequence[str] = ()
+    fingerprints: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of slices."""

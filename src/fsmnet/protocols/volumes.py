@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from fsmnet._version import __version__
 from fsmnet.data.appearance import appearance
 from fsmnet.data.options import PairOptions
 from fsmnet.data.pairing.names import Pair, find_pairs, load_pair
-from fsmnet.data.volume import CONTENT, Volume, content_hash, slices_with_content
+from fsmnet.data.volume import CONTENT, Volume, content_hash, exact_hash, slices_with_content
 from fsmnet.errors import UserError
 from fsmnet.files import atomic_write, make_folder
 from fsmnet.physics.acquisition import Acquisition
@@ -113,7 +114,7 @@ class VolumeProtocol(Protocol[Pair]):
         if most is not None:
             keep = thinned(len(slices.numbers), most)
             numbers = [slices.numbers[i] for i in keep]
-            slices = Slices(slices.target[keep], slices.auxiliary[keep], numbers, slices.content)
+            slices = replace(slices, target=slices.target[keep], auxiliary=slices.auxiliary[keep], numbers=numbers)
         mask = recipe.draw(slices.target.shape[-1], case.target.name)
         columns = torch.from_numpy(mask.columns)
         seeds = [(*seed_from_name(case.target.name), number) for number in slices.numbers]
@@ -145,21 +146,35 @@ def prepared_slices(pair: Pair, protocol: VolumeProtocol, resample: bool = False
     A cached copy is used only while both files have the size and time they had, and is memory-mapped.
     """
     if cache is None:
-        return protocol.prepare(*load_pair(pair.target, pair.auxiliary, resample))
+        return _prepared(pair, protocol, resample)
     files = [pair.target, pair.auxiliary]
     state = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
     key = hashlib.sha256(json.dumps([__version__, state, protocol.name, resample]).encode()).hexdigest()[:16]
-    paths = [cache / f"{pair.case}-{key}-{what}.npy" for what in ("target", "auxiliary", "numbers", "content")]
-    if not all(path.is_file() for path in paths):
+    names = ("target", "auxiliary", "numbers", "content", "fingerprint")
+    paths = [cache / f"{pair.case}-{key}-{what}.npy" for what in names]
+    try:
+        return _kept(paths)
+    except (OSError, ValueError, EOFError, SyntaxError):  # not there yet, or damaged
         make_folder(cache)
-        slices = protocol.prepare(*load_pair(pair.target, pair.auxiliary, resample))
-        arrays = (slices.target.numpy(), slices.auxiliary.numpy(), np.array(slices.numbers), np.array(slices.content))
-        for path, array in zip(paths, arrays, strict=True):
-            with atomic_write(path) as file:
-                np.save(file, array)
-    # Copy-on-write maps: writable for PyTorch, without touching the file or the memory.
+    slices = _prepared(pair, protocol, resample)
+    texts = np.array(slices.content), np.array(slices.fingerprint)
+    arrays = (slices.target.numpy(), slices.auxiliary.numpy(), np.array(slices.numbers), *texts)
+    for path, array in zip(paths, arrays, strict=True):
+        with atomic_write(path) as file:
+            np.save(file, array)
+    return _kept(paths)
+
+
+def _kept(paths: Sequence[Path]) -> Slices:
+    """Slices from the cache: copy-on-write maps, writable for PyTorch, without touching the file or the memory."""
     target, auxiliary = (torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths[:2])
-    return Slices(target, auxiliary, np.load(paths[2]).tolist(), str(np.load(paths[3])))
+    return Slices(target, auxiliary, np.load(paths[2]).tolist(), str(np.load(paths[3])), str(np.load(paths[4])))
+
+
+def _prepared(pair: Pair, protocol: VolumeProtocol, resample: bool) -> Slices:
+    """Slices of a pair from its files."""
+    slices = protocol.prepare(*load_pair(pair.target, pair.auxiliary, resample))
+    return replace(slices, fingerprint=exact_hash(pair.target.name, slices.target.numpy(), slices.auxiliary.numpy()))
 
 
 class SlicePairs(TrainingSlices):
@@ -194,6 +209,7 @@ class SlicePairs(TrainingSlices):
         self.cases = [prepared_slices(pair, protocol, resample, cache) for pair in bar]
         self.names = [pair.target.name for pair in pairs]
         self.contents = [slices.content for slices in self.cases]
+        self.fingerprints = [slices.fingerprint for slices in self.cases]
         self.places = [
             (case, number) for case, slices in enumerate(self.cases) for number in range(len(slices.numbers))
         ]

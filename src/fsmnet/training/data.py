@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsmnet.data.split import Split, load_split
-from fsmnet.errors import UserError, listed
+from fsmnet.errors import UserError
 from fsmnet.files import make_folder
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.protocols import protocol_of
@@ -20,7 +21,7 @@ from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
 from fsmnet.protocols.slices import RunSampler, TrainingSlices
 from fsmnet.training.options import TrainConfig
-from fsmnet.training.signals import leave_interrupts_to_the_main_process
+from fsmnet.training.signals import WorkerDeaths, leave_interrupts_to_the_main_process
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class TrainingData:
         protocol: how cases are accelerated and scored.
         masks: how masks are drawn.
         split: names of the cases.
+        fingerprints: case -> what it is exactly, see :class:`fsmnet.protocols.cases.Slices`; where it is known.
         contrasts: names of target and auxiliary, as far as they are known.
         slices: samples to train on.
         validation: the validation cases, under-sampled.
@@ -40,6 +42,7 @@ class TrainingData:
     protocol: Protocol[Any]
     masks: MaskRecipe
     split: Split
+    fingerprints: dict[str, str]
     contrasts: dict[str, str]
     slices: TrainingSlices
     validation: list[Accelerated]
@@ -80,11 +83,19 @@ def read_data(config: TrainConfig, earlier: Split | None, before: Split | None =
     ]
     read = [*zip(split.train, slices.contents, strict=False)]  # a protocol from outside may tell none
     read += [(name, case.slices.content) for name, case in zip(split.validation, validation, strict=True)]
-    contents = {name: content for name, content in read if content}
-    if earlier is not None:
-        _check_same(config, earlier, contents)
-    split = replace(split, contents=split.contents | contents)
-    return TrainingData(protocol, masks, split, protocol.contrasts(config, chosen), slices, validation, slices.heads())
+    split = replace(split, contents=split.contents | {name: content for name, content in read if content})
+    known = [*zip(split.train, slices.fingerprints, strict=False)]
+    known += [(name, case.slices.fingerprint) for name, case in zip(split.validation, validation, strict=True)]
+    return TrainingData(
+        protocol,
+        masks,
+        split,
+        {name: fingerprint for name, fingerprint in known if fingerprint},
+        protocol.contrasts(config, chosen),
+        slices,
+        validation,
+        slices.heads(),
+    )
 
 
 def _split(
@@ -112,15 +123,6 @@ def _split(
     return made
 
 
-def _check_same(config: TrainConfig, earlier: Split, contents: Mapping[str, str]) -> None:
-    """Refuse to go on with other scans than a run was begun with."""
-    if other := [case for case, content in contents.items() if earlier.contents.get(case, content) != content]:
-        raise UserError(
-            f"{config.data}: {listed(other)}: not the voxels that the run in {config.out} was begun with; give the "
-            "same data, or choose another --out"
-        )
-
-
 def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -> None:
     if missing := sorted({*split.train, *split.validation} - set(cases)):
         raise UserError(f"{config.data}: the split names cases that are not there: {', '.join(missing)}")
@@ -130,7 +132,7 @@ def _check_split(config: TrainConfig, split: Split, cases: Mapping[str, Case]) -
 
 def batches(
     config: TrainConfig, data: TrainingData, start: int, accelerator: Accelerator
-) -> Iterator[Sequence[Tensor]]:
+) -> Generator[Sequence[Tensor], None, None]:
     """This process's share of every batch behind step ``start``, without end.
 
     Yields:
@@ -138,6 +140,7 @@ def batches(
 
     Raises:
         UserError: a file that cannot be used; from a worker, without the traceback PyTorch puts around the sentence.
+            Or a worker that died.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     loader: DataLoader[Any] = DataLoader(
@@ -150,6 +153,42 @@ def batches(
         pin_memory=accelerator.device.type == "cuda",
     )
     try:
-        yield from loader
+        iterator = iter(loader)
+        if not config.workers:
+            yield from iterator
+        with closing(WorkerDeaths()) as deaths:
+            while True:
+                with deaths.answered():
+                    batch = next(iterator)
+                yield batch
     except UserError as error:
         raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not config.workers or not (fault := worker_fault(str(error))):
+            raise
+        raise UserError(fault) from None
+
+
+def worker_fault(said: str) -> str:
+    """What happened to a data worker, its likely cause and the remedy; empty where an error is about something else.
+
+    Args:
+        said: PyTorch's words for it.
+    """
+    if "Bus error" in said or "shared memory" in said or "shm" in said:
+        return (
+            "a data worker found no room in shared memory (/dev/shm); make it larger (docker run --shm-size=2g), lower "
+            "workers or batch, or set workers to 0"
+        )
+    if "Too many open files" in said or "ancdata" in said:
+        return "the data workers have too many files open; raise the limit (ulimit -n 4096) or lower workers"
+    if "MemoryError" in said or "allocate memory" in said:
+        return "a data worker ran out of memory; lower workers, or set cache to disk"
+    if "killed by signal: Killed" in said:
+        return (
+            "a data worker was killed from outside (SIGKILL), as the system does when memory runs out; lower workers, "
+            "or set cache to disk"
+        )
+    if "DataLoader worker" in said and ("killed by signal" in said or "exited unexpectedly" in said):
+        return f"a data worker ended unexpectedly ({said.splitlines()[0].strip(' .')}); set workers to 0 to see why"
+    return ""

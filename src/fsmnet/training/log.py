@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import math
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import torch
@@ -16,7 +18,7 @@ from tqdm import tqdm
 
 from fsmnet.data.split import Split
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import write_text
+from fsmnet.files import csv_text, reason, write_text
 from fsmnet.inference.cost import human_bytes, predict_cost
 from fsmnet.training.data import TrainingData
 from fsmnet.training.options import TrainConfig
@@ -73,15 +75,21 @@ def _cases(split: Split, cases: list[str]) -> str:
 class Log:
     """The rows of a run, shown on a terminal and to TensorBoard too; of an earlier part of it those until ``progress``.
 
-    ``silent`` shows and writes nothing, for the processes beside the main one.
+    A row is in ``log.csv`` when it is added, so that the file can be followed, and a run that was killed and does not
+    go on has told all of it; one that does takes the steps since the last save again, and cuts their rows off first.
+
+    ``silent`` shows and writes nothing, for the processes beside the main one. ``saved`` is the step of the last save.
     """
 
     def __init__(self, schedule: Schedule, progress: Progress, *, silent: bool = False) -> None:
         self.schedule, self.progress, self.silent = schedule, progress, silent
         self.file = schedule.config.out / "log.csv"
-        self.rows = _rows_until(self.file, progress.step)
+        self.saved = progress.step
+        rows = rows_until(self.file, progress.step)
+        self._stream: IO[bytes] | None = None if silent else _begun(self.file, rows)
         tensorboard = schedule.config.tensorboard and not silent
-        self._board = _tensorboard(schedule.config.out / "tensorboard") if tensorboard else None
+        board = schedule.config.out / "tensorboard"
+        self._board = _tensorboard(board, progress.step + 1) if tensorboard else None
         # The bar counts thousandths of the budget, be it steps or minutes.
         watched = sys.stderr.isatty() and not silent
         form = "{l_bar}{bar}| {elapsed} < {remaining}{postfix}"
@@ -90,26 +98,34 @@ class Log:
         if watched:  # time left counts from the start of the run, not of its continuation
             self._bar.start_t -= progress.seconds
 
-    def close(self) -> None:
-        """Leave the terminal and TensorBoard."""
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Leave the terminal, the file and TensorBoard; say what an error loses."""
         self._bar.close()
         if self._board is not None:
             self._board.close()
+        if self._stream is not None:
+            self._stream.close()
+        if kind is not None and self.progress.step > self.saved and not self.silent:
+            kept = f"the run goes on from step {self.saved}" if self.saved else "nothing was saved yet"
+            logger.warning("steps %d to %d are lost; %s", self.saved + 1, self.progress.step, kept)
 
     def add(self, loss: float, norm: float, rate: float, psnr: float | None) -> None:
         """A row: loss, gradient norm and learning rate of the last step, and the PSNR in dB if it was validated."""
         progress = self.progress
-        self.rows.append(
-            {
-                "step": progress.step,
-                "epoch": self.schedule.epoch(progress),
-                "seconds": round(progress.seconds, 2),
-                "learning_rate": f"{rate:.4g}",
-                "loss": f"{loss:.6g}",
-                "gradient_norm": f"{norm:.4g}",
-                "validation_psnr": "" if psnr is None else f"{psnr:.3f}",
-            }
-        )
+        row = [
+            progress.step,
+            self.schedule.epoch(progress),
+            round(progress.seconds, 2),
+            f"{rate:.4g}",
+            f"{loss:.6g}",
+            f"{norm:.4g}",
+            "" if psnr is None else f"{psnr:.3f}",
+        ]
+        if self._stream is not None:
+            _append(self._stream, self.file, csv_text([row]))
         if psnr is not None and not self.silent:
             left = self.schedule.seconds_left(progress)
             words = f", {in_words(left)} left" if left else ""
@@ -125,13 +141,13 @@ class Log:
             self._bar.set_postfix_str(f"step {self.progress.step}, loss {loss:.4f}", refresh=False)
             self._bar.update(int(1000 * self.schedule.share_done(self.progress)) - self._bar.n)
 
-    def save(self) -> None:
-        """Write ``log.csv`` in one step."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, LOG_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.file, text.getvalue())
+    def keep(self) -> None:
+        """Have the rows so far on the disk; to be called before the state is, which they must not lack."""
+        if self._stream is not None:
+            with _told(self.file):
+                os.fsync(self._stream.fileno())
+        if self._board is not None:
+            self._board.flush()
 
 
 def in_words(seconds: float) -> str:
@@ -139,24 +155,59 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _rows_until(file: Path, step: int) -> list[dict[str, Any]]:
-    """Rows of an earlier part of the run.
+def rows_until(file: Path, step: int) -> list[list[str]]:
+    """Rows of an earlier part of the run; a line that a kill left unfinished is none.
 
     Raises:
         UserError: the file is damaged.
     """
-    if not step or not file.exists():
+    if not step:
         return []
     try:
-        with file.open(encoding="utf-8", newline="") as text:
-            return [row for row in csv.DictReader(text) if int(row["step"]) <= step]
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        header, *rows = csv.reader(whole, strict=True)
+        if header != LOG_COLUMNS or not all(len(row) == len(LOG_COLUMNS) for row in rows):
+            raise ValueError("other columns")
+        return [row for row in rows if int(row[0]) <= step]
+    except FileNotFoundError:
+        logger.warning("%s: is gone; it begins anew", file)
+        return []
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{file}: not a training's log ({first_line(error)}); move it away to go on") from None
 
 
-def _tensorboard(folder: Path) -> Any:
+def _begun(file: Path, rows: Sequence[Sequence[str]]) -> IO[bytes]:
+    """A log of these rows, to be added to."""
+    write_text(file, csv_text([LOG_COLUMNS, *rows]))
+    with _told(file):
+        return file.open("ab", buffering=0)
+
+
+def _append(stream: IO[bytes], file: Path, text: str) -> None:
+    """Write a line whole or not at all."""
+    before, line = os.fstat(stream.fileno()).st_size, text.encode()
+    with _told(file):
+        try:
+            written = stream.write(line)
+            if written != len(line):
+                written += stream.write(line[written:])  # says why
+        except OSError:
+            stream.truncate(before)
+            raise
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({reason(error)}); free space on the disk") from None
+
+
+def _tensorboard(folder: Path, begin: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError("--tensorboard needs the tensorboard package; pip install 'fsmnet[tensorboard]'") from None
-    return SummaryWriter(folder)
+    return SummaryWriter(folder, purge_step=begin)

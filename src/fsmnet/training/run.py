@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from fsmnet.checkpoint import read_checkpoint
 from fsmnet.data.split import save_split, split_from
+from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.alone import alone
@@ -23,10 +27,11 @@ from fsmnet.physics.masks import save_mask
 from fsmnet.training.data import TrainingData, batches, read_data
 from fsmnet.training.log import Log, announce
 from fsmnet.training.options import TrainConfig
+from fsmnet.training.pace import Pace
 from fsmnet.training.schedule import Clock, Progress, Schedule
 from fsmnet.training.setup import Setup, check_model, choose_accelerator, options_of_model, set_up
 from fsmnet.training.signals import stop_on_signal
-from fsmnet.training.state import read_state, restore, save_state, save_weights, split_of
+from fsmnet.training.state import check_data, read_state, restore, save_state, save_weights
 from fsmnet.training.step import Figures, check_last_step, take_step
 from fsmnet.training.together import Together
 
@@ -73,7 +78,9 @@ def _train(config: TrainConfig) -> TrainResult:
     if config.init is not None and state is None:
         initial, header = read_checkpoint(config.init)
         before = split_from(header.split) if header.split else None
-    data = read_data(config, None if state is None else split_of(state), before)
+    data = read_data(config, None if state is None else state.split, before)
+    if state is not None:
+        check_data(config, state, data)
     options = options_of_model(config, data)
     announce(config, data, options, accelerator.device)
     setup = set_up(config, data, accelerator, options, initial)
@@ -101,12 +108,18 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
     source = batches(config, data, first, accelerator)
     together = Together(accelerator)
     finished = schedule.done(progress)
-    with stop_on_signal() as stop, closing(log), together.watching():
+    quiet, fault = not setup.is_main, None
+    with stop_on_signal(silent=quiet) as stop, log, together.watching(), Pace(silent=quiet) as pace, closing(source):
         clock = Clock(progress.seconds)
-        while not finished and not together.any(stop):
+        while not finished:
             rate = schedule.learning_rate(progress)
-            batch = next(source)
+            pace.fetch(progress.step + 1)
+            batch, fault = _fetched(source)
+            if together.any(stop or fault):
+                break
+            pace.compute()
             take_step(setup, batch, rate, figures, progress.step + 1)
+            pace.done()
             if progress.step == first:
                 keep_freed_blocks()
             progress.step += 1
@@ -126,12 +139,23 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
             if progress.step % config.save_every == 0:
                 figures.look()
                 _save(setup, progress, log)
-    figures.look()
-    _save(setup, progress, log)
-    if setup.is_main and not data.validation:
-        save_weights(setup, "best.safetensors", step=progress.step)
-    accelerator.wait_for_everyone()
+        figures.look()
+        if fault is None or progress.step > log.saved:
+            _save(setup, progress, log)
+        if setup.is_main and not data.validation and fault is None:
+            save_weights(setup, "best.safetensors", step=progress.step)
+        accelerator.wait_for_everyone()
+    if fault is not None:
+        raise UserError(f"{fault}; the run is saved at step {log.saved}, go on with --resume" if log.saved else fault)
     return finished
+
+
+def _fetched(source: Iterator[Sequence[Tensor]]) -> tuple[Sequence[Tensor], UserError | None]:
+    """The next batch, or why there is none."""
+    try:
+        return next(source), None
+    except UserError as error:
+        return (), error
 
 
 def _validate(setup: Setup, progress: Progress) -> float:
@@ -162,8 +186,9 @@ def _validate(setup: Setup, progress: Progress) -> float:
 
 
 def _save(setup: Setup, progress: Progress, log: Log) -> None:
-    """Weights for use, state for resuming, and the log, each replaced in one step."""
+    """Weights for use, and state for resuming, each replaced in one step; the rows until then are on the disk first."""
     if setup.is_main:
+        log.keep()
         save_weights(setup, "last.safetensors", step=progress.step)
         save_state(setup, progress)
-        log.save()
+    log.saved = progress.step

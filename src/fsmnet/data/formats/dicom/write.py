@@ -20,7 +20,7 @@ from fsmnet.data.formats.dicom.packages import malformed, quiet_pydicom
 from fsmnet.data.formats.dicom.series import NOT_CLINICAL, Series, choose_series, list_series
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
-from fsmnet.files import PART, make_folder, reason
+from fsmnet.files import make_folder, part_path, reason
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def write_series(
     numbers = {header.instance for header in headers}
     renumber = len(numbers) < len(headers) or None in numbers
     make_folder(folder.parent)
-    part = folder.parent / f"{PART}{uuid.uuid4().hex[:8]}-{folder.name}"
+    part = part_path(folder)
     lost: set[str] = set()
     try:
         part.mkdir()
