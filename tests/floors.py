@@ -18,7 +18,7 @@ from pathlib import Path
 FLOORS = (
     ("errors",),
     ("files", "registry", "text", "transforms"),
-    ("options", "metrics"),
+    ("options", "metrics", "pictures"),
     ("physics",),
     ("data", "models"),
     ("protocols",),

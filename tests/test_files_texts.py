@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from fsmnet.evaluation.picture import comparison_picture
+from fsmnet.evaluation.picture import Shown, picture_of
 from fsmnet.files import csv_text, file_name, from_cell, is_utf8, json_text, visible, write_text
 
 
@@ -74,7 +74,6 @@ def test_names_that_are_no_text_keep_their_bytes(tmp_path):
 
 def test_a_picture_of_a_case_with_any_name(tmp_path):
     image = np.eye(16)
-    comparison_picture(
-        tmp_path / "p.png", image, image, {"$x\udce6": image}, {"$x\udce6": "$$"}, "a$b \udce6\x1b $\\frac$"
-    )
+    shown = Shown(image, image, {"$x\udce6": image}, {"$x\udce6": "$$"}, "a$b \udce6\x1b $\\frac$ \u60a3")
+    picture_of(shown).save(tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 0

@@ -14,7 +14,7 @@ from fsmnet.cli.doctor import OPTIONAL
 
 ROOT = Path(__file__).resolve().parents[1]
 # Distributions whose module is called otherwise.
-MODULES = {"scikit-image": "skimage", "PyYAML": "yaml"}
+MODULES = {"scikit-image": "skimage", "PyYAML": "yaml", "pillow": "PIL"}
 # Declared, and used by another: PyTorch writes TensorBoard's files.
 THROUGH_OTHERS = {"tensorboard"}
 

@@ -37,7 +37,7 @@ def assert_complete(out, model):
     summary = json.loads((out / "summary.json").read_text())
     assert [row["model"] for row in summary] == ["zero_filling", model]
     assert {row["n"] for row in summary} == {2}
-    assert imread(out / "picture.png").shape[2] == 4
+    assert min(imread(out / "picture.png").shape[:2]) > 300
     scan = nib.load(out / "heads" / "phantom-0000" / "phantom-0000_t2.nii.gz")
     result = nib.load(out / "phantom-0000_t2_reconstructed.nii.gz")
     assert result.shape == scan.shape == (240, 240, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.picture import load_shown
 from fsmnet.evaluation.scores import METRICS_COLUMNS
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import MODELS
@@ -30,7 +32,7 @@ SUMMARY_KEYS = [
     *("psnr_mean", "psnr_std", "ssim_mean", "ssim_std", "nmse_mean"),
     *("head_psnr_mean", "head_psnr_std", "head_ssim_mean", "head_ssim_std", "head_nmse_mean"),
     *("patients", "psnr_patient_mean", "psnr_interval", "ssim_patient_mean", "ssim_interval"),
-    *("achieved_acceleration", "slices_scored", "seen_in_training", "contents", "caveat"),
+    *("achieved_acceleration", "slices_scored", "seen_in_training", "caveat", "title", "seconds"),
 ]
 NUMBERS = ("psnr", "ssim", "nmse")
 
@@ -61,7 +63,7 @@ def assert_summary_follows_from_rows(out, models):
     assert [entry["model"] for entry in summary] == models
     for entry in summary:
         weights = [] if entry["model"] in MODELS else ["made_for", "doubts"]
-        assert list(entry) == [*SUMMARY_KEYS, *weights]
+        assert list(entry) == [*SUMMARY_KEYS, *weights, "contents"]
         own = [row for row in rows if row["model"] == entry["model"]]
         assert entry["n"] == len(own) > 0
         for name in NUMBERS:
@@ -147,7 +149,10 @@ def test_brats_protocol_scores_slices(configure, checkpoint, brats_folder):
     assert {row["protocol"] for row in rows} == {"brats"}
     assert_summary_follows_from_rows(config.out, config.models)
     assert np.array_equal(load_mask(config.out / "masks" / "case-1.npz").columns, brats_mask(4).columns)
-    assert sorted(path.name for path in config.out.iterdir()) == ["masks", "metrics.csv", "picture.png", "summary.json"]
+    assert sorted(path.name for path in config.out.iterdir()) == [
+        *("masks", "metrics.csv", "picture.npz", "picture.png", "picture_best.png", "picture_worst.png"),
+        "summary.json",
+    ]
 
 
 def test_masks_are_saved_as_drawn(configure):
@@ -174,19 +179,28 @@ def test_picture(configure, checkpoint):
     assert picture[..., :3].std() > 0.05
 
 
-def test_models_of_one_name_keep_a_column_each(configure, checkpoint_file, tmp_path, monkeypatch):
+def test_no_title_is_a_path_or_a_case(configure, checkpoint_file, tmp_path):
     files = [checkpoint_file(tmp_path / side / "run" / "best.safetensors", seed=i) for i, side in enumerate("ab")]
-    columns = []
+    config = configure([*files, "zero_filling"], cases=["phantom-0000"])
+    summary = evaluate(config)
+    shown = load_shown(config.out / "picture.npz")
+    assert list(shown.images) == ["FSMNet, 8 features (1)", "FSMNet, 8 features (2)", "Zero-filled"]
+    assert [row["title"] for row in summary] == list(shown.images) == list(shown.captions)
+    assert shown.title == "case 1, slice 0, 4x, protocol float"
+    assert shown.contrasts == ("T2", "T1")
+    assert shown.columns.sum() == load_mask(config.out / "masks" / "phantom-0000.npz").columns.sum()
 
-    def draw(*arguments):
-        images, captions = arguments[-3:-1]
-        columns.append((list(images), list(captions)))
 
-    monkeypatch.setattr("fsmnet.evaluation.evaluate.comparison_picture", draw)
-    evaluate(configure(files, cases=["phantom-0000"]))
-    evaluate(configure([files[0], "zero_filling"], cases=["phantom-0000"]))
-    full, short = [str(file) for file in files], ["run/best.safetensors", "zero_filling"]
-    assert columns == [(full, full), (short, short)]
+def test_the_worst_and_the_best_slice(configure, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("fsmnet.pictures.panels.Picture.save", lambda self, path: drawn.update({path.name: self.title}))
+    config = configure(["zero_filling"], acceleration=4)
+    evaluate(config)
+    worst, best = (drawn[f"picture_{name}.png"] for name in ("worst", "best"))
+    values = [float(re.search(r"([\d.]+) dB", title)[1]) for title in (worst, best)]
+    assert values[0] < values[1]
+    assert worst.startswith("Worst slice of Zero-filled, ")
+    assert "phantom" not in "".join(drawn.values())
 
 
 def test_picture_of_a_chosen_slice(configure):

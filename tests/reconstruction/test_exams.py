@@ -102,7 +102,7 @@ def test_nine_results_and_three_reasons(place, capsys):
     assert re.search(r"case-02_t2\.nii\.gz: cut short or damaged \(.*\); copy it again$", reasons[0])
     assert re.search(r"case-05_t2\.nii\.gz is 32 x 32 x 3, \S+case-05_t1\.nii\.gz is 32 x 30 x 3; pass", reasons[1])
     assert re.search(r"case-11_t1\.nii\.gz: no such file$", reasons[2])
-    files = {f"{case}{ending}" for case in good for ending in (".nii.gz", ".json", "_mask.npz")}
+    files = {f"{case}{ending}" for case in good for ending in (".nii.gz", ".json", "_mask.npz", "_picture.png")}
     assert {path.name for path in exams.out.iterdir()} == files | {"exams.csv"}
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in told[:-1]] == [[case, row[0]] for case, row in rows.items()]

@@ -254,7 +254,7 @@ def test_the_kspace_is_never_replaced(go, image, tmp_path):
 def test_complex_images_are_not_replaced_unasked(go, image):
     kspace = fft2c(image) * COLUMNS
     path = go(kspace, complex=True).out.with_name("result_complex.nii.gz")
-    for name in ("result.nii.gz", "result.json", "result_mask.npz"):
+    for name in ("result.nii.gz", "result.json", "result_mask.npz", "result_picture.png"):
         path.with_name(name).unlink()
     for wanted in (True, False):
         with pytest.raises(UserError, match=r"result_complex\.nii\.gz: exists already; pass --overwrite to replace it"):

@@ -265,7 +265,7 @@ def test_repairs_are_counted(go, scan, tmp_path, caplog):
     assert f"{repaired}: 3 NaN or infinite and 5 negative voxels of {data.size} set to 0" in caplog.text
 
 
-@pytest.mark.parametrize("existing", ["result.nii.gz", "result.json", "result_mask.npz"])
+@pytest.mark.parametrize("existing", ["result.nii.gz", "result.json", "result_mask.npz", "result_picture.png"])
 def test_nothing_is_replaced_unasked(go, tmp_path, existing):
     path = tmp_path / "out" / existing
     path.parent.mkdir()
@@ -279,7 +279,9 @@ def test_nothing_is_replaced_unasked(go, tmp_path, existing):
             go(overwrite=True)
         path.unlink()
     go(overwrite=True)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["result.json", "result.nii.gz", "result_mask.npz"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        *("result.json", "result.nii.gz", "result_mask.npz", "result_picture.png")
+    ]
 
 
 @pytest.mark.parametrize("which", ["target", "auxiliary"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from fsmnet.data.formats.fastmri import write_submission
 from fsmnet.data.head import head_mask
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import EvaluateConfig
-from fsmnet.evaluation.picture import comparison_picture
 from fsmnet.evaluation.scores import Row, by_acquisition, statistics, summarise, table
 from fsmnet.evaluation.seen import SeenCases, find_cases
+from fsmnet.evaluation.show import FILES as PICTURES
+from fsmnet.evaluation.show import Pictures
 from fsmnet.evaluation.suitability import Purposes
 from fsmnet.files import json_text, write_text
 from fsmnet.inference.alone import alone
@@ -32,12 +34,11 @@ from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import MaskRecipe, save_mask
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
-from fsmnet.protocols.cases import Accelerated, Case, Slices
-from fsmnet.transforms import to_unit
+from fsmnet.protocols.cases import Accelerated, Case
 
 logger = logging.getLogger(__name__)
 
-FILES = ("metrics.csv", "metrics_slices.csv", "summary.json", "picture.png", "fastmri_index.json")
+FILES = ("metrics.csv", "metrics_slices.csv", "summary.json", "fastmri_index.json", *PICTURES)
 
 
 @by_name(EvaluateConfig)
@@ -45,8 +46,9 @@ FILES = ("metrics.csv", "metrics_slices.csv", "summary.json", "picture.png", "fa
 def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Score models as configured; see :class:`fsmnet.evaluation.options.EvaluateConfig`.
 
-    Writes ``metrics.csv`` (a row per slice or volume), ``summary.json``, the masks and ``picture.png``. In protocol
-    ``fastmri`` also ``metrics_slices.csv``, and where ``submission`` says so the reconstructed volumes.
+    Writes ``metrics.csv`` (a row per slice or volume), ``summary.json``, the masks, ``picture.png`` (its slice also as
+    ``picture.npz``), ``picture_worst.png`` and ``picture_best.png``. In protocol ``fastmri`` also
+    ``metrics_slices.csv``, and where ``submission`` says so the reconstructed volumes.
 
     Returns:
         The rows of ``summary.json``: a dictionary per model.
@@ -62,6 +64,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     splits = {name: trained_split(model) for name, model in models.items()}
     pairs, patients = find_cases(config, protocol, splits)
     known, purposes = SeenCases(splits), Purposes(config, protocol, models)
+    pictures, seconds = Pictures(config, protocol, models), dict.fromkeys(models, 0.0)
     rows: list[Row] = []
     planes: list[Row] = []
     contents: dict[str, str] = {}
@@ -69,7 +72,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         case = protocol.accelerate(pair, recipe, resample=config.resample)
         purposes.check(pair, case.slices)
         contents[pair.case] = case.slices.content
-        shown = _slice_to_show(config, protocol, pair, case.slices) if number == 0 else 0
+        shown = pictures.choose(pair, case.slices) if number == 0 else 0
         save_mask(case.mask, config.out / "masks" / f"{pair.case}.npz")
         n_slices = len(case.slices.numbers)
         logger.info(
@@ -80,7 +83,9 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         images: dict[str, Tensor] = {}
         head = head_mask(case.slices.target.numpy())
         for name, reconstruct in networks.items():
+            started = time.perf_counter()
             images[name] = reconstruct(case, f"{pair.case}, {name}")
+            seconds[name] += time.perf_counter() - started
             scored, single = _score(protocol, case, images[name])
             seen = known.look(name, pair.case, patients[pair.case], case.slices.content)
             facts = (case.contrast, patients[pair.case], seen)
@@ -94,9 +99,12 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         if config.submission is not None:
             _submit(config.submission, pair, case, images)
         if number == 0:
-            _draw(config, pair, case.slices, shown, images, rows)
+            pictures.draw_first(pair, case, images, shown, rows)
+        pictures.take(pair, case, images, number)
     known.warn()
-    return _write(config, recipe, rows, planes, known, purposes, contents)
+    pictures.draw_extremes()
+    told = {name: _told(name, pictures, known, purposes, seconds) for name in models}
+    return _write(config, recipe, rows, planes, told, contents)
 
 
 def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
@@ -171,22 +179,26 @@ def _submit(folder: Path, pair: Case, case: Accelerated, images: dict[str, Tenso
         write_submission(images[name], folder / run / f"{pair.case}.h5")
 
 
+def _told(
+    name: str, pictures: Pictures, known: SeenCases, purposes: Purposes, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the summary says of a model beside its scores; the seconds are of all its slices."""
+    told = {"seen_in_training": known.summary(name), "caveat": pictures.protocol.caveat}
+    return told | {"title": pictures.titles[name], "seconds": round(seconds[name], 3)} | purposes.summary(name)
+
+
 def _write(
     config: EvaluateConfig,
     recipe: MaskRecipe,
     rows: list[Row],
     planes: list[Row],
-    known: SeenCases,
-    purposes: Purposes,
+    facts: Mapping[str, Mapping[str, Any]],
     contents: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Write the tables; the summary."""
     summary = summarise(rows, config, recipe)
     for entry in summary:
-        entry["seen_in_training"] = known.summary(entry["model"])
-        entry["contents"] = dict(contents)
-        entry["caveat"] = protocol_of(config).caveat
-        entry |= purposes.summary(entry["model"])
+        entry.update(facts[entry["model"]], contents=dict(contents))
     write_text(config.out / "metrics.csv", table(rows, config, recipe))
     if planes:
         write_text(config.out / "metrics_slices.csv", table(planes, config, recipe))
@@ -195,33 +207,6 @@ def _write(
             entry["slices"] = statistics([row for row in planes if row.model == entry["model"]])
     write_text(config.out / "summary.json", json_text(summary) + "\n")
     return summary
-
-
-def _slice_to_show(config: EvaluateConfig, protocol: Protocol[Any], pair: Case, slices: Slices) -> int:
-    """Index among the prepared slices of the one in the picture."""
-    if config.picture_slice is None:
-        return protocol.slice_to_show(slices)
-    if config.picture_slice not in slices.numbers:
-        first, last = slices.numbers[0], slices.numbers[-1]
-        raise UserError(f"slice {config.picture_slice} of {pair.case} has no content; choose one of {first} to {last}")
-    return slices.numbers.index(config.picture_slice)
-
-
-def _draw(
-    config: EvaluateConfig, pair: Case, slices: Slices, index: int, images: dict[str, Tensor], rows: Sequence[Row]
-) -> None:
-    """Picture of one slice of the first case."""
-    number = slices.numbers[index]
-    titles = {name: _short(name, images) for name in images}
-    by_model = {row.model: row.metrics for row in rows if row.case == pair.case and row.slice in (number, None)}
-    comparison_picture(
-        config.out / "picture.png",
-        to_unit(slices.target[index]).numpy(),
-        to_unit(slices.auxiliary[index]).numpy(),
-        {titles[name]: to_unit(image[index]).numpy() for name, image in images.items()},
-        {titles[name]: f"{m.psnr:.2f} dB, SSIM {m.ssim:.3f}" for name, m in by_model.items()},
-        f"{pair.case}, slice {number}, {config.acceleration:g}x, protocol {config.protocol}",
-    )
 
 
 def _folders(names: Sequence[str]) -> dict[str, str]:
@@ -233,11 +218,3 @@ def _folders(names: Sequence[str]) -> dict[str, str]:
         forms[name] = [run, f"{run}_{path.stem}", "_".join(path.parts[1:])] if path.suffix else [name]
     taken = Counter(form for own in forms.values() for form in own)
     return {name: next((form for form in own if taken[form] == 1), own[-1]) for name, own in forms.items()}
-
-
-def _short(name: str, names: Iterable[str]) -> str:
-    """A checkpoint's run and file name, or all of it where that does not tell the columns apart."""
-    if not Path(name).suffix:
-        return name
-    end = Path(name).parts[-2:]
-    return "/".join(end) if sum(Path(other).parts[-2:] == end for other in names) == 1 else name

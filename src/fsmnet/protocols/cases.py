@@ -6,6 +6,8 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,6 +34,7 @@ class Slices:
         content: tells the target from others whatever its name, see :func:`fsmnet.data.volume.content_hash`.
         fingerprint: tells whether a case is exactly what it was: voxels of both contrasts and the name that masks are
             drawn from, wherever the files lie; empty where that is not known.
+        affine: of the target's volume, for how slices are shown; None where it does not place them.
     """
 
     target: Tensor
@@ -39,6 +42,7 @@ class Slices:
     numbers: list[int]
     content: str = ""
     fingerprint: str = ""
+    affine: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ class VolumeProtocol(Protocol[Pair]):
                 raise UserError(f"{volume.source}: nothing is left of the image in the {height} x {width} centre")
             # In double precision, so that a value just below a grey level does not round up to it.
             scaled.append(self.precision(frame[numbers].double() / maximum.double()))
-        return Slices(scaled[0], scaled[1], numbers, content_hash(target.data))
+        place = target.affine if target.placed else None
+        return Slices(scaled[0], scaled[1], numbers, content_hash(target.data), affine=place)
 
     def accelerate(
         self,

@@ -45,6 +45,7 @@ from fsmnet.reconstruction.inputs import (
     mask_path,
     read_inputs,
     sidecar_path,
+    written_paths,
 )
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.record import doubt, is_ours
@@ -105,7 +106,7 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
         load_mask(config.mask)
     network = load_network(replace(config, device=device_of(config.device)))
     logger.info("network: %s", purpose_of(network.model))
-    files = {shard.table, *(path.name for exam in exams for path in _paths(exam.config))}
+    files = {shard.table, *(path.name for exam in exams for path in written_paths(exam.config))}
     with only_one(config.out, files, shard.table):
         return _through(config, network, exams, [exam.row.case for exam in everyone], shard, trust)
 
@@ -277,7 +278,7 @@ def _dicom(config: ReconstructConfig) -> AbstractContextManager[Any]:
 
 
 def _paths(config: ReconstructConfig) -> tuple[Path, Path, Path]:
-    """The files of a result."""
+    """The files that make a result whole."""
     return config.out, mask_path(config.out), sidecar_path(config.out)
 
 

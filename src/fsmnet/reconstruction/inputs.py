@@ -181,6 +181,11 @@ def mask_path(out: Path) -> Path:
     return out.with_name(f"{volume_stem(out)}_mask.npz")
 
 
+def picture_path(out: Path) -> Path:
+    """Where the picture of a result is written."""
+    return out.with_name(f"{volume_stem(out)}_picture.png")
+
+
 def sidecar_path(out: Path) -> Path:
     """Where the record of a result is written."""
     return out.with_name(f"{volume_stem(out)}.json")
@@ -197,6 +202,13 @@ def complex_path(out: Path) -> Path:
     return beside(out, "complex")
 
 
+def written_paths(config: ReconstructConfig) -> list[Path]:
+    """Everything that a reconstruction writes, or removes since it was another's."""
+    out = config.out
+    paths = [out, mask_path(out), sidecar_path(out), picture_path(out), *(beside(out, name) for name in MAPS)]
+    return paths if config.kspace is None else [*paths, complex_path(out)]
+
+
 def check(config: ReconstructConfig) -> None:
     """Everything that can be refused before reading."""
     if config.shard is not None:
@@ -206,12 +218,9 @@ def check(config: ReconstructConfig) -> None:
     form = format_of(config.out)
     if config.complex and form is not None and not form.complex_values:
         raise UserError(f"{config.out}: a submission holds magnitudes; leave --complex out, or end the name in .nii.gz")
-    written = [config.out, mask_path(config.out), sidecar_path(config.out)]
+    written = written_paths(config)
     for name in MAPS:
-        written.append(beside(config.out, name))
-        check_output(written[-1], target)
-    if config.kspace is not None:
-        written.append(complex_path(config.out))
+        check_output(beside(config.out, name), target)
     # Another result's mask may be given, and is written as it was.
     given = [(file, path) for file in (target, auxiliary, config.maps) for path in written]
     for file, path in (*given, (config.mask, config.out)):

@@ -30,7 +30,7 @@ class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
     )
     out: Path = required(
         "result: .nii.gz; .npy or .npz for arrays and k-space; .h5 for fastMRI's form of a submission; for a DICOM "
-        "target a new folder; mask and JSON record come beside it",
+        "target a new folder; mask, picture and JSON record come beside it",
         material=False,
         group="output",
     )
@@ -111,6 +111,9 @@ class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
         "what a blank auxiliary would change, which takes a further pass of the network",
         material=False,
         group="output",
+    )
+    picture: bool = option(
+        True, "leave a picture of one slice beside the result, OUT_picture.png", material=False, group="output"
     )
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     register: Literal["none", "rigid"] = option(

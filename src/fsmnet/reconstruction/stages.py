@@ -32,10 +32,21 @@ from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
+from fsmnet.pictures.panels import Picture
 from fsmnet.reconstruction.again import Again, Check, Map
-from fsmnet.reconstruction.inputs import MAPS, Inputs, beside, complex_path, input_files, mask_path, sidecar_path
+from fsmnet.reconstruction.inputs import (
+    MAPS,
+    Inputs,
+    beside,
+    complex_path,
+    input_files,
+    mask_path,
+    picture_path,
+    sidecar_path,
+)
 from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
 from fsmnet.reconstruction.options import ReconstructConfig
+from fsmnet.reconstruction.picture import picture_of
 from fsmnet.reconstruction.record import make_record
 from fsmnet.reconstruction.stream import Finishing
 from fsmnet.reconstruction.suitability import verdict
@@ -96,6 +107,7 @@ class Computed:
         result: float32 ``(S, H, W)`` in the target's intensities.
         packed: the same as NIfTI, to be saved; None for other forms.
         complex_image: the result from k-space with its phase, ``(S, H, W)``; None for an image.
+        picture: of one slice; None if none is asked for.
         record: what it says of the computation.
         seconds: time by stage, see :func:`fsmnet.reconstruction.record.make_record`.
         maps: further images of the slices ``keep``, by name, see :class:`fsmnet.reconstruction.again.Map`.
@@ -108,6 +120,7 @@ class Computed:
     result: npt.NDArray[np.float32]
     packed: NiftiWriter | None
     complex_image: npt.NDArray[np.complex64] | None
+    picture: Picture | None
     record: dict[str, Any]
     seconds: dict[str, float]
     maps: Mapping[str, Map] = field(default_factory=dict)
@@ -212,6 +225,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         complex_image[keep.numpy()] = phased.numpy() * target.maximum
     contents = [content_hash(part) for part in (target.data, target.data[len(target.data) // 2])]  # or of a knee's file
     seen = warn_if_seen(network.model, network.file, case_names(input_files(config)[0]), contents)
+    metrics = finishing.metrics()
     record = {
         "SeenInTraining": None if seen is None else asdict(seen),
         "Simulation": measured.simulation,
@@ -223,18 +237,22 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "DataConsistency": finishing.record(),
         "SlicesReconstructed": int(keep.sum()),
         "VoxelsBelowZeroSetToZero": finishing.n_below_zero,
-        "Metrics": finishing.metrics(),
+        "Metrics": metrics,
         "Check": None if checks is None else checks.record,
         "Scored": finishing.n_scored and {"slices": finishing.n_scored, "protocol": "float, per volume", "head": RULE},
         "Versions": versions(),
         "Device": str(network.device),
         "Precision": network.precision,
     }
+    picture = None
+    if config.picture:
+        numbers = np.flatnonzero(keep.numpy())
+        picture = picture_of(inputs, measured, finishing.result, numbers, recipe_of(network.model), metrics)
     seconds = {"prepare": prepare, "network": finishing.network, "consistency": finishing.consistency}
     seconds |= {"check": checked - written, "write": time.perf_counter() - checked + written - waiting}
     maps = {} if checks is None else checks.maps
     return Computed(
-        inputs, network, measured.mask, finishing.result, packed, complex_image, record, seconds, maps, keep
+        inputs, network, measured.mask, finishing.result, packed, complex_image, picture, record, seconds, maps, keep
     )
 
 
@@ -255,6 +273,9 @@ def write(computed: Computed) -> Reconstruction:
         write_scan(computed.complex_image, inputs.target, complex_path(config.out), DESCRIPTION)
     elif inputs.kspace is not None:
         complex_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
+    picture_path(config.out).unlink(missing_ok=True)  # of the result that was replaced
+    if computed.picture is not None:
+        computed.picture.save(picture_path(config.out))
     record = computed.record | {"Maps": _write_maps(computed)}
     seconds = {"read": inputs.seconds, "load": network.seconds, **computed.seconds}
     seconds["write"] += time.perf_counter() - started
