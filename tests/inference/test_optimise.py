@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fsmnet.checkpoint import load_model, shipped_checkpoint
-from fsmnet.inference.optimise import after, best_precision, bfloat16, channels_last, chosen_precision, optimise, steps
+from fsmnet.inference.optimise import after, bfloat16, channels_last, optimise, steps
 from fsmnet.inference.simplify import STEPS
 from fsmnet.models import create_model, recipe_of
 from fsmnet.models.kernels.install import install_kernels
@@ -113,14 +113,6 @@ def test_an_optimised_model_is_not_trained():
     assert not any(p.requires_grad for p in fast.parameters())
     with pytest.raises(RuntimeError, match="cannot be trained"):
         fast.train()
-
-
-def test_the_precision_is_one_of_two():
-    assert best_precision(torch.device("cpu")) in ("float32", "bfloat16")
-    assert best_precision(torch.device("meta")) == "float32"
-    assert chosen_precision("auto", torch.device("cpu")) == best_precision(torch.device("cpu"))
-    assert chosen_precision("auto", torch.device("cpu"), optimised=False) == "float32"
-    assert chosen_precision("bfloat16", torch.device("meta")) == "bfloat16"
 
 
 @pytest.mark.skipif(not VOLUMES.is_dir(), reason="the scans (../shared/data/volumes) are not here")

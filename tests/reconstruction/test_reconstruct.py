@@ -17,6 +17,7 @@ from fsmnet.cli import main
 from fsmnet.data.formats import read_volume
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
+from fsmnet.inference.precision import Choice
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import volume_metrics
 from fsmnet.options import plain_config
@@ -347,8 +348,11 @@ def test_bfloat16(go):
 
 @pytest.mark.parametrize("best", ["float32", "bfloat16"])
 def test_the_record_says_which_precision_the_processor_got(go, monkeypatch, best):
-    monkeypatch.setattr("fsmnet.inference.optimise.best_precision", lambda device: best)
-    assert go(precision="auto").sidecar["Precision"] == best
+    choice = Choice(best, "timed")
+    monkeypatch.setattr("fsmnet.inference.precision.FasterPrecision._timed", lambda *_: choice)
+    monkeypatch.setattr("fsmnet.inference.precision.in_hardware", lambda _: True)
+    record = go(precision="auto").sidecar
+    assert (record["Precision"], record["PrecisionWhy"]) == choice
     assert go(precision="auto", optimise=False, overwrite=True).sidecar["Precision"] == "float32"
 
 

@@ -26,7 +26,7 @@ class BenchmarkConfig(RunOptions, group="measurement"):
         False, "also time the network after each step of the optimisation, and compare its image with the plain one's"
     )
     precision: PrecisionChoice = option(
-        "auto", "of the fast network; auto: bfloat16 where the processor multiplies it in hardware"
+        "auto", "of the fast network; auto: what is faster here, by a short trial of both"
     )
     batches: list[int] = option([1], "batch sizes whose throughput is measured")
     thread_counts: list[int] = option([], "numbers of threads whose throughput is measured; default: --threads alone")

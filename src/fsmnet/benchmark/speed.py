@@ -20,7 +20,8 @@ from fsmnet.files import json_text, make_folder, write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.device import choose_device
-from fsmnet.inference.optimise import Precision, after, chosen_precision, steps
+from fsmnet.inference.optimise import Precision, after, steps
+from fsmnet.inference.precision import FasterPrecision
 
 RELEASED = "fsmnet_released"
 
@@ -43,11 +44,11 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     if config.models and (config.data is None or config.case is None or config.out is None):
         raise UserError("a picture of quality against time needs --data, --case and --out")
     device = choose_device(config.device, config.threads)
-    precision = chosen_precision(config.precision, device)
     options = options_of(config)
     cost = predict_cost(config.model, options, config.size, config.size, config.training_batch)
     if cost is None or not cost.parameters:
         raise UserError(f"model {config.model} computes nothing, or cannot tell how much; choose another with --model")
+    precision = config.precision if config.precision != "auto" else _faster(config, device)
     result: dict[str, Any] = {
         "model": config.model,
         "options": options,
@@ -80,6 +81,11 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         if config.models:
             draw(result["quality"], config.out / "quality.png")
     return result
+
+
+def _faster(config: BenchmarkConfig, device: torch.device) -> Precision:
+    network = FasterPrecision(fresh(config.model, options_of(config), device))
+    return network.settle(*smooth_slices(config.size, 1, device), slices=10**9).precision
 
 
 def _measure_inference(config: BenchmarkConfig, precision: Precision, device: torch.device) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from fsmnet.evaluation.suitability import Purposes
 from fsmnet.files import json_text, write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.device import choose_device
-from fsmnet.inference.optimise import chosen_precision, optimise
 from fsmnet.inference.options import check_batch
+from fsmnet.inference.precision import for_inference
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.metrics import Metrics
 from fsmnet.models.classical import POCS, ZeroFilling
@@ -124,7 +124,6 @@ def _networks(
 ) -> dict[str, Reconstruct]:
     """By name what a model makes of a case; the second argument is the text of its progress bar."""
     device = choose_device(config.device, config.threads)
-    precision = chosen_precision(config.precision, device, config.optimise)
 
     def network(name: str) -> Reconstruct:
         model = models[name].to(device)
@@ -132,8 +131,7 @@ def _networks(
             # Scored as it is stored: normalised and back, it would lose grey levels.
             return lambda case, progress: case.zero_filled
         classical = isinstance(model, POCS)
-        if config.optimise and not classical:
-            model = optimise(model, precision)
+        model, precision = for_inference(model, config.precision, config.optimise and not classical)
 
         def reconstruct(case: Accelerated, progress: str) -> Tensor:
             image = reconstruct_slices(

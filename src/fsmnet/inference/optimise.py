@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fsmnet.inference.options import PrecisionChoice
 from fsmnet.inference.simplify import STEPS
 from fsmnet.models.blocks import Down
 from fsmnet.models.fast import FastFSMNet
@@ -127,20 +126,3 @@ def channels_last(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def chosen_precision(name: PrecisionChoice, device: torch.device, optimised: bool = True) -> Precision:
-    """The precision that an option names; ``auto`` is the device's best, and float32 for a network left as it is."""
-    if name != "auto":
-        return name
-    return best_precision(device) if optimised else "float32"
-
-
-def best_precision(device: torch.device) -> Precision:
-    """bfloat16 where the processor multiplies matrices of it in hardware, else float32."""
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type != "cpu":
-        return "float32"
-    flags: Any = torch.cpu
-    return "bfloat16" if flags._is_amx_tile_supported() or flags._is_avx512_bf16_supported() else "float32"

@@ -17,7 +17,7 @@ PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 BATCH = "slices per step; auto: 1 on a processor, on a GPU what its memory holds"
 OPTIMISE = "compute the same image with less work: exact algebra, memory layout"
 PRECISION = (
-    "of convolutions and maps between them, FFTs stay float32; auto: bfloat16 where the processor has it in hardware"
+    "of convolutions and maps between them, FFTs stay float32; auto: what is faster here, by a short trial of both"
 )
 
 

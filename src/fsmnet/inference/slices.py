@@ -20,6 +20,7 @@ from fsmnet.errors import UserError
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.device import autocast, choose_batch
 from fsmnet.inference.options import BatchSize
+from fsmnet.inference.precision import FasterPrecision
 from fsmnet.models import takes_acquisition
 from fsmnet.models.output import as_output
 from fsmnet.physics.acquisition import Acquisition
@@ -147,6 +148,9 @@ def reconstruct_slices(
             raise UserError(f"{name}: gives NaN or infinite values; its weights diverged, use other ones")
         return Batch(part, finish(restore(image)).cpu(), seconds)
 
+    if isinstance(model, FasterPrecision):
+        target, helper, _ = slices.batch(slice(0, 1), device)
+        model.settle(target, helper, len(zero_filled))
     done = []
     starts = range(0, len(zero_filled), size)
     for number, start in enumerate(progress_bar(starts, progress, unit="batch")):

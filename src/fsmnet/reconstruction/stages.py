@@ -24,7 +24,8 @@ from fsmnet.data.volume import content_hash, slices_with_content
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import json_text, sha256, write_text
 from fsmnet.inference.device import choose_device
-from fsmnet.inference.optimise import Precision, chosen_precision, optimise
+from fsmnet.inference.optimise import Precision
+from fsmnet.inference.precision import choice_of, for_inference
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.inference.suitability import mask_doubts
 from fsmnet.models import recipe_of, takes_acquisition
@@ -65,7 +66,7 @@ class Network:
         file: where its weights came from.
         sha256: of that file.
         device: where it computes.
-        precision: of its convolutions.
+        precision: of its convolutions, unless the model itself settles that.
         seconds: time that loading took.
     """
 
@@ -131,7 +132,6 @@ def load_network(config: ReconstructConfig) -> Network:
     """The network of a configuration, on its device."""
     started = time.perf_counter()
     device = choose_device(config.device, config.threads)
-    precision = chosen_precision(config.precision, device, config.optimise)
     degraded = config.target_is == "zero-filled"
     checkpoint = checkpoint_file(config.checkpoint or ("shipped-image" if degraded else "shipped"))
     model = load_model(checkpoint).to(device)
@@ -143,8 +143,7 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
-    if config.optimise:
-        model = optimise(model, precision)
+    model, precision = for_inference(model, config.precision, config.optimise)
     return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
 
 
@@ -226,6 +225,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     contents = [content_hash(part) for part in (target.data, target.data[len(target.data) // 2])]  # or of a knee's file
     seen = warn_if_seen(network.model, network.file, case_names(input_files(config)[0]), contents)
     metrics = finishing.metrics()
+    choice = choice_of(network.model, network.precision)
     record = {
         "SeenInTraining": None if seen is None else asdict(seen),
         "Simulation": measured.simulation,
@@ -242,7 +242,8 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "Scored": finishing.n_scored and {"slices": finishing.n_scored, "protocol": "float, per volume", "head": RULE},
         "Versions": versions(),
         "Device": str(network.device),
-        "Precision": network.precision,
+        "Precision": choice.precision,
+        "PrecisionWhy": choice.why,
     }
     picture = None
     if config.picture:
