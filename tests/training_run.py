@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 UNET = {"model": "mdunet", "model_options": {"features": 4, "levels": 2}}
 FSMNET = {"model": "fsmnet", "model_options": {"features": 8, "blocks": 1}}
@@ -31,3 +33,21 @@ def assert_same_run(first: Path, second: Path) -> None:
     for name in ("last.safetensors", "best.safetensors"):
         assert_same_weights(first / name, second / name)
     assert timeless(log_rows(first)) == timeless(log_rows(second))
+
+
+def on(device: str) -> SimpleNamespace:
+    """One process on a device, as far as figures know it."""
+    return SimpleNamespace(device=torch.device(device), reduce=lambda tensor, how: tensor)
+
+
+class Reads(TorchDispatchMode):
+    """Counts numbers that are read off tensors of floats: what a GPU would be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default and args[0].is_floating_point():
+            self.count += 1
+        return function(*args, **(kwargs or {}))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 import fsmnet.training.log
+import fsmnet.training.run
 from fsmnet.inference.cost import Cost
 from fsmnet.training.options import TrainConfig
-from training_run import UNET
+from fsmnet.training.step import Figures
+from training_run import UNET, on
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +37,9 @@ def configure(heads, tmp_path):
         return TrainConfig(**{**defaults, **options})
 
     return make
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Figures are looked at as on a GPU: when they are needed."""
+    monkeypatch.setattr(fsmnet.training.run, "Figures", lambda out, _: Figures(out, on("cuda")))

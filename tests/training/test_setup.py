@@ -29,11 +29,6 @@ def test_checkpointing_needs_blocks(configure):
         train(configure(checkpointing=True, **UNET))
 
 
-def test_a_network_for_kspace_is_not_trained(configure):
-    with pytest.raises(UserError, match="model fsmnet_unrolled takes k-space, and 'fsmnet train' makes images; choose"):
-        train(configure(model="fsmnet_unrolled", model_options={}))
-
-
 def test_compiled_training_is_the_same(configure, monkeypatch):
     """With a compiler that changes nothing; a real one takes minutes."""
     calls = []

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fsmnet.training.run
 import fsmnet.training.setup
@@ -18,18 +16,7 @@ from fsmnet.training.log import Log
 from fsmnet.training.losses import SpatialFrequencyLoss
 from fsmnet.training.run import TrainResult, train
 from fsmnet.training.step import Figures, take_step
-from training_run import FSMNET, UNET, assert_same_run, assert_same_weights, log_rows
-
-
-def on(device: str) -> SimpleNamespace:
-    """One process on a device, as far as figures know it."""
-    return SimpleNamespace(device=torch.device(device), reduce=lambda tensor, how: tensor)
-
-
-@pytest.fixture
-def as_on_a_gpu(monkeypatch):
-    """Figures are looked at as on a GPU: when they are needed."""
-    monkeypatch.setattr(fsmnet.training.run, "Figures", lambda out, _: Figures(out, on("cuda")))
+from training_run import FSMNET, UNET, Reads, assert_same_run, assert_same_weights, log_rows, on
 
 
 def diverge(monkeypatch, step: int, **factors: float) -> None:
@@ -77,19 +64,6 @@ def test_on_a_cpu_every_step_is_looked_at(tmp_path):
 
 
 # -- not waiting for a GPU ---------------------------------------------------------------------------------------------
-
-
-class Reads(TorchDispatchMode):
-    """Counts numbers that are read off tensors of floats: what a GPU would be waited for."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default and args[0].is_floating_point():
-            self.count += 1
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])

@@ -131,7 +131,7 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
         training.check()
         protocol_of(training)
         if training.model not in CLASSICAL:
-            check_model(training.model)
+            check_model(training)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 

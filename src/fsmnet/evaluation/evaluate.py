@@ -26,7 +26,7 @@ from fsmnet.inference.alone import alone
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.options import check_batch
 from fsmnet.inference.precision import for_inference
-from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.inference.slices import reconstruct_case
 from fsmnet.metrics import Metrics
 from fsmnet.models.classical import POCS, ZeroFilling
 from fsmnet.options import by_name
@@ -134,19 +134,16 @@ def _networks(
         model, precision = for_inference(model, config.precision, config.optimise and not classical)
 
         def reconstruct(case: Accelerated, progress: str) -> Tensor:
-            image = reconstruct_slices(
+            image = reconstruct_case(
                 model,
-                case.zero_filled,
-                case.slices.auxiliary,
-                protocol.normalisation,
-                measured=case.whole if classical and case.measured is None else case.measured,
-                finish=protocol.finish,
+                case,
+                protocol,
+                whole=classical,
                 batch=config.batch,
                 device=device,
                 precision=precision,
                 progress=progress,
                 name=name,
-                auxiliary_zero_filled=case.auxiliary_zero_filled,
             )
             as_it_is = classical or case.consistent is None or config.data_consistency == "off"
             return image if as_it_is or case.consistent is None else case.consistent(image)

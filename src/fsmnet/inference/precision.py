@@ -137,6 +137,6 @@ def choice_of(model: nn.Module, precision: Precision) -> Choice:
 def in_hardware(device: torch.device) -> bool:
     """Whether a device multiplies matrices of bfloat16 in hardware; else there is nothing to ask."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags: Any = torch.cpu
     return device.type == "cpu" and bool(flags._is_amx_tile_supported() or flags._is_avx512_bf16_supported())

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,9 @@ from fsmnet.inference.precision import FasterPrecision
 from fsmnet.models import takes_acquisition
 from fsmnet.models.output import as_output
 from fsmnet.physics.acquisition import Acquisition
-from fsmnet.transforms import NormalisationRecipe, to_unit
+from fsmnet.protocols.base import Protocol
+from fsmnet.protocols.cases import Accelerated
+from fsmnet.transforms import NormalisationRecipe, center_fit, to_unit
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +80,10 @@ class Measurements:
 
     def batch(self, part: slice, device: torch.device) -> tuple[Acquisition, Tensor | None, Restore]:
         """The lines of some slices, the auxiliary ``(b, 1, H, W)``, and the image as it is, or its magnitude."""
-        auxiliary = None if self.auxiliary is None else to_unit(self.auxiliary[part, None].to(device))
-        return self.measured(part).to(device), auxiliary, lambda image: image[:, 0] if self.phase else image[:, 0].abs()
+        lines, auxiliary = self.measured(part).to(device), None
+        if self.auxiliary is not None:  # where a scanner's field of view is wider, zeros
+            auxiliary = center_fit(to_unit(self.auxiliary[part, None].to(device)), *lines.shape[-2:])
+        return lines, auxiliary, lambda image: image[:, 0] if self.phase else image[:, 0].abs()
 
 
 def reconstruct_slices(
@@ -162,6 +167,30 @@ def reconstruct_slices(
         done.append(one.image)
         each(one)
     return torch.cat(done)
+
+
+def reconstruct_case(
+    model: nn.Module, case: Accelerated, protocol: Protocol[Any], *, whole: bool = False, **options: Any
+) -> Tensor:
+    """Reconstruct a case of a protocol, as it is scored: ``(n, H, W)``.
+
+    Args:
+        model: for images or for k-space.
+        case: what was measured.
+        protocol: how images are normalised, and finished.
+        whole: give a k-space model a scanner's lines without maps, where that is possible.
+        options: the others of :func:`reconstruct_slices`.
+    """
+    return reconstruct_slices(
+        model,
+        case.zero_filled,
+        case.slices.auxiliary,
+        protocol.normalisation,
+        measured=(whole and case.whole) or case.measured,
+        finish=lambda image: protocol.finish(center_fit(image, *case.zero_filled.shape[-2:])),
+        auxiliary_zero_filled=case.auxiliary_zero_filled,
+        **options,
+    )
 
 
 def _tell(seconds: float, text: str) -> None:

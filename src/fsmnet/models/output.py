@@ -17,11 +17,13 @@ class Output(NamedTuple):
             the acquisition's units.
         frequency_image: a second estimate from a frequency branch, supervised in training only; None without one.
         auxiliary_image: the auxiliary as the model reconstructs it, which some originals supervise too; None without.
+        iterates: in training the image after each step of an unrolled network, the last one included.
     """
 
     image: Tensor
     frequency_image: Tensor | None = None
     auxiliary_image: Tensor | None = None
+    iterates: tuple[Tensor, ...] = ()
 
 
 def as_output(returned: Any, target: Tensor | None = None) -> Output:

@@ -81,9 +81,10 @@ class UnrolledFSMNet(nn.Module):
         Neither needs normalising: the result is in the acquisition's units and does not depend on the auxiliary's.
 
         Returns:
-            The image, complex64 ``(B, 1, H, W)``.
+            The image, complex64 ``(B, 1, H, W)``; in training the one after each step too.
         """
-        return Output(self.iterates(acquisition, auxiliary)[-1])
+        iterates = self.iterates(acquisition, auxiliary)
+        return Output(iterates[-1], iterates=tuple(iterates) if self.training else ())
 
     def iterates(
         self, acquisition: Acquisition, auxiliary: Tensor | None = None, present: Tensor | None = None

@@ -372,6 +372,28 @@ class MaskRecipe:
             raise UserError("mixed_accelerations need a new mask for every sample; set mask_seed to name")
         return replace(self, mixed=tuple(zip(map(float, accelerations), map(float, centers), strict=True)))
 
+    def spanning(self, span: Sequence[float] | None) -> MaskRecipe:
+        """The same with any acceleration between two, evenly in the logarithm, of which every training sample gets one.
+
+        Six in ten of the masks are random, the others evenly spaced; the centre is fastMRI's.
+
+        Args:
+            span: least and most; None for one acceleration.
+
+        Raises:
+            UserError: no such pair, or other options that say how masks are drawn.
+        """
+        if span is None:
+            return self
+        if len(span) != 2 or not 1 < span[0] < span[1]:
+            raise UserError(f"acceleration_span is two accelerations, the lower one first, such as 2 12, not {span}")
+        if self.mixed or self.seed != "name":
+            raise UserError(
+                "acceleration_span draws a mask of any acceleration for every sample; leave mixed_accelerations and "
+                "mask_seed out"
+            )
+        return replace(self, span=(float(span[0]), float(span[1])))
+
     def includes(self, other: MaskRecipe) -> bool:
         """Whether who trains with these masks sees those of another recipe."""
         if self.span is not None:
@@ -396,5 +418,10 @@ class MaskRecipe:
         return make_mask(self.kind, columns, self.acceleration, self.center_fraction, seed)
 
     def draw_sample(self, columns: int, seed: Seed) -> Mask:
-        """The mask of a training sample: one of the mixed kinds, if there are several."""
+        """The mask of a training sample: one of the mixed kinds, if there are several, or any of the span."""
+        if self.span is not None:
+            random = np.random.default_rng(seed)
+            acceleration = math.exp(random.uniform(math.log(self.span[0]), math.log(self.span[1])))
+            kind = "random" if random.random() < 0.6 else "equispaced_fraction"
+            return make_mask(kind, columns, acceleration, seed=seed)
         return mixed_mask(self.kind, columns, self.mixed, seed) if self.mixed else self.draw_with(columns, seed)

@@ -40,3 +40,8 @@ class TrainingMaskOptions(MaskOptions, group="mask"):
     mixed_center_fractions: list[float] | None = option(
         None, "center fraction of each of the mixed accelerations; default: fastMRI's, 0.32/acceleration"
     )
+    acceleration_span: list[float] | None = option(
+        None,
+        "least and most acceleration, e.g. 2 12: every training sample gets one between, of a random or an evenly "
+        "spaced mask; validation has --acceleration",
+    )

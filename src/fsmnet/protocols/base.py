@@ -55,7 +55,9 @@ class Protocol(ABC, Generic[C]):
 
     def training_recipe(self, options: TrainingMaskOptions) -> MaskRecipe:
         """How masks of training samples are drawn: of several accelerations, if there are several."""
-        return self.mask_recipe(options).mixing(options.mixed_accelerations, options.mixed_center_fractions)
+        one = self.mask_recipe(options)
+        mixed = one.mixing(options.mixed_accelerations, options.mixed_center_fractions)
+        return mixed.spanning(options.acceleration_span)
 
     @abstractmethod
     def find_cases(self, options: PairOptions, out: Path, cases: Sequence[str] | None = None) -> list[C]:

@@ -54,14 +54,22 @@ class Complex(VolumeProtocol):
         height, width = target.shape[-2:]
         maps = None if self.coils == 1 else coil_profiles(self.coils, height, width)
         lines = []
-        for image, seed in zip(to_unit(target), seeds, strict=True):
-            generator = torch.Generator().manual_seed(
-                int(np.random.SeedSequence((*seed, STREAM)).generate_state(1, np.uint64)[0])
-            )
-            phase = smooth_phase(height, width, self.phase, generator)
-            one = Acquisition.simulate(torch.polar(image, phase), mask, maps, self.noise, generator)
-            lines.append(one.lines)
+        for magnitude, seed in zip(to_unit(target), seeds, strict=True):
+            image, generator = self._image(magnitude, seed)
+            lines.append(Acquisition.simulate(image, mask, maps, self.noise, generator).lines)
         return Acquisition(torch.stack(lines), mask, maps, self.noise or None)
+
+    def truth(self, target: Tensor, seeds: Seeds = ()) -> Tensor:
+        """The slices with the phase of :meth:`measure`."""
+        return torch.stack([self._image(image, seed)[0] for image, seed in zip(to_unit(target), seeds, strict=True)])
+
+    def _image(self, magnitude: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, torch.Generator]:
+        """A slice with its phase, and the generator that draws its noise."""
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence((*seed, STREAM)).generate_state(1, np.uint64)[0])
+        )
+        phase = smooth_phase(magnitude.shape[-2], magnitude.shape[-1], self.phase, generator)
+        return torch.polar(magnitude, phase), generator
 
 
 COMPLEX = Complex()

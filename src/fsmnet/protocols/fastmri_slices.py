@@ -9,6 +9,7 @@ taken. Intensities are those of the file; nothing is scaled, no slice is left ou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.masks import Mask, MaskRecipe
 from fsmnet.protocols.cases import Accelerated, Slices
-from fsmnet.protocols.slices import Sample, TrainingSlices
+from fsmnet.protocols.slices import MeasuredSample, Sample, TrainingSlices
 from fsmnet.transforms import CLIP, NormalisationRecipe, center_fit
 
 NORMALISATION = NormalisationRecipe("sample", CLIP, CLIP, auxiliary="undersampled")
@@ -100,6 +101,13 @@ def _kspace(file: FastMRIFile, index: int) -> Tensor:
     return kspace if file.multicoil else kspace[None]
 
 
+def measured_slices(file: FastMRIFile, numbers: Sequence[int], mask: Tensor) -> Acquisition:
+    """What was measured of some slices, with the whole field of view; of several coils with maps from their centre."""
+    stacked = torch.stack([_kspace(file, number) for number in numbers])
+    maps = torch.stack([estimate_maps(one * mask, mask) for one in stacked]) if file.multicoil else None
+    return Acquisition.from_kspace(stacked, mask, maps)
+
+
 def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[int] | None = None) -> Accelerated:
     """Slices of a pair under the masks that belong to the names of the two files.
 
@@ -127,6 +135,7 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
         mask,
         target.acquisition,
         target.slices - pair.slices,
+        measured=lambda part: measured_slices(target, numbers[part], columns),
         consistent=lambda images: consistent_volume(target, numbers, mask, images),
         whole=lambda part: Acquisition.from_kspace(torch.stack([_kspace(target, n) for n in numbers[part]]), columns),
     )
@@ -169,6 +178,15 @@ class FastMRISlices(TrainingSlices):
         target, auxiliary = (target_slice(file, number, pair.size)[None] for file in (pair.target, pair.auxiliary))
         inputs = NORMALISATION.inputs(zero_filled, auxiliary, masked)
         return Sample(inputs.target, inputs.auxiliary, NORMALISATION.target(target, inputs.normalisation))
+
+    def measured(self, position: int, case: int, number: int) -> MeasuredSample:
+        """What was measured of it, the auxiliary's reference around zeros, and the magnitude of the target's."""
+        pair = self.pairs[case]
+        scan = measured_slices(pair.target, [number], self._mask(pair.target, position, 0))[0]
+        target, auxiliary = (target_slice(file, number, pair.size)[None] for file in (pair.target, pair.auxiliary))
+        scale = pair.target.maximum or float(target.max()) or 1.0
+        scan = replace(scan, lines=scan.lines / scale)
+        return MeasuredSample.of(scan, center_fit(auxiliary, *scan.shape[-2:]), target / scale)
 
     def _mask(self, file: FastMRIFile, position: int, which: int) -> Tensor:
         if self.mask.seed == "name":

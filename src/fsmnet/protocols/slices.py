@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fsmnet.errors import UserError
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import Mask
+
+STREAM = 3  # tells these draws from others of the same seed and position
 
 
 class Sample(NamedTuple):
@@ -20,6 +24,38 @@ class Sample(NamedTuple):
     zero_filled: Tensor
     auxiliary: Tensor
     target: Tensor
+
+
+class MeasuredSample(NamedTuple):
+    """One training slice as a k-space network takes it, the volume's maximum about 1; tensors alone, to be collated.
+
+    Attributes:
+        lines: complex64 ``(C, H, W)``, see :class:`fsmnet.physics.acquisition.Acquisition`.
+        mask: bool ``(1, W)``.
+        maps: complex64 ``(C, H, W)``; without values, ``(0,)``, for one coil.
+        noise: standard deviation of the complex noise; below 0 if it is not told.
+        auxiliary: ``(1, H, W)``; zeros stand for none.
+        target: ``(1, h, w)``, the middle of the field of view: complex, or a magnitude whose phase nobody knows.
+    """
+
+    lines: Tensor
+    mask: Tensor
+    maps: Tensor
+    noise: Tensor
+    auxiliary: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, scan: Acquisition, auxiliary: Tensor, target: Tensor) -> MeasuredSample:
+        """Of what was measured of one slice, lines ``(C, H, W)``."""
+        maps = torch.empty(0, dtype=torch.complex64) if scan.maps is None else scan.maps
+        noise = torch.tensor(-1.0) if scan.noise is None else torch.as_tensor(scan.noise, dtype=torch.float32)
+        return cls(scan.lines, scan.mask.view(1, -1), maps, noise, auxiliary, target)
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """What was measured, of a slice or of a batch."""
+        return Acquisition(self.lines, self.mask, self.maps if self.maps.numel() else None, self.noise)
 
 
 class TrainingSlices(Dataset[Sample]):
@@ -67,6 +103,60 @@ class TrainingSlices(Dataset[Sample]):
     @abstractmethod
     def sample(self, position: int, case: int, number: int) -> Sample:
         """Slice ``number`` of a case with the mask and the augmentation of a position."""
+
+    def measured(self, position: int, case: int, number: int) -> MeasuredSample:
+        """The same as a k-space network takes it.
+
+        Raises:
+            UserError: here, where nobody says what was measured.
+        """
+        raise UserError("this protocol has no k-space to train on; choose a network for images, or protocol complex")
+
+
+class MeasuredSlices(Dataset[MeasuredSample]):
+    """Training slices as a k-space network takes them, asked for as :class:`TrainingSlices` are.
+
+    Half of the samples tell the noise, so that the network can do with and without.
+
+    Args:
+        slices: of a protocol.
+        seed: of what is random here.
+        strip: rows of each sample, from a random place; all if None. Lines are left out along the other axis only, so
+            a strip is a problem of its own with exactly the same physics.
+        blank: share of the samples without auxiliary.
+    """
+
+    def __init__(self, slices: TrainingSlices, *, seed: int = 0, strip: int | None = None, blank: float = 0.0) -> None:
+        self.slices, self.seed, self.strip, self.blank = slices, seed, strip, blank
+        lowest = min(height for height, _ in slices.sizes)
+        if strip is not None and strip > lowest:
+            raise UserError(f"a strip of {strip} rows does not fit into slices of {lowest}; lower strip")
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return len(self.slices)
+
+    def __getitem__(self, key: tuple[int, int]) -> MeasuredSample:
+        """Sample for (position in the run, index of the slice)."""
+        position, index = key
+        sample = self.slices.measured(position, *self.slices.places[index])
+        random = np.random.default_rng((self.seed, position, STREAM))
+        told, there, place = random.random(3)
+        if told < 0.5:
+            sample = sample._replace(noise=torch.tensor(-1.0))
+        if there < self.blank:
+            sample = sample._replace(auxiliary=torch.zeros_like(sample.auxiliary))
+        return sample if self.strip is None else self._strip(sample, float(place))
+
+    def _strip(self, sample: MeasuredSample, place: float) -> MeasuredSample:
+        whole, shown = sample.lines.shape[-2], sample.target.shape[-2]
+        first = int(place * (shown - (self.strip or 0) + 1))
+        of_target = slice(first, first + (self.strip or 0))
+        before = (whole - shown) // 2
+        rows = slice(before + of_target.start, before + of_target.stop)
+        lines, maps = (t[..., rows, :] if t.numel() else t for t in (sample.lines, sample.maps))
+        auxiliary, target = sample.auxiliary[..., rows, :], sample.target[..., of_target, :]
+        return sample._replace(lines=lines, maps=maps, auxiliary=auxiliary, target=target)
 
 
 class RunSampler(Sampler[list[tuple[int, int]]]):

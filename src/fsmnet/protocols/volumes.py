@@ -28,7 +28,7 @@ from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import Mask, MaskRecipe, seed_from_name
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Slices, thinned
-from fsmnet.protocols.slices import Sample, TrainingSlices
+from fsmnet.protocols.slices import MeasuredSample, Sample, TrainingSlices
 from fsmnet.transforms import shift_pair, to_unit
 
 LEAK = (
@@ -71,6 +71,10 @@ class VolumeProtocol(Protocol[Pair]):
             seeds: one of each slice, where the protocol draws something.
         """
         return Acquisition.simulate(to_unit(target), mask)
+
+    def truth(self, target: Tensor, seeds: Seeds = ()) -> Tensor:
+        """What is measured of slices on [0, 1]: complex ``(n, H, W)``; here without phase."""
+        return to_unit(target).to(torch.complex64)
 
     def zero_fill(self, target: Tensor, mask: Tensor, seeds: Seeds = ()) -> Tensor:
         """The zero-filled magnitude of :meth:`measure` in the protocol's precision, ``(n, H, W)``."""
@@ -234,8 +238,8 @@ class SlicePairs(TrainingSlices):
         """The mask of the first file, or of the largest slices where they differ."""
         return self.mask.draw(max(self.sizes)[1], self.names[0])
 
-    def sample(self, position: int, case: int, number: int) -> Sample:
-        """Slice ``number`` of a case with the mask and the augmentation of a position."""
+    def _images(self, position: int, case: int, number: int) -> tuple[Tensor, Tensor]:
+        """Target and auxiliary of a position, ``(1, H, W)`` each."""
         target, auxiliary = self.cases[case].target[number][None], self.cases[case].auxiliary[number][None]
         if self.augment:
             generator = torch.Generator().manual_seed(
@@ -243,6 +247,18 @@ class SlicePairs(TrainingSlices):
             )
             shifted = shift_pair(to_unit(target), to_unit(auxiliary), SHIFT, generator)
             target, auxiliary = (_like(image, target) for image in shifted)
+        return target, auxiliary
+
+    def measured(self, position: int, case: int, number: int) -> MeasuredSample:
+        """What was measured of it, the auxiliary as it is, and the complex image."""
+        target, auxiliary = self._images(position, case, number)
+        seeds = [(self.seed, position)]
+        scan = self.protocol.measure(target, self._mask(target.shape[-1], case, position), seeds)[0]
+        return MeasuredSample.of(scan, to_unit(auxiliary), self.protocol.truth(target, seeds))
+
+    def sample(self, position: int, case: int, number: int) -> Sample:
+        """Slice ``number`` of a case with the mask and the augmentation of a position."""
+        target, auxiliary = self._images(position, case, number)
         zero_filled = self.protocol.zero_fill(
             target, self._mask(target.shape[-1], case, position), [(self.seed, position)]
         )

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from fsmnet.data.split import Split, load_split
 from fsmnet.errors import UserError
 from fsmnet.files import make_folder
+from fsmnet.models import model_class, takes_acquisition
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
-from fsmnet.protocols.slices import RunSampler, TrainingSlices
+from fsmnet.protocols.slices import MeasuredSlices, RunSampler, TrainingSlices
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.signals import WorkerDeaths, leave_interrupts_to_the_main_process
 
@@ -34,7 +35,8 @@ class TrainingData:
         split: names of the cases.
         fingerprints: case -> what it is exactly, see :class:`fsmnet.protocols.cases.Slices`; where it is known.
         contrasts: names of target and auxiliary, as far as they are known.
-        slices: samples to train on.
+        slices: what is trained on.
+        samples: the same, as the network takes them.
         validation: the validation cases, under-sampled.
         heads: of the training cases, see :attr:`fsmnet.checkpoint.Header.heads`.
     """
@@ -45,6 +47,7 @@ class TrainingData:
     fingerprints: dict[str, str]
     contrasts: dict[str, str]
     slices: TrainingSlices
+    samples: Dataset[Any]
     validation: list[Accelerated]
     heads: str
 
@@ -72,7 +75,10 @@ def read_data(config: TrainConfig, earlier: Split | None, before: Split | None =
     slices = protocol.training_slices(
         chosen, masks, seed=config.seed, augment=config.augment, resample=config.resample, cache=cache
     )
-    if len(slices.sizes) > 1 and config.batch > 1:
+    samples: Dataset[Any] = slices
+    if takes_acquisition(model_class(config.model)):
+        samples = MeasuredSlices(slices, seed=config.seed, strip=config.strip, blank=config.blank_auxiliary)
+    if len({(config.strip or height, width) for height, width in slices.sizes}) > 1 and config.batch > 1:
         sizes = ", ".join(f"{h} x {w}" for h, w in sorted(slices.sizes))
         remedy = "" if protocol.measured else " or protocol to brats"
         raise UserError(f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1{remedy}")
@@ -93,6 +99,7 @@ def read_data(config: TrainConfig, earlier: Split | None, before: Split | None =
         {name: fingerprint for name, fingerprint in known if fingerprint},
         protocol.contrasts(config, chosen),
         slices,
+        samples,
         validation,
         slices.heads(),
     )
@@ -136,7 +143,8 @@ def batches(
     """This process's share of every batch behind step ``start``, without end.
 
     Yields:
-        Normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
+        Normalised zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each; for a k-space network the fields of
+        :class:`fsmnet.protocols.slices.MeasuredSample`.
 
     Raises:
         UserError: a file that cannot be used; from a worker, without the traceback PyTorch puts around the sentence.
@@ -144,7 +152,7 @@ def batches(
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     loader: DataLoader[Any] = DataLoader(
-        data.slices,
+        data.samples,
         batch_sampler=RunSampler(len(data.slices), config.batch, config.seed, start=start, rank=rank, world=world),
         num_workers=config.workers,
         worker_init_fn=leave_interrupts_to_the_main_process,

@@ -32,6 +32,7 @@ LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_no
 def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, Any], device: torch.device) -> None:
     """Say what is about to be trained and what it will take."""
     height, width = max(data.slices.sizes)
+    height = config.strip or height
     mask = data.slices.example_mask()  # before anything is said: it may be refused
     part = math.ceil(config.batch / config.accumulate)
     cost = predict_cost(config.model, model_options, height, width, part, config.checkpointing)

@@ -1,4 +1,4 @@
-"""Training loss of FSMNet (Chen et al. 2024, Eq. 6-8)."""
+"""Training losses: FSMNet's (Chen et al. 2024, Eq. 6-8), and that of networks with k-space inside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from fsmnet.errors import UserError
 from fsmnet.models.kernels.polar import amplitude_phase
 from fsmnet.models.output import Output
 from fsmnet.models.precision import full_precision
+from fsmnet.models.unrolled import contrast_scale
 from fsmnet.physics.fourier import fft2c
+from fsmnet.transforms import center_fit
+
+LOOKED_AT = 5  # last steps of an unrolled network that its loss looks at
+FADING = 0.6  # weight of a step over that of the next one
 
 
 class SpatialFrequencyLoss(nn.Module):
@@ -82,3 +87,30 @@ class SpatialFrequencyLoss(nn.Module):
                 phase_error = math.pi - (math.pi - phase_error).abs()
             loss = loss + self.frequency_weight * (F.l1_loss(amplitude, target_amplitude) + phase_error.mean())
         return loss
+
+
+class UnrolledLoss(nn.Module):
+    """Distance of the magnitude, and of the complex image where it is known, after each of the last steps.
+
+    Charbonnier's, ``sqrt(e^2 + 0.02^2) - 0.02``, of the error e in units of the image's brightness. Both parts weigh
+    the same; an earlier step weighs 0.6 of the next one.
+    """
+
+    def forward(self, output: Output, target: Tensor, auxiliary: Tensor | None = None) -> Tensor:
+        """An output's image, complex ``(B, 1, H, W)``, against the target, ``(B, 1, h, w)``, its middle: a scalar."""
+        magnitude = target.abs()
+        scale = contrast_scale(magnitude).clamp_min(0.1)  # of an empty strip too
+        total, weights = magnitude.new_zeros(()), 0.0
+        for number, image in enumerate(reversed((output.iterates or (output.image,))[-LOOKED_AT:])):
+            shown = center_fit(image, *target.shape[-2:])
+            distance = _charbonnier((shown.abs() - magnitude) / scale)
+            if target.is_complex():
+                distance = 0.5 * (distance + _charbonnier((shown - target) / scale))
+            total = total + FADING**number * distance
+            weights += FADING**number
+        return total / weights
+
+
+def _charbonnier(error: Tensor) -> Tensor:
+    squared = torch.view_as_real(error).square().sum(-1) if error.is_complex() else error.square()
+    return (squared + 4e-4).sqrt().mean() - 0.02

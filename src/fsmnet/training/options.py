@@ -36,6 +36,23 @@ class PreparationOptions(Options, group="preparation"):
 
 
 @dataclass(kw_only=True)
+class KSpaceOptions(Options, group="preparation"):
+    """How samples are made for a network that takes k-space."""
+
+    strip: int | None = option(
+        None, "networks that take k-space: rows of a sample, from a random place, for more samples a second; null: all"
+    )
+    blank_auxiliary: float = option(0.0, "networks that take k-space: share of the samples without auxiliary")
+
+    def check_samples(self) -> None:
+        """Refuse samples that cannot be made."""
+        if self.strip is not None:
+            at_least(self, "strip", 8)
+        if not 0 <= self.blank_auxiliary <= 1:
+            raise UserError(f"blank_auxiliary is a share, 0 to 1, not {self.blank_auxiliary}")
+
+
+@dataclass(kw_only=True)
 class BudgetOptions(Options, group="budget"):
     """How long a training goes; it may go on with more."""
 
@@ -103,8 +120,8 @@ class TrainingRunOptions(RunOptions, group="device"):
 
 @dataclass(kw_only=True)
 class TrainConfig(
-    TrainingRunOptions, LogOptions, LossOptions, OptimiserOptions, BudgetOptions, PreparationOptions, ModelOptions,
-    TrainingMaskOptions, SplitOptions, PairOptions, group="output",
+    TrainingRunOptions, LogOptions, LossOptions, OptimiserOptions, BudgetOptions, KSpaceOptions, PreparationOptions,
+    ModelOptions, TrainingMaskOptions, SplitOptions, PairOptions, group="output",
 ):  # fmt: skip
     """Train a network on pairs of contrasts."""
 
@@ -123,6 +140,7 @@ class TrainConfig(
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be more than 0, not {value}")
+        self.check_samples()
         if self.accumulate > self.batch:
             raise UserError(f"a batch of {self.batch} has no {self.accumulate} parts; lower accumulate")
         for name in ("validation_fraction", "test_fraction"):

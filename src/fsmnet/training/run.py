@@ -21,7 +21,7 @@ from fsmnet.errors import UserError
 from fsmnet.files import write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.alone import alone
-from fsmnet.inference.slices import reconstruct_slices
+from fsmnet.inference.slices import reconstruct_case
 from fsmnet.options import by_name, dump_config
 from fsmnet.physics.masks import save_mask
 from fsmnet.training.data import TrainingData, batches, read_data
@@ -73,7 +73,7 @@ def _train(config: TrainConfig) -> TrainResult:
     """Build what the run needs, or put it back as it was; take the steps; leave the checkpoints."""
     state = read_state(config)
     accelerator = choose_accelerator(config)
-    check_model(config.model)  # what can be refused is refused before the data are read
+    check_model(config)  # what can be refused is refused before the data are read
     initial, before = None, None
     if config.init is not None and state is None:
         initial, header = read_checkpoint(config.init)
@@ -165,16 +165,8 @@ def _validate(setup: Setup, progress: Progress) -> float:
         config, protocol, model = setup.config, setup.data.protocol, setup.weights.eval()
         values: list[float] = []
         for case in setup.data.validation:
-            images = reconstruct_slices(
-                model,
-                case.zero_filled,
-                case.slices.auxiliary,
-                protocol.normalisation,
-                finish=protocol.finish,
-                batch=config.batch,
-                device=setup.accelerator.device,
-                precision=config.precision,
-                auxiliary_zero_filled=case.auxiliary_zero_filled,
+            images = reconstruct_case(
+                model, case, protocol, batch=config.batch, device=setup.accelerator.device, precision=config.precision
             )
             values += [metrics.psnr for metrics in protocol.score(case.slices.target, images)]
         psnr = sum(values) / len(values)

@@ -18,7 +18,7 @@ from fsmnet.models import create_model, model_class, model_options, recipe_of, t
 from fsmnet.models.kernels.install import install_kernels
 from fsmnet.models.kernels.recompute import recompute_activations
 from fsmnet.training.data import TrainingData
-from fsmnet.training.losses import SpatialFrequencyLoss
+from fsmnet.training.losses import SpatialFrequencyLoss, UnrolledLoss
 from fsmnet.training.options import TrainConfig
 
 
@@ -45,7 +45,7 @@ class Setup:
     network: nn.Module
     recipe: dict[str, Any]
     average: MovingAverage | None
-    loss: SpatialFrequencyLoss
+    loss: SpatialFrequencyLoss | UnrolledLoss
     optimizer: torch.optim.Optimizer
 
     @property
@@ -92,17 +92,17 @@ def choose_accelerator(config: TrainConfig) -> Accelerator:
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
 
 
-def check_model(name: str) -> None:
+def check_model(config: TrainConfig) -> None:
     """Refuse what cannot be trained, before data are read.
 
     Raises:
-        UserError: no model, or one for k-space.
+        UserError: no model, or options for the other kind of networks.
     """
-    if takes_acquisition(model_class(name)):
-        raise UserError(
-            f"model {name} takes k-space, and 'fsmnet train' makes images; choose another --model, or train it as "
-            "benchmarks/unrolled/train.py does"
-        )
+    if takes_acquisition(model_class(config.model)):
+        return
+    for name, value in (("strip", config.strip), ("blank_auxiliary", config.blank_auxiliary)):
+        if value:
+            raise UserError(f"{name} is for networks that take k-space, and {config.model} takes images; leave it out")
 
 
 def options_of_model(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
@@ -132,12 +132,16 @@ def set_up(
     if config.channels_last:
         _channels_last(model)
     average = None if config.ema is None else MovingAverage(model, config.ema, accelerator.device)
-    loss = SpatialFrequencyLoss(
-        config.frequency_weight,
-        config.wrap_phase,
-        image_weight=config.image_weight,
-        auxiliary_weight=config.auxiliary_weight,
-        kspace_weight=config.kspace_weight,
+    loss = (
+        UnrolledLoss()
+        if takes_acquisition(model)
+        else SpatialFrequencyLoss(
+            config.frequency_weight,
+            config.wrap_phase,
+            image_weight=config.image_weight,
+            auxiliary_weight=config.auxiliary_weight,
+            kspace_weight=config.kspace_weight,
+        )
     )
     optimizer = make_optimizer(config, model)
     if config.checkpointing:

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError, first_line
 from fsmnet.inference.device import autocast
+from fsmnet.models import takes_acquisition
 from fsmnet.models.output import Output, as_output
+from fsmnet.physics.acquisition import Acquisition
+from fsmnet.protocols.slices import MeasuredSample
 from fsmnet.training.setup import Setup
 
 SPOILT = 1000.0  # a loss that one step raises by more than this diverged
@@ -68,7 +71,7 @@ class Figures:
 def take_step(setup: Setup, batch: Sequence[Tensor], rate: float, figures: Figures, step: int) -> None:
     """Move the weights, and their average, by one step, the ``step``-th; its loss and norm go to ``figures``.
 
-    ``batch`` is zero-filled target, auxiliary and target, ``(B, 1, H, W)`` each.
+    ``batch`` is what :func:`fsmnet.training.data.batches` yields.
     """
     config, accelerator, network = setup.config, setup.accelerator, setup.network
     for group in setup.optimizer.param_groups:
@@ -108,17 +111,24 @@ def check_last_step(setup: Setup, batch: Sequence[Tensor], figures: Figures) -> 
 def _loss(setup: Setup, network: nn.Module, part: Sequence[Tensor]) -> Tensor:
     """Loss of a part of a batch."""
     device = setup.accelerator.device
-    zero_filled, auxiliary, target = (t.to(device, non_blocking=True) for t in part)
+    tensors = [t.to(device, non_blocking=True) for t in part]
+    inputs: Tensor | Acquisition
+    if takes_acquisition(setup.model):
+        sample = MeasuredSample(*tensors)
+        inputs, auxiliary, target, like = sample.acquisition, sample.auxiliary, sample.target, sample.lines[:, :1]
+    else:
+        inputs, auxiliary, target = tensors
+        like = inputs
     with autocast(device, setup.config.precision):
-        output = _forward(network, zero_filled, auxiliary)
+        output = _forward(network, inputs, auxiliary, like)
     loss: Tensor = setup.loss(output, target, auxiliary)
     return loss
 
 
-def _forward(network: nn.Module, zero_filled: Tensor, auxiliary: Tensor) -> Output:
-    """The network's output; of a network that cannot be compiled the reason in a sentence."""
+def _forward(network: nn.Module, inputs: Tensor | Acquisition, auxiliary: Tensor, like: Tensor) -> Output:
+    """The network's output, of the shape of ``like``; of a network that cannot be compiled the reason in a sentence."""
     try:
-        return as_output(network(zero_filled, auxiliary), zero_filled)
+        return as_output(network(inputs, auxiliary), like)
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise UserError(

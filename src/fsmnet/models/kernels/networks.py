@@ -38,6 +38,6 @@ def _following(
     """The network's output of padded images that lie as the weights do: padding them once more changes nothing."""
     height, width = target.shape[-2:]
     x, y = (follow_weights(pad_to_multiple(image, 8), weight) for image in (target, auxiliary))
-    image, frequency_image, _ = network(x, y)
-    frequency_image = cast("Tensor", frequency_image)
-    return Output(unpad(image, height, width), unpad(frequency_image, height, width))
+    output = network(x, y)
+    frequency_image = cast("Tensor", output.frequency_image)
+    return Output(unpad(output.image, height, width), unpad(frequency_image, height, width))
