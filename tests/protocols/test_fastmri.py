@@ -308,3 +308,26 @@ def test_methods_are_compared_on_the_knee(options, tmp_path):
     assert [line.n for line in lines] == [2, 2]
     assert "24.5 +- 1.37 / 0.442 +- 0.10" in (tmp_path / "table" / "table.md").read_text()
     assert yaml.safe_load((tmp_path / "table" / "compare.yaml").read_text())["pairs"] == str(options["pairs"])
+
+
+@pytest.mark.parametrize("coils", ["single", "multi"])
+def test_a_network_with_k_space_inside_is_trained_and_scored(knees, options, tmp_path, coils):
+    """Its field of view is the scanner's; what is scored is the middle."""
+    if coils == "multi":
+        names = write_knees(tmp_path / "knee", [0, 1, 2], coils=3, folder="multicoil_train", **SMALL | {"slices": 2})
+        (tmp_path / "pairs.csv").write_text("".join(f"{pd},{fs},0.4\n" for pd, fs in names))
+        options = {"data": tmp_path / "knee", "pairs": tmp_path / "pairs.csv", "protocol": "fastmri", "coils": "multi"}
+    config = TrainConfig(
+        **options, out=tmp_path / "run", model="fsmnet_unrolled", model_options={"steps": 2, "widths": [8, 8, 8]},
+        iterations=2, batch=2, strip=24, blank_auxiliary=0.2, validation_fraction=0.3, threads=1, device="cpu",
+    )  # fmt: skip
+    result = train(config)
+    assert result.finished
+    models = ["zero_filling", "pocs", str(result.best)]
+    split = json.loads((config.out / "split.json").read_text())
+    summary = evaluate(
+        EvaluateConfig(**options, models=models, cases=split["validation"], out=tmp_path / "scores", threads=1)
+    )
+    scores = {row["model"]: row["psnr_mean"] for row in summary}
+    # All but untrained, it is the measured lines and little else.
+    assert scores[models[2]] == pytest.approx(scores["zero_filling"], abs=3)
