@@ -142,8 +142,8 @@ def test_what_may_differ_between_a_run_and_its_continuation():
 
 def test_what_may_differ_of_a_finished_reconstruction():
     assert immaterial(ReconstructConfig, False, "content", "rounding", "extent") == {
-        "out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "shard",
-        "check", "trust_maps",
+        "out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "processes",
+        "cluster", "check", "trust_maps",
         "target_contrast", "auxiliary_contrast", "anyway",
     }  # fmt: skip
 

@@ -14,9 +14,9 @@ from fsmnet.cli.doctor import OPTIONAL
 
 ROOT = Path(__file__).resolve().parents[1]
 # Distributions whose module is called otherwise.
-MODULES = {"scikit-image": "skimage", "PyYAML": "yaml", "pillow": "PIL"}
-# Declared, and used by another: PyTorch writes TensorBoard's files.
-THROUGH_OTHERS = {"tensorboard"}
+MODULES = {"scikit-image": "skimage", "PyYAML": "yaml", "pillow": "PIL", "dask-jobqueue": "dask_jobqueue"}
+# Declared, and used by another: PyTorch writes TensorBoard's files, the dashboard of distributed is made with Bokeh.
+THROUGH_OTHERS = {"tensorboard", "bokeh"}
 
 
 def project() -> dict:

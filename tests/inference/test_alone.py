@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from fsmnet.cli import main
+from fsmnet.data.pairing.tables import COLUMNS
 from fsmnet.errors import UserError
 from fsmnet.inference.alone import alone, only_one
 
@@ -97,13 +98,61 @@ def test_of_several_processes_the_first_holds_it(tmp_path, monkeypatch):
     class Config:
         out: Path
 
-    @alone(())
+    @alone((), together=True)
     def held(config: Config) -> bool:
         return (config.out / LOCK).exists()
 
+    @alone(())
+    def of_one(config: Config) -> bool:
+        return held(config)
+
     assert held(Config(tmp_path))
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert not held(Config(tmp_path))
+    with pytest.raises(UserError, match="only the first one can write here; leave the launcher out"):
+        of_one(Config(tmp_path))
+    monkeypatch.setenv("RANK", "0")
+    assert held(Config(tmp_path))
+
+
+def test_work_that_writes_some_of_the_same_files(tmp_path):
+    with only_one(tmp_path, (), "list", beside=("one.nii", "two.nii")):
+        with only_one(tmp_path, (), "three.nii"):
+            pass
+        with (
+            pytest.raises(UserError, match=rf"process {os.getpid()} on .* is writing here"),
+            only_one(tmp_path, (), "one.nii", beside=("list",)),
+        ):
+            pass
+    with (
+        only_one(tmp_path, (), "one.nii", beside=("list",)),
+        pytest.raises(UserError, match=r"if it no longer runs, remove .*\.one\.nii\.lock"),
+        only_one(tmp_path, (), "list", beside=("one.nii", "two.nii")),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "command"),
+    {
+        "t2.nii": "reconstruct --target data/t2.nii --auxiliary data/t1.nii --out out/t2.nii",
+        "exams.csv": "reconstruct --target data/t2.nii --auxiliary data/t1.nii --out out/t2.nii",
+        "case.nii.gz": "reconstruct --pairs pairs.csv --out out",
+        "quick.onnx": "export --out out/quick.onnx",
+        "demo": "demo --out out",
+    }.items(),
+)
+def test_single_files_are_held_too(tmp_path, write_nifti, smooth, capsys, monkeypatch, held, command):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("t1", "t2")):
+        write_nifti(tmp_path / "data" / f"{name}.nii", smooth(seed, (32, 32, 3)))
+    (tmp_path / "pairs.csv").write_text(f"{','.join(COLUMNS)}\ncase,data/t2.nii,data/t1.nii,accepted,\n")
+    with only_one(tmp_path / "out", (), held):
+        assert main(command.split()) == 2
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [f".{held}.lock"]
+    assert f"out: process {os.getpid()} on" in capsys.readouterr().err
 
 
 def test_commands_hold_their_folders(tmp_path, holder, brats_folder, capsys):

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import fsmnet.reconstruction.exams
+import fsmnet.reconstruction.exam
 from fsmnet.cli import main
 from fsmnet.data.pairing.tables import COLUMNS
 from fsmnet.errors import UserError
@@ -25,7 +24,6 @@ from fsmnet.files import PART, sha256
 from fsmnet.physics.masks import make_mask, save_mask
 from fsmnet.reconstruction.exams import run_list
 from fsmnet.reconstruction.options import ReconstructConfig
-from fsmnet.reconstruction.shards import device_of
 
 SHAPE = (32, 32, 3)
 
@@ -283,9 +281,9 @@ def test_dicom_and_files_in_one_list(place):
 def test_one_thread_at_a_time_reads_dicom(tmp_path, which):
     """pydicom is kept quiet by settings that all threads share, whichever of the two scans is a folder."""
     files = {"target": tmp_path / "t2.nii", "auxiliary": tmp_path / "t1.nii", which: tmp_path}
-    with fsmnet.reconstruction.exams._dicom(ReconstructConfig(out=tmp_path / "out.nii", **files)):
-        assert fsmnet.reconstruction.exams._DICOM.locked()
-    assert not fsmnet.reconstruction.exams._DICOM.locked()
+    with fsmnet.reconstruction.exam._dicom(ReconstructConfig(out=tmp_path / "out.nii", **files)):
+        assert fsmnet.reconstruction.exam._DICOM.locked()
+    assert not fsmnet.reconstruction.exam._DICOM.locked()
 
 
 # -- what stops the list ----------------------------------------------------------------------------------------------
@@ -308,20 +306,27 @@ def test_a_full_disk_stops_the_list(place, monkeypatch, capsys):
     assert not list(exams.out.glob(".*"))
 
 
-def test_too_little_memory_stops_the_list(place, monkeypatch, capsys):
-    exams = place(2)
+@pytest.mark.parametrize("stage", ["read_inputs", "compute"])
+def test_too_little_memory_fails_the_exam_alone(place, monkeypatch, stage):
+    exams = place(3)
+    real, seen = getattr(fsmnet.reconstruction.exam, stage), []
 
-    def greedy(*_, **__):
-        raise RuntimeError("CUDA out of memory")
+    def greedy(*arguments, **options):
+        seen.append(arguments)
+        if len(seen) == 1:
+            raise MemoryError if stage == "read_inputs" else RuntimeError("CUDA out of memory")
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(fsmnet.reconstruction.exams, "compute", greedy)
-    assert main(exams.command()) == 2
-    assert capsys.readouterr().err.startswith("fsmnet reconstruct: error: there is not enough memory; lower batch")
+    monkeypatch.setattr(fsmnet.reconstruction.exam, stage, greedy)
+    assert main(exams.command()) == 3
+    assert sorted(exams.statuses()) == ["done", "done", "failed"]
+    [why] = [reason for status, reason in exams.rows().values() if status == "failed"]
+    assert why.startswith("there is not enough memory; lower --batch, or have fewer exams at once")
 
 
 def test_ctrl_c_keeps_what_is_done(place, monkeypatch, capsys):
     exams = place(6)
-    real, seen = fsmnet.reconstruction.exams.compute, []
+    real, seen = fsmnet.reconstruction.exam.compute, []
 
     def interrupted(inputs, network, **options):
         seen.append(inputs)
@@ -329,7 +334,7 @@ def test_ctrl_c_keeps_what_is_done(place, monkeypatch, capsys):
             raise KeyboardInterrupt
         return real(inputs, network, **options)
 
-    monkeypatch.setattr(fsmnet.reconstruction.exams, "compute", interrupted)
+    monkeypatch.setattr(fsmnet.reconstruction.exam, "compute", interrupted)
     assert main(exams.command()) == 130
     assert capsys.readouterr().err.endswith("fsmnet reconstruct: interrupted\n")
     assert exams.rows() == {"case-01": ("done", ""), "case-02": ("done", "")}
@@ -341,14 +346,14 @@ def test_ctrl_c_keeps_what_is_done(place, monkeypatch, capsys):
 
 def test_unexpected_errors_of_one_exam_are_told(place, monkeypatch):
     exams = place(2)
-    real = fsmnet.reconstruction.exams.read_inputs
+    real = fsmnet.reconstruction.exam.read_inputs
 
     def strange(config):
         if "case-01" in str(config.target):
             raise ValueError("no such thing\nas a slice")
         return real(config)
 
-    monkeypatch.setattr(fsmnet.reconstruction.exams, "read_inputs", strange)
+    monkeypatch.setattr(fsmnet.reconstruction.exam, "read_inputs", strange)
     assert main(exams.command()) == 3
     assert exams.rows() == {"case-01": ("failed", "ValueError: no such thing"), "case-02": ("done", "")}
 
@@ -362,8 +367,7 @@ REFUSED = {
     "weights": ({"checkpoint": Path("no.safetensors")}, r"no\.safetensors: no such checkpoint file"),
     "mask": ({"mask": Path("no.npz")}, r"no\.npz: no such mask file"),
     "acceleration": ({"acceleration": 1.0}, "acceleration must be more than 1, not 1"),
-    "shard": ({"shard": "0/2"}, "shard is a part and their number, such as 1/4 to 4/4, not '0/2'"),
-    "shards": ({"shard": "2"}, "shard is a part and their number, such as 1/4 to 4/4, not '2'"),
+    "processes": ({"processes": 0}, "processes must be at least 1, not 0"),
 }
 
 
@@ -377,11 +381,21 @@ def test_what_concerns_the_whole_list(place, name):
     assert not exams.out.exists()
 
 
-def test_a_shard_without_a_list(place, capsys):
+@pytest.mark.parametrize("option", [("--processes", "2"), ("--cluster", "local:2")])
+def test_only_a_list_is_shared(place, capsys, option):
     exams = place(1)
     scans = ["--target", str(exams.file("case-01", "t2")), "--auxiliary", str(exams.file("case-01", "t1"))]
-    assert main(["reconstruct", *scans, "--out", str(exams.out / "a.nii.gz"), "--shard", "1/2"]) == 2
-    assert "--shard is a part of a list; give --pairs, or leave it out" in capsys.readouterr().err
+    assert main(["reconstruct", *scans, "--out", str(exams.out / "a.nii.gz"), *option]) == 2
+    assert "--processes and --cluster share a list; give --pairs, or leave them out" in capsys.readouterr().err
+
+
+def test_a_launcher_does_not_share_a_list(place, capsys, monkeypatch):
+    exams = place(1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert main(exams.command()) == 2
+    assert "leave the launcher out (a list is shared by --processes or --cluster)" in capsys.readouterr().err
+    assert not exams.out.exists()
 
 
 @pytest.mark.parametrize("case", ["../case", "a/b", ".hidden", "a:b"])
@@ -391,76 +405,3 @@ def test_cases_that_are_no_file_names(place, case, capsys):
     assert main(exams.command()) == 2
     assert f"pairs.csv: case {case!r} cannot be a file's name" in capsys.readouterr().err
     assert not exams.out.exists()
-
-
-# -- several processes ------------------------------------------------------------------------------------------------
-
-
-def processes(exams: Place, **environment: str) -> list[subprocess.CompletedProcess]:
-    """Two processes at the same time, as a launcher starts them."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "fsmnet", *exams.command()],
-            env={**os.environ, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    told = [process.communicate() for process in started]
-    return [subprocess.CompletedProcess(p.args, p.returncode, *t) for p, t in zip(started, told, strict=True)]
-
-
-def test_two_processes_share_a_list(place):
-    exams = place(5)
-    exams.file("case-04", "t1").unlink()
-    first, second = processes(exams)
-    assert (first.returncode, second.returncode) == (0, 3), first.stderr + second.stderr
-    assert list(exams.rows("exams.1-of-2.csv")) == ["case-01", "case-03", "case-05"]
-    assert list(exams.rows("exams.2-of-2.csv")) == ["case-02", "case-04"]
-    assert list(exams.rows()) == exams.cases
-    assert exams.statuses() == ["done", "done", "done", "failed", "done"]
-    assert first.stdout.splitlines()[-1] == "3 exams: 3 done, 0 skipped, 0 failed"
-    assert len(list(exams.out.glob("*.nii.gz"))) == 4
-
-
-def test_launched_processes_wait_for_each_other(place):
-    """Since a launcher ends all processes when one leaves with another exit code than 0."""
-    exams = place(3)
-    exams.file("case-02", "t1").unlink()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    first, second = processes(exams, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    assert (first.returncode, second.returncode) == (3, 0), first.stderr + second.stderr
-    assert exams.statuses() == ["done", "failed", "done"]
-    assert first.stdout.splitlines()[-1] == "3 exams: 2 done, 0 skipped, 1 failed"
-    assert second.stdout == ""
-
-
-def test_shards_by_hand(place, monkeypatch, capsys):
-    exams = place(3)
-    assert main(exams.command("--shard", "2/2")) == 0
-    assert not (exams.out / "exams.csv").exists()
-    assert exams.rows("exams.2-of-2.csv") == {"case-02": ("done", "")}
-    assert main(exams.command("--shard", "1/2")) == 0
-    assert exams.rows() == dict.fromkeys(exams.cases, ("done", ""))
-    assert main(exams.command()) == 0
-    assert exams.statuses() == ["skipped"] * 3
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(exams.command("--shard", "1/2")) == 2
-    assert "gives every process its own part of the list; leave --shard out" in capsys.readouterr().err
-
-
-def test_each_process_takes_its_own_gpu(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert [device_of(name) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
-        "cuda:3",
-        "cuda:3",
-        "cuda:1",
-        "cpu",
-    ]
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    assert device_of("auto") == "cpu"

@@ -15,6 +15,7 @@ from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.scores import summary_lines
 from fsmnet.files import make_folder
 from fsmnet.inference.allocator import large_blocks_apart
+from fsmnet.inference.alone import alone
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.brats import BRATS, SIZE
 from fsmnet.reconstruction.reconstruct import reconstruct
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 SLICES = 24
 
 
+@alone((), what="demo")
 def demo(config: DemoConfig) -> Path:
     """Make subjects, get weights, reconstruct the held-out subject; the folder with everything.
 

@@ -15,7 +15,7 @@ from fsmnet.errors import NOT_CLINICAL
 from fsmnet.files import json_text
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.options import values_of
-from fsmnet.reconstruction.inputs import check, read_inputs
+from fsmnet.reconstruction.inputs import alone_at, read_inputs
 from fsmnet.reconstruction.options import ReconstructConfig
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,6 @@ def _list(config: ReconstructConfig, as_json: bool) -> int:
     from fsmnet.trust.check import check_of
 
     rows = run_list(config, check_of(config))
-    if rows is None:
-        return 0
     if as_json:
         answer(*json_text([asdict(row) for row in rows]).splitlines())
     else:
@@ -58,8 +56,7 @@ def _list(config: ReconstructConfig, as_json: bool) -> int:
 
 
 def _one(config: ReconstructConfig, as_json: bool) -> int:
-    check(config)
-    with ThreadPoolExecutor(1) as beside:
+    with alone_at(config), ThreadPoolExecutor(1) as beside:
         reading = beside.submit(read_inputs, config)
         with _for_good():
             from fsmnet.reconstruction.reconstruct import finish

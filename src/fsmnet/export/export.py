@@ -14,6 +14,7 @@ from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.torch_file import MULTIPLE, as_pt2
 from fsmnet.files import atomic_path, sha256
+from fsmnet.inference.alone import only_one
 from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of, takes_acquisition
 
@@ -36,16 +37,27 @@ def export(config: ExportConfig) -> list[parity.Parity]:
         file's metadata says the same under ``parity``.
 
     Raises:
-        UserError: options that cannot be used, or a written file that does not give the model's image.
+        UserError: options that cannot be used, another process that writes the same file, or a written file that does
+            not give the model's image.
     """
-    kind = config.out.suffix
-    if kind not in (".pt2", ".onnx"):
+    _check(config)
+    with only_one(config.out.absolute().parent, (config.out.name,), config.out.name):
+        _check(config)  # again: another may have written it meanwhile
+        return _export(config)
+
+
+def _check(config: ExportConfig) -> None:
+    """Refuse options that cannot be used."""
+    if config.out.suffix not in (".pt2", ".onnx"):
         raise UserError(f"{config.out}: the format follows the ending; choose .pt2 or .onnx")
     if config.out.exists() and not config.overwrite:
         raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
     if (config.target is None) != (config.auxiliary is None):
         missing = "--auxiliary" if config.auxiliary is None else "--target"
         raise UserError(f"{missing} is missing; a comparison on real slices needs both contrasts")
+
+
+def _export(config: ExportConfig) -> list[parity.Parity]:
     checkpoint = checkpoint_file(config.checkpoint or "shipped-image")
     model = load_model(checkpoint)
     if takes_acquisition(model):
@@ -70,7 +82,7 @@ def export(config: ExportConfig) -> list[parity.Parity]:
         "versions": json.dumps(versions()),
     }
     logger.info("tracing %s; this takes about a minute", recipe_of(model)["name"])
-    save = (as_pt2 if kind == ".pt2" else as_onnx)(model)
+    save = (as_pt2 if config.out.suffix == ".pt2" else as_onnx)(model)
     with atomic_path(config.out) as path:
         save(path, metadata)
         checks = [parity.compare(path, model, each) for each in inputs]

@@ -32,18 +32,25 @@ class _WithFolder(Protocol):
 Config = TypeVar("Config", bound=_WithFolder)
 
 
-def alone(names: Collection[str]) -> Callable[[Callable[[Config], Result]], Callable[[Config], Result]]:
+def alone(
+    names: Collection[str], *, what: str = "fsmnet", together: bool = False
+) -> Callable[[Callable[[Config], Result]], Callable[[Config], Result]]:
     """Let a function of a configuration hold its output folder while it runs; see :func:`only_one`.
 
-    Of several processes that were launched together the first one holds it for all.
+    Args:
+        names: of the files that are written there.
+        what: of the lock's name.
+        together: whether several processes that were launched together do the work as one: the first one holds the
+            folder for all. Otherwise all but the first one are refused.
     """
 
     def decorate(function: Callable[[Config], Result]) -> Callable[[Config], Result]:
         @wraps(function)
         def call(config: Config) -> Result:
-            if int(os.environ.get("RANK", "0")) > 0:
+            if together and _launched_beside():
                 return function(config)
-            with only_one(config.out, names):
+            refuse_beside(config.out)
+            with only_one(config.out, names, what):
                 return function(config)
 
         return call
@@ -52,7 +59,9 @@ def alone(names: Collection[str]) -> Callable[[Callable[[Config], Result]], Call
 
 
 @contextmanager
-def only_one(folder: Path, names: Collection[str], what: str = "fsmnet") -> Iterator[None]:
+def only_one(
+    folder: Path, names: Collection[str], what: str = "fsmnet", beside: Collection[str] = ()
+) -> Iterator[None]:
     """Hold a folder; unfinished files of a run that was killed are removed first.
 
     A lock of a process of this machine that has ended is told and taken over. The folder is made, and goes again if
@@ -62,14 +71,16 @@ def only_one(folder: Path, names: Collection[str], what: str = "fsmnet") -> Iter
         folder: the output folder.
         names: of the files that are written there.
         what: of the lock's name, for work that may go on side by side.
+        beside: other locks' ``what``, whose holders write some of the same files.
 
     Raises:
         UserError: another process holds the folder, or it cannot be written to.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    lock = make_folder(folder) / f".{what}.lock"
+    lock = make_folder(folder) / _name(what)
     own = _take(lock)
     try:
+        _refuse_beside(folder, {_name(other) for other in beside} - {lock.name})
         remove_parts(folder, names)
         yield
     finally:
@@ -78,6 +89,44 @@ def only_one(folder: Path, names: Collection[str], what: str = "fsmnet") -> Iter
         for path in made:
             with suppress(OSError):  # goes only while it is empty
                 path.rmdir()
+
+
+def refuse_beside(folder: Path, instead: str = "") -> None:
+    """Refuse to do in several processes what one does.
+
+    Args:
+        folder: the output folder.
+        instead: how the work is shared, if it can be.
+
+    Raises:
+        UserError: a launcher started this process beside a first one, and both would do the same.
+    """
+    if _launched_beside():
+        raise UserError(
+            f"{folder}: of the processes that were launched together only the first one can write here; leave the "
+            f"launcher out{instead and f' ({instead})'}"
+        )
+
+
+def _launched_beside() -> bool:
+    """Whether a launcher (torchrun, accelerate) started this process beside a first one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def _name(what: str) -> str:
+    return f".{what}.lock"
+
+
+def _refuse_beside(folder: Path, locks: Collection[str]) -> None:
+    """Refuse what others are writing; each looks after it has placed its own lock, so that one of two sees the other.
+
+    Raises:
+        UserError: a living process holds one of the locks.
+    """
+    for lock in (path for path in folder.glob(_name("*")) if path.name in locks):
+        holder = _read(lock)
+        if holder is not None and not _has_ended(holder):
+            raise _held(lock, holder)
 
 
 def _take(lock: Path) -> dict[str, Any]:
@@ -95,10 +144,7 @@ def _take(lock: Path) -> dict[str, Any]:
         if holder is None:  # it went in this moment
             continue
         if not _has_ended(holder):
-            raise UserError(
-                f"{lock.parent}: {_who(holder)} is writing here; wait for it or choose another --out "
-                f"(if it no longer runs, remove {lock})"
-            )
+            raise _held(lock, holder)
         logger.warning("%s: was left by %s, which has ended; taken over", lock.parent, _who(holder))
         _clear(lock, holder)
     return own
@@ -159,6 +205,13 @@ def _has_ended(holder: dict[str, Any]) -> bool:
         return True
     except psutil.AccessDenied:
         return False
+
+
+def _held(lock: Path, holder: dict[str, Any]) -> UserError:
+    return UserError(
+        f"{lock.parent}: {_who(holder)} is writing here; wait for it or choose another --out "
+        f"(if it no longer runs, remove {lock})"
+    )
 
 
 def _who(holder: dict[str, Any]) -> str:

@@ -44,3 +44,18 @@ class SuitabilityOptions(Options, group="input"):
     )
     auxiliary_contrast: str | None = option(None, "the same for the auxiliary", material=False)
     anyway: bool = option(False, "use the network for a scan that it was not made for", material=False)
+
+
+@dataclass(kw_only=True)
+class ListOptions(Options, group="list"):
+    """Where a list is worked through."""
+
+    processes: int = option(
+        1, "processes of this machine that share a list; with --cluster slurm: jobs to submit", material=False
+    )
+    cluster: str | None = option(
+        None,
+        "share a list on dask.distributed: the address of a scheduler (or its file, .json), local:N for N processes of "
+        "this machine, or slurm; needs pip install 'fsmnet[cluster]'",
+        material=False,
+    )

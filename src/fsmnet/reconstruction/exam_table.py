@@ -10,6 +10,7 @@ from pathlib import Path
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import csv_text, from_cell, visible, write_text
 
+TABLE = "exams.csv"
 WAITING, DONE, SKIPPED, FAILED = "waiting", "done", "skipped", "failed"
 COLUMNS = ("case", "status", "seconds", "reason")
 

@@ -9,9 +9,9 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,10 @@ from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
 from fsmnet.data.volume import Array, Volume, crop_begin, turn
 from fsmnet.errors import UserError
 from fsmnet.files import parse_json
+from fsmnet.inference.alone import only_one
 from fsmnet.inference.options import check_batch
 from fsmnet.options import portable
+from fsmnet.reconstruction.exam_table import TABLE
 from fsmnet.reconstruction.facts import PairFacts, facts_of
 from fsmnet.reconstruction.options import ReconstructConfig
 
@@ -211,8 +213,8 @@ def written_paths(config: ReconstructConfig) -> list[Path]:
 
 def check(config: ReconstructConfig) -> None:
     """Everything that can be refused before reading."""
-    if config.shard is not None:
-        raise UserError("--shard is a part of a list; give --pairs, or leave it out")
+    if config.processes != 1 or config.cluster is not None:
+        raise UserError("--processes and --cluster share a list; give --pairs, or leave them out")
     target, auxiliary = input_files(config)
     check_output(config.out, target)
     form = format_of(config.out)
@@ -236,6 +238,20 @@ def check(config: ReconstructConfig) -> None:
     check_options(config)
     if auxiliary is not None and target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
         raise UserError(f"{target}: is both target and auxiliary; give two contrasts of one exam")
+
+
+@contextmanager
+def alone_at(config: ReconstructConfig) -> Iterator[None]:
+    """Hold the place of one result while it is made: no other process makes it, nor a list in its folder.
+
+    Raises:
+        UserError: another does, or whatever :func:`check` refuses.
+    """
+    check(config)
+    names = [path.name for path in written_paths(config)]
+    with only_one(config.out.absolute().parent, names, config.out.name, beside=(TABLE,)):
+        check(config)  # again: another may have made it meanwhile
+        yield
 
 
 def _keep_others(config: ReconstructConfig, inputs: tuple[Path | None, ...]) -> None:

@@ -11,6 +11,7 @@ from fsmnet.inference.options import (
     OPTIMISE,
     PRECISION,
     BatchSize,
+    ListOptions,
     PrecisionChoice,
     RunOptions,
     SuitabilityOptions,
@@ -20,7 +21,7 @@ from fsmnet.physics.masks import MaskKind
 
 
 @dataclass(kw_only=True)
-class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
+class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="input"):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
     target: Path | None = option(None, "contrast to reconstruct: a NIfTI, NumPy or fastMRI file or a DICOM folder")
@@ -136,11 +137,4 @@ class ReconstructConfig(RunOptions, SuitabilityOptions, group="input"):
     )
     workers: int = option(
         2, "with --pairs: threads that read the next exams and write finished ones", material=False, group="list"
-    )
-    shard: str | None = option(
-        None,
-        "with --pairs: only this part of the list, such as 1/4 to 4/4; default: all, or under 'accelerate launch' the "
-        "process's own part",
-        material=False,
-        group="list",
     )

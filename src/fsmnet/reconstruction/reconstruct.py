@@ -9,7 +9,7 @@ from typing import Any
 from fsmnet.errors import UserError
 from fsmnet.options import build
 from fsmnet.reconstruction.again import Check
-from fsmnet.reconstruction.inputs import Inputs, check, read_inputs
+from fsmnet.reconstruction.inputs import Inputs, alone_at, read_inputs
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.stages import Reconstruction, compute, load_network, write
 
@@ -58,8 +58,7 @@ def run(config: ReconstructConfig, trust: Check | None = None) -> Reconstruction
         config: the options.
         trust: checks the reconstruction; its answer goes into the record.
     """
-    check(config)
-    with ThreadPoolExecutor(1) as beside:  # the files are decompressed while the network is loaded
+    with alone_at(config), ThreadPoolExecutor(1) as beside:  # the files are decompressed while the network is loaded
         return finish(config, beside.submit(read_inputs, config), trust)
 
 

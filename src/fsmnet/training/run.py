@@ -68,7 +68,7 @@ def train(config: TrainConfig) -> TrainResult:
     return _train(config)
 
 
-@alone(FILES)
+@alone(FILES, together=True)
 def _train(config: TrainConfig) -> TrainResult:
     """Build what the run needs, or put it back as it was; take the steps; leave the checkpoints."""
     state = read_state(config)
