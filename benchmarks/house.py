@@ -38,7 +38,7 @@ FLAT = {
     "physics": ["coils", "data/sampling", "kspace", "masks"],
     "protocols": ["data/cases", "data/datasets", "data/fastmri_slices", "protocols"],
     "reconstruction": [
-        *("exam_table", "exams", "finished", "finishing", "from_kspace", "reading", "reconstruction", "shards"),
+        *("exam_table", "exams", "finished", "finishing", "from_kspace", "reading", "reconstruction"),
         "undersampled",
     ],
     "training": ["losses", "train"],
