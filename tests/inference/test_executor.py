@@ -49,6 +49,22 @@ def test_in_this_process(ahead, caplog):
     assert results(here, square, []) == {}
 
 
+def test_turns_are_in_the_order_of_the_list():
+    second, turns = threading.Event(), []
+
+    def task(number: int) -> int:
+        if number == 0:
+            second.wait()
+        if number == 1:  # has no turn
+            second.set()
+            return 1
+        in_turn(partial(turns.append, number))
+        return number
+
+    assert results(Here(2), task, range(5)) == {n: n for n in range(5)}
+    assert turns == [0, 2, 3, 4]
+
+
 def test_turns_are_the_main_threads_and_what_is_beside_is_not():
     main, seen = threading.get_ident(), []
 

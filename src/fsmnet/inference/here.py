@@ -20,10 +20,11 @@ class Dropped(BaseException):
     """A task that another one's end, or an interruption, has made idle."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Turn:
-    """Work that waits for the main thread."""
+    """Work of a task that waits for the main thread."""
 
+    number: int
     work: Callable[[], Any]
     future: Future[Any] = field(default_factory=Future)
 
@@ -38,6 +39,7 @@ class _Helper(threading.local):
     """Of a thread that helps a main thread: where it puts what the main thread is to do."""
 
     hand_over: Callable[[_Turn], None] | None = None
+    number = 0
 
 
 _helper = _Helper()
@@ -52,7 +54,7 @@ def in_turn(work: Callable[[], Result]) -> Result:
     if _helper.hand_over is None:
         with _one:
             return work()
-    turn = _Turn(work)
+    turn = _Turn(_helper.number, work)
     _helper.hand_over(turn)
     result: Result = turn.future.result()
     return result
@@ -70,13 +72,13 @@ class Here:
             _Beside(self._ahead + 1, task, items, done).run()
             return
         for number, item in enumerate(items):
-            turn = _Turn(partial(task, item))
+            turn = _Turn(number, partial(task, item))
             turn.take()
             done(number, turn.future)
 
 
 class _Beside(Generic[Item, Result]):
-    """Tasks in threads, whose turns the main thread takes.
+    """Tasks in threads, whose turns the main thread takes in the order of the list.
 
     An interruption may come anywhere in the main thread: so the deque keeps a turn, and ``told`` has a number, before
     anything is done with it, and the bell only wakes.
@@ -87,20 +89,24 @@ class _Beside(Generic[Item, Result]):
         self._turns: deque[_Turn] = deque()
         self._ended: deque[int] = deque()
         self._told: set[int] = set()
-        self._done, self._count = done, len(items)
-        self._pool = ThreadPoolExecutor(threads, initializer=self._begin)
-        self._futures = [self._pool.submit(task, item) for item in items]
+        self._passed: set[int] = set()  # who has had a turn, or ended without
+        self._first = 0  # who has not
+        self._task, self._done, self._count = task, done, len(items)
+        self._pool = ThreadPoolExecutor(threads)
+        self._futures = [self._pool.submit(self._begin, number, item) for number, item in enumerate(items)]
         for number, future in enumerate(self._futures):
             future.add_done_callback(partial(self._note, number))
 
-    def _begin(self) -> None:
-        _helper.hand_over = self._hand_over
+    def _begin(self, number: int, item: Item) -> Result:
+        _helper.hand_over, _helper.number = self._hand_over, number
+        return self._task(item)
 
     def _hand_over(self, turn: _Turn) -> None:
         self._turns.append(turn)
         self._bell.put(None)
 
     def _note(self, number: int, _: Future[Result]) -> None:
+        self._passed.add(number)
         self._ended.append(number)
         self._bell.put(None)
 
@@ -108,17 +114,28 @@ class _Beside(Generic[Item, Result]):
         try:
             while len(self._told) < self._count:
                 self._bell.get()
-                while self._turns:
-                    self._turns[0].take()
-                    self._turns.popleft()
-                while self._ended:
-                    self._tell(self._ended[0])
-                    self._ended.popleft()
+                self._tell_ended()
+                while turn := self._next():
+                    turn.take()
+                    self._passed.add(turn.number)
+                    self._turns.remove(turn)
+                    self._tell_ended()
         except BaseException:
             self._drop()
             raise
         finally:
             self._pool.shutdown()
+
+    def _next(self) -> _Turn | None:
+        """The turn of a task before which all have had theirs."""
+        while self._first in self._passed:
+            self._first += 1
+        return next((turn for turn in list(self._turns) if turn.number <= self._first), None)
+
+    def _tell_ended(self) -> None:
+        while self._ended:
+            self._tell(self._ended[0])
+            self._ended.popleft()
 
     def _tell(self, number: int) -> None:
         if number not in self._told:
