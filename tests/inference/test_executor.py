@@ -180,7 +180,7 @@ REFUSED = {
     "nobody": ({"cluster": "tcp://127.0.0.1:9"}, r"--cluster tcp://127\.0\.0\.1:9: no scheduler answers there \("),
     "no address": ({"cluster": "nowhere://x"}, r"--cluster nowhere://x: no scheduler answers there \("),
     "no file": ({"cluster": "no.json"}, r"no\.json: no such file of a scheduler"),
-    "no job": ({"cluster": "slurm"}, r"--cluster slurm: a job is not described \(.*\); set cores and memory under"),
+    "no job": ({"cluster": "slurm"}, "--cluster slurm: cores and memory of a job are not known; set them under"),
 }
 
 

@@ -35,6 +35,7 @@ OPTIONAL = {
     "pydicom": ("DICOM", "dicom"),
     "SimpleITK": ("DICOM and registration", "dicom"),
     "ismrmrd": ("ISMRMRD files", "raw"),
+    "dask": ("--cluster", "cluster"),
     "distributed": ("--cluster", "cluster"),
     "dask_jobqueue": ("--cluster slurm", "cluster"),
     "bokeh": ("the dashboard of --cluster", "cluster"),

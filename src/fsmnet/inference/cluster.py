@@ -185,15 +185,15 @@ def _local(where: str) -> tuple[Any, list[Place]]:
 def _slurm(jobs: int) -> Any:
     """Jobs of one worker each, as dask-jobqueue's configuration describes them."""
     try:
+        from dask import config
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise UserError(f"--cluster slurm needs the package dask-jobqueue; {INSTALL}") from None
-    try:
-        made = SLURMCluster(processes=1, scheduler_options={"dashboard_address": ":0"})
-    except ValueError as error:  # cores or memory of a job
+    if missing := [name for name in ("cores", "memory") if config.get(f"jobqueue.slurm.{name}", None) is None]:
         raise UserError(
-            f"--cluster slurm: a job is not described ({first_line(error)}); set cores and memory under jobqueue: "
-            "slurm: in ~/.config/dask/jobqueue.yaml, as examples/slurm/jobqueue.yaml does"
-        ) from None
+            f"--cluster slurm: {' and '.join(missing)} of a job are not known; set them under jobqueue: slurm: in "
+            "~/.config/dask/jobqueue.yaml, as examples/slurm/jobqueue.yaml does"
+        )
+    made = SLURMCluster(processes=1, scheduler_options={"dashboard_address": ":0"})
     made.scale(jobs=jobs)
     return made
