@@ -143,7 +143,7 @@ def test_what_may_differ_between_a_run_and_its_continuation():
 def test_what_may_differ_of_a_finished_reconstruction():
     assert immaterial(ReconstructConfig, False, "content", "rounding", "extent") == {
         "out", "checkpoint", "mask", "device", "threads", "batch", "overwrite", "pairs", "workers", "processes",
-        "cluster", "check", "trust_maps",
+        "cluster", "check", "trust_maps", "picture",
         "target_contrast", "auxiliary_contrast", "anyway",
     }  # fmt: skip
 
