@@ -248,6 +248,168 @@ def read_log(path: Path) -> None:
     rows_until(path, 2)
 
 
+def state_samples(folder: Path) -> Iterator[Path]:
+    """A state with its seal, and one of before there were any."""
+    import torch
+
+    from fsmnet.training.state import SEALED, sealed
+
+    path, (model, optimizer) = folder / "resume.pt", _trained()
+    state = {
+        "config": json.dumps({"data": "heads", "out": "x", "batch": 4}),
+        "split": json.dumps({"train": ["a"], "validation": [], "test": [], "patients": {}}),
+        "data": json.dumps({"a": "0" * 32}),
+        "progress": {"step": 3, "seconds": 1.5, "best_psnr": 30.0, "best_step": 2},
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": None,
+        "rng": torch.get_rng_state()[:64],
+        "cuda_rng": [],
+    }
+    path.write_bytes(b"".join(sealed(state)))
+    yield path
+    path.write_bytes(path.read_bytes()[:-SEALED])
+    yield path
+
+
+def _trained() -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    model(torch.ones(3)).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def read_state(path: Path) -> None:
+    """Read and put back; what is read of a damaged file must be what was written."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from fsmnet.training import state
+    from fsmnet.training.options import TrainConfig
+
+    torch.set_rng_state = lambda _: None
+    config = TrainConfig(data=Path("heads"), out=path.parent, resume=True)
+    read = state.read_state(config)
+    model, optimizer = _trained()
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.nn.init.zeros_(model.weight)
+    state.restore(SimpleNamespace(config=config, model=model, optimizer=optimizer, average=None), read)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    assert (read.progress.step, read.split.train, read.fingerprints) == (3, ["a"], {"a": "0" * 32})
+
+
+def index_samples(folder: Path) -> Iterator[Path]:
+    from fsmnet.data.pairing.fastmri_tree import read_tree
+
+    (folder / "knees").mkdir(exist_ok=True)
+    for _ in fastmri_samples(folder / "knees"):
+        pass
+    read_tree(folder / "knees", folder / "index.json")
+    yield folder / "index.json"
+
+
+def read_index(path: Path) -> None:
+    from fsmnet.data.pairing.fastmri_tree import _file, _load
+
+    for name, entry in _load(path).items():
+        file = _file(Path(name), entry)
+        assert (file.slices, file.columns, file.image_size, file.multicoil) is not None
+
+
+def list_samples(folder: Path) -> Iterator[Path]:
+    (folder / "list.csv").write_text("f,g\n")
+    yield folder / "list.csv"
+    (folder / "longer.csv").write_text('"f.h5","g.h5"\nx,y\n')
+    yield folder / "longer.csv"
+
+
+def read_list(path: Path) -> None:
+    from fsmnet.data.formats.fastmri import read_fastmri
+    from fsmnet.data.pairing.fastmri_lists import read_pairs
+
+    if not _VOLUMES:
+        (path.parent / "knees").mkdir(exist_ok=True)
+        _VOLUMES.extend(read_fastmri(file) for file in fastmri_samples(path.parent / "knees"))
+    read_pairs(path, _VOLUMES)
+
+
+_VOLUMES: list[Any] = []
+
+
+def kept_samples(folder: Path) -> Iterator[Path]:
+    """What a comparison keeps of its methods."""
+    texts = {
+        "compare.yaml": "methods: {U-Net: {model: mdunet}}\niterations: 5\ndata: heads\nout: x\nreference: U-Net\n",
+        "done.json": json.dumps({"steps": 5, "minutes": 0.1, "options": {"model": "mdunet"}}),
+        "summary.json": json.dumps([{"contents": {"a": "0" * 32}, "seen_in_training": {"train": ["a"]}}]),
+        "metrics.csv": "model,case,patient,psnr,ssim,head_psnr,head_ssim\nu,a,p,30.1,0.9,25,0.8\nu,b,p,31,0.9,,\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        yield folder / name
+
+
+def read_kept(path: Path) -> None:
+    from fsmnet.evaluation import kept
+    from fsmnet.evaluation.compare import FIGURES, _means
+    from fsmnet.evaluation.options import CompareConfig
+    from fsmnet.options import changed_options
+
+    if path.name == "compare.yaml":
+        config = CompareConfig(data=Path("heads"), out=Path("x"), methods={"U-Net": {"model": "mdunet"}}, iterations=5)
+        changed_options(kept.read_definition(path), config)
+    elif path.name == "done.json":
+        kept.read_done(path.parent)
+    elif path.name == "summary.json":
+        seen = kept.read_summary(path.parent)["seen_in_training"]
+        assert all(isinstance(case, str) for cases in seen.values() for case in cases)
+    else:
+        rows = kept.read_scores(path.parent, FIGURES)
+        for figure in FIGURES:
+            _means(rows, figure)
+
+
+def sidecar_samples(folder: Path) -> Iterator[Path]:
+    path = folder / "scan.json"
+    said = {"PhaseEncodingDirection": "j-", "AcquisitionMatrixPE": 205, "PercentPhaseFOV": 87.5, "EchoTime": 0.09}
+    path.write_text(json.dumps(said | {"RepetitionTime": 4, "SeriesDescription": "t2_tse", "ScanningSequence": "SE"}))
+    yield path
+
+
+def read_sidecar(path: Path) -> None:
+    from fsmnet.data.contrast import told_contrast
+    from fsmnet.data.formats.nifti_header import _by_sidecar, acquired_lines
+
+    scan = path.with_suffix(".nii.gz")
+    scan.touch()
+    assert isinstance(_by_sidecar(scan), str)
+    assert isinstance(acquired_lines(scan), int | None)
+    assert isinstance(told_contrast(scan).name, str)
+
+
+def dicom_samples(folder: Path) -> Iterator[Path]:
+    from dicom_study import Plan, write
+
+    [path] = write(folder / "series", Plan(shape=(1, 12, 10)))
+    yield path.rename(folder / "bad.dcm")
+    from pydicom import uid
+
+    [path] = write(folder / "series", Plan(shape=(1, 12, 10), syntax=uid.ImplicitVRLittleEndian, slope=None))
+    yield path.rename(folder / "bad.dcm")
+
+
+def read_dicom(path: Path) -> None:
+    from fsmnet.data.formats.dicom import list_series, read_series
+
+    for series in list_series(path.parent):
+        read_series(series)
+
+
 READERS = {
     "arrays": Reader(array_samples, read_array),
     "masks": Reader(mask_samples, read_mask),
@@ -261,4 +423,10 @@ READERS = {
     "pairs": Reader(table_samples, read_table),
     "exams": Reader(exams_samples, read_exams),
     "logs": Reader(log_samples, read_log),
+    "states": Reader(state_samples, read_state),
+    "indexes": Reader(index_samples, read_index),
+    "lists": Reader(list_samples, read_list),
+    "comparisons": Reader(kept_samples, read_kept),
+    "sidecars": Reader(sidecar_samples, read_sidecar),
+    "dicom": Reader(dicom_samples, read_dicom),
 }

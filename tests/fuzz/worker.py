@@ -26,8 +26,9 @@ def work(name: str, first: int, count: int, folder: Path) -> None:
     (folder / "good").mkdir(parents=True, exist_ok=True)
     (folder / "bad").mkdir(exist_ok=True)
     samples = [(path.name, path.read_bytes()) for path in reader.samples(folder / "good")]
-    for path, data in samples:  # undamaged, so that a reader that refuses everything is no success
+    for path, data in samples:  # undamaged, since a reader that refuses everything is no success
         (folder / "bad" / path).write_bytes(data)
+        reader.read(folder / "bad" / path)
     with (folder / "progress").open("a", buffering=1) as progress:
         for seed in range(first, first + count):
             path, data = samples[seed % len(samples)]

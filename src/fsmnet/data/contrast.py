@@ -15,6 +15,7 @@ from typing import Any
 from fsmnet.data.appearance import UNKNOWN, Appearance
 from fsmnet.data.formats import volume_stem
 from fsmnet.data.formats.dicom.contrast import guess_contrast
+from fsmnet.errors import UserError
 from fsmnet.files import parse_json
 
 SPOKEN = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR", "pd": "PD"}
@@ -156,12 +157,12 @@ def _acquisition(path: Path) -> str:
     """The word of a fastMRI file for the contrast; empty for other files."""
     if path.suffix not in (".h5", ".hdf5"):
         return ""
-    import h5py
+    from fsmnet.data.formats.opened import opened
 
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with opened(path) as file:
             value = file.attrs.get("acquisition", "")
-    except (OSError, RuntimeError, ValueError):
+    except UserError:  # told by who reads it
         return ""
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return contrast_of(text) or ("" if text.lower() == "unknown" else text.strip().lower())

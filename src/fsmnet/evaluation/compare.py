@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -19,6 +18,7 @@ from fsmnet.data.patients import patient_of
 from fsmnet.data.split import Split, load_split, save_split
 from fsmnet.errors import UserError, similar
 from fsmnet.evaluation.evaluate import evaluate
+from fsmnet.evaluation.kept import read_definition, read_done, read_scores, read_summary
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
 from fsmnet.evaluation.statistics import confidence_interval, holm, patient_means, smallest_p, wilcoxon_p
@@ -26,7 +26,7 @@ from fsmnet.files import csv_text, json_text, make_folder, write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.options import RunOptions
 from fsmnet.models.classical import CLASSICAL
-from fsmnet.options import by_name, changed_options, dump_config, load_yaml, options_of, values_of
+from fsmnet.options import by_name, changed_options, dump_config, options_of, values_of
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import protocol_of
 from fsmnet.training.options import TrainConfig
@@ -139,12 +139,10 @@ def _check_training(name: str, options: dict[str, Any], config: CompareConfig, c
 def _same_comparison(config: CompareConfig, methods: dict[str, dict[str, Any]], out: Path) -> None:
     """A folder holds one comparison; methods may be added to it, none may be changed."""
     definition = out / "compare.yaml"
-    if definition.exists():
-        earlier = load_yaml(definition.read_text(encoding="utf-8"))
-        if differences := changed_options(earlier, config):
-            raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
+    if definition.exists() and (differences := changed_options(read_definition(definition), config)):
+        raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
     for name, options in methods.items():
-        done = _done(out, name)
+        done = read_done(out / _slug(name))
         if done is not None and done.get("options", _plain(options)) != _plain(options):
             raise UserError(
                 f"{out}: method {name!r} was finished with the options {json.dumps(done['options'])}, not "
@@ -155,12 +153,6 @@ def _same_comparison(config: CompareConfig, methods: dict[str, dict[str, Any]], 
 def _plain(options: dict[str, Any]) -> Any:
     """Options as JSON keeps them."""
     return json.loads(json_text(options, indent=None))
-
-
-def _done(out: Path, name: str) -> dict[str, Any] | None:
-    """What a finished method left; None of any other."""
-    path = out / _slug(name) / "done.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def _new_split(config: CompareConfig, out: Path) -> Split:
@@ -234,13 +226,9 @@ def _run(config: CompareConfig, options: dict[str, Any], folder: Path, split: Sp
 
 def _check_same_scans(config: CompareConfig, folder: Path) -> None:
     """Refuse scores of other scans than those that the methods before were scored on, whose names are the same."""
-
-    def contents(scores: Path) -> dict[str, str]:
-        return dict(json.loads((scores / "summary.json").read_text(encoding="utf-8"))[0].get("contents") or {})
-
-    mine = contents(folder / "scores")
+    mine = read_summary(folder / "scores")["contents"]
     for done in sorted(folder.parent.glob("*/done.json")):
-        theirs = contents(done.parent / "scores")
+        theirs = read_summary(done.parent / "scores")["contents"]
         if other := [case for case in mine if theirs.get(case, mine[case]) != mine[case]]:
             raise UserError(
                 f"{config.data}: {', '.join(other)}: not the voxels that {done.parent.name} was scored on; give the "
@@ -254,10 +242,7 @@ FIGURES = ("psnr", "ssim", "head_psnr", "head_ssim")
 def _scores(out: Path, method: str) -> list[dict[str, str]] | None:
     """Rows of a method's metrics.csv, or None if it was not run."""
     folder = out / _slug(method)
-    if not (folder / "done.json").exists():
-        return None
-    with (folder / "scores" / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_scores(folder / "scores", FIGURES) if (folder / "done.json").exists() else None
 
 
 def _means(rows: Sequence[dict[str, str]], figure: str) -> dict[str, float]:
@@ -269,10 +254,8 @@ def _means(rows: Sequence[dict[str, str]], figure: str) -> dict[str, float]:
 
 def _seen(out: Path, method: str) -> list[str]:
     """Cases scored that a method had seen in training, as its initial weights may have."""
-    path = out / _slug(method) / "scores" / "summary.json"
-    if not path.exists():
-        return []
-    seen = json.loads(path.read_text(encoding="utf-8"))[0].get("seen_in_training") or {}
+    scores = out / _slug(method) / "scores"
+    seen = read_summary(scores)["seen_in_training"] if (scores / "summary.json").exists() else {}
     return [case for cases in seen.values() for case in cases]
 
 
@@ -280,7 +263,7 @@ def _line(out: Path, method: str) -> Line:
     rows = _scores(out, method)
     if rows is None:
         return Line(method)
-    done = _done(out, method) or {}
+    done = read_done(out / _slug(method)) or {}
     line = Line(method, len(_means(rows, "psnr")), len(rows), steps=done["steps"], minutes=done["minutes"])
     for figure in FIGURES:
         means = _means(rows, figure)

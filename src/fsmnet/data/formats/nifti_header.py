@@ -24,6 +24,7 @@ AXES = ("rows", "columns", "slices")  # of the file's axes i, j, k, in this orde
 DENSEST = 1100  # times that gzip's method makes data smaller, at most
 UNLIKELY = 100  # times that it makes measured data smaller: noise does not go down like that
 LARGE = 2 << 30  # bytes of voxels from which that is asked
+MANY = 100_000  # lines that no scan has
 
 
 def place(image: Any, name: object) -> tuple[npt.NDArray[np.float64], bool, Any]:
@@ -66,9 +67,9 @@ def acquired_lines(path: Path) -> int | None:
     said = _sidecar(path)
     lines = said.get("AcquisitionMatrixPE") or said.get("PhaseEncodingSteps")
     share = said.get("PercentPhaseFOV")
-    if not isinstance(lines, int | float) or not lines > 0:
+    if not isinstance(lines, int | float) or not 0 < lines < MANY:
         return None
-    return round(lines * 100 / share) if isinstance(share, int | float) and 0 < share < 100 else round(lines)
+    return round(lines * 100 / share) if isinstance(share, int | float) and 1 < share < 100 else round(lines)
 
 
 def phase_encode(image: Any, path: Path) -> str:
