@@ -63,7 +63,7 @@ def go(scan, checkpoint, tmp_path):
     """Function (name of the output, **options) -> result."""
 
     def run(out="out/result.nii.gz", **options):
-        defaults = {**scan, "checkpoint": checkpoint, "device": "cpu", "precision": "float32"}
+        defaults = {**scan, "checkpoint": checkpoint, "device": "cpu", "precision": "float32", "dtype": "float32"}
         return reconstruct(out=tmp_path / out, **{**defaults, **options})
 
     return run
@@ -78,7 +78,7 @@ def sidecar(path):
 
 
 def test_geometry_is_the_input_s(go, scan):
-    result = go()
+    result = go(dtype="source")
     before, after = nib.load(scan["target"]), nib.load(result.out)
     assert after.shape == SHAPE
     assert np.array_equal(after.affine, before.affine)
@@ -91,8 +91,14 @@ def test_geometry_is_the_input_s(go, scan):
     assert after.header.get_zooms() == before.header.get_zooms()
     assert after.header.get_xyzt_units() == ("mm", "sec")
     assert nib.aff2axcodes(after.affine) == nib.aff2axcodes(before.affine) == ("L", "A", "S")
-    assert after.get_data_dtype() == np.float32
+    assert after.get_data_dtype() == np.int16
     assert (float(after.header["cal_max"]), after.dataobj.slope, after.dataobj.inter) == (0, 1, 0)
+    voxels = result.sidecar["Voxels"]
+    assert (voxels["Type"], voxels["Slope"], voxels["Intercept"]) == ("int16", 1, 0)
+    assert voxels["Rounding"] <= 0.25 * voxels["Noise"]
+    assert result.out.stat().st_size < 1.2 * scan["target"].stat().st_size
+    assert np.abs(np.moveaxis(result.image, 0, 2) - after.get_fdata()).max() <= 0.5
+    assert go("float.nii.gz").sidecar["Voxels"] == {"Type": "float32"}
     assert "not for clinical use" in after.header["descrip"].item().decode()
 
 

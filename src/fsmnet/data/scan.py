@@ -1,7 +1,7 @@
 """Any scan a user has: a NIfTI, NumPy or HDF5 file or a DICOM folder in, a result back in the same place.
 
-Results are float32 in NIfTI and NumPy files whatever the type of the source, since they are no longer its values; in
-DICOM they are ``uint16`` with a slope. Nothing is reoriented: axes, affine and header geometry are the source's.
+A reconstruction is stored as :mod:`fsmnet.data.voxels` chooses in NIfTI, as float32 in NumPy files, and in DICOM as
+``uint16`` with a slope. Nothing is reoriented: axes, affine and header geometry are the source's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fsmnet.data.formats import check_result_name, format_of, read_volume, write_volume
-from fsmnet.data.formats.nifti import NIFTI, NiftiWriter
+from fsmnet.data.formats.nifti import NIFTI, NiftiWriter, write_nifti
+from fsmnet.data.stored import Stored
 from fsmnet.data.volume import Array, Samples, Volume, turn
 from fsmnet.errors import UserError
 from fsmnet.files import sha256
@@ -144,8 +145,14 @@ def check_output(out: Path, like: Path) -> None:
             raise UserError(f"{out}: is there already and not an empty folder; choose another --out")
 
 
-def begin_nifti(like: Scan, out: Path, description: str) -> NiftiWriter | None:
+def begin_nifti(like: Scan, out: Path, description: str, stored: Stored) -> NiftiWriter | None:
     """What :func:`write_scan` writes of magnitudes as NIfTI, for slices that come one after the other.
+
+    Args:
+        like: the scan whose place in space the result takes.
+        out: file to write.
+        description: how it was made.
+        stored: how the voxels stand in the file, see :func:`fsmnet.data.voxels.chosen`.
 
     Returns:
         The writer; None for a name of another form, which is written as a whole.
@@ -153,7 +160,7 @@ def begin_nifti(like: Scan, out: Path, description: str) -> NiftiWriter | None:
     if not out.name.endswith(NIFTI):
         return None
     volume = replace(turn(like.volume), header=like.header) if like.turned else like.volume
-    return NiftiWriter(volume, out, description=description, turned=like.turned)
+    return NiftiWriter(volume, out, stored, description, turned=like.turned)
 
 
 def write_scan(
@@ -166,6 +173,7 @@ def write_scan(
     *,
     what: str = "",
     place: int = 1,
+    stored: Stored | None = None,
 ) -> None:
     """Write ``(S, H, W)`` in the axes and place that the source had, in the form that the name of the result tells.
 
@@ -179,11 +187,14 @@ def write_scan(
         anonymise: leave the patient's and the study's identity out of DICOM.
         what: what the values are if they are no image of the patient, for DICOM's description of the series.
         place: of a DICOM series among those derived from one source, from 1.
+        stored: how the voxels of a NIfTI file stand in it; None for float32.
     """
     volume = like.volume
     if like.turned:
         data, volume = data.swapaxes(-2, -1), replace(turn(volume), header=like.header)
-    if like.series is None or out.name.endswith(NIFTI):
+    if out.name.endswith(NIFTI):
+        write_nifti(data, volume, out, description, stored)
+    elif like.series is None:
         write_volume(data, volume, out, description)
     else:
         from fsmnet.data.formats.dicom import write_series

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.stored import Stored
 from fsmnet.errors import UserError
 
 Array = npt.NDArray[np.float32]
@@ -33,6 +34,7 @@ class Volume:
         doubts: what a user should look at in its values, see :mod:`fsmnet.data.values`.
         phase_encode: the phase-encode axis as the source tells it: ``rows`` (H), ``columns`` (W), or empty.
         acquired: phase-encode lines that were acquired over the field of view, as the source tells; None if not.
+        stored: how the voxels stand in a NIfTI file, so that a result can stand in its file likewise.
 
     Raises:
         UserError: an affine that places nothing, see :func:`affine_fault`.
@@ -49,6 +51,7 @@ class Volume:
     doubts: tuple[str, ...] = ()
     phase_encode: str = ""
     acquired: int | None = None
+    stored: Stored | None = None
 
     def __post_init__(self) -> None:
         """Whichever format it came from: no comparison of places may meet a NaN."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fsmnet.data.voxels import DataType
 from fsmnet.inference.options import (
     BATCH,
     OPTIMISE,
@@ -42,6 +43,12 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
     )
     maps: Path | None = option(
         None, "with --kspace: coil sensitivities (.npy, .npz); default: estimated from the centre lines by ESPIRiT"
+    )
+    dtype: DataType = option(
+        "source",
+        "voxels of a NIfTI result; source: the target's type and slope, finer or wider where rounding would reach a "
+        "quarter of the noise; or float32",
+        group="output",
     )
     complex: bool = option(
         False, "with --kspace: also write the complex image, beside the result as OUT_complex", group="output"

@@ -21,6 +21,7 @@ from fsmnet.data.head import RULE
 from fsmnet.data.pairing.names import case_names
 from fsmnet.data.scan import begin_nifti, write_scan
 from fsmnet.data.volume import content_hash, slices_with_content
+from fsmnet.data.voxels import chosen, for_map
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import json_text, sha256, write_text
 from fsmnet.inference.device import choose_device
@@ -197,7 +198,8 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
 
     put_back = _puts_back(config, inside)
     weight = config.noise_weight if config.data_consistency == "soft" else None
-    packed = begin_nifti(inputs.target, config.out, DESCRIPTION)
+    stored = chosen(target, config.dtype)
+    packed = begin_nifti(inputs.target, config.out, DESCRIPTION, stored)
     with Finishing(
         measured,
         inputs.target,
@@ -236,6 +238,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "Coils": measured.coils,
         "DataConsistency": finishing.record(),
         "SlicesReconstructed": int(keep.sum()),
+        "Voxels": None if packed is None else stored.record(),
         "VoxelsBelowZeroSetToZero": finishing.n_below_zero,
         "Metrics": metrics,
         "Check": None if checks is None else checks.record,
@@ -298,7 +301,9 @@ def _write_maps(computed: Computed) -> dict[str, Any]:
         data = np.zeros_like(computed.result)
         data[computed.keep.numpy()] = one.values.numpy() * target.volume.maximum
         description, weights = f"{one.short}; {NOT_CLINICAL}", computed.network.file.name
-        write_scan(data, target, path, description, weights, config.anonymise, what=what, place=place)
+        stored = None if computed.packed is None else for_map(computed.packed.stored, data)
+        hide = config.anonymise
+        write_scan(data, target, path, description, weights, hide, what=what, place=place, stored=stored)
         written[name] = {"file": path.name, "sha256": sha256(path), "says": one.says}
     return written
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fsmnet.data.formats.content import NIFTI as NIFTI_KIND
 from fsmnet.data.formats.content import is_gzip, kind_of
 from fsmnet.data.formats.nifti_header import acquired_lines, check_size, phase_encode, place
+from fsmnet.data.stored import Stored
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Samples, Volume
 from fsmnet.errors import NOT_CLINICAL, UserError, first_line
@@ -26,6 +27,7 @@ from fsmnet.files import atomic_path, reason
 logger = logging.getLogger(__name__)
 
 NIFTI = (".nii", ".nii.gz")
+WHOLE = 1  # zlib's level for whole numbers
 GEOMETRY = (
     *("dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -59,7 +61,16 @@ def read_nifti(path: Path) -> Volume:
         doubts=values.doubts,
         phase_encode=axis,
         acquired=acquired_lines(path),
+        stored=_stored(image),
     )
+
+
+def _stored(image: Any) -> Stored:
+    """How its voxels stand in the file."""
+    kind, slope, intercept = image.get_data_dtype(), float(image.dataobj.slope), float(image.dataobj.inter)
+    if kind.kind not in "iu" or not 1e-20 < abs(slope) < 1e20:
+        return Stored()
+    return Stored(kind.name if kind.itemsize <= 4 else "int32", slope, intercept)
 
 
 def read_header(path: Path, name: str) -> Volume:
@@ -150,17 +161,21 @@ def geometry(header: Any) -> Any:
 
 
 class NiftiWriter:
-    """A NIfTI file to which slices are added in their order, compressed as they come; :meth:`save` puts it on disk."""
+    """A NIfTI file to which slices are added in their order, compressed as they come; :meth:`save` puts it on disk.
+
+    Attributes:
+        stored: how the voxels stand in it.
+    """
 
     def __init__(
-        self, like: Volume, path: Path, kind: type[np.generic] = np.float32, description: str = "", turned: bool = False
+        self, like: Volume, path: Path, stored: Stored | None = None, description: str = "", turned: bool = False
     ) -> None:
         """Begin with the header.
 
         Args:
             like: the volume whose affine, size and header geometry the result takes.
             path: ``.nii`` or ``.nii.gz``.
-            kind: float32 or complex64.
+            stored: how the voxels stand in the file; None for float32.
             description: at most 79 characters, stored in the header's ``descrip``.
             turned: slices come with their in-plane axes swapped against ``like``.
         """
@@ -170,17 +185,21 @@ class NiftiWriter:
         if not like.placed:
             logger.warning("%s: has no place in space, nor has %s", like.name, path)
         header = None if like.header is None else geometry(like.header)
-        image = nib.Nifti1Image(np.broadcast_to(kind(0), like.shape), like.affine, header)
+        self.stored = stored or Stored()
+        kind = np.dtype(self.stored.type)
+        image = nib.Nifti1Image(np.broadcast_to(np.float32(0), like.shape), like.affine, header)
         image.set_data_dtype(kind)
         image.update_header()
         if not like.placed:  # only the size of the voxels is known
             image.header["sform_code"] = image.header["qform_code"] = 0
-        image.header.set_slope_inter(1, 0)
+        image.header.set_slope_inter(self.stored.slope, self.stored.intercept)
         image.header["descrip"] = description.encode("ascii", "replace")[:79]
         self._path, self._turned = path, turned
         self._type = image.header.get_data_dtype()  # in the byte order of the header
-        # Noise has no words that come again, only runs of zeros: half the time, and no larger.
-        self._packer = zlib.compressobj(1, wbits=31, strategy=zlib.Z_RLE) if path.suffix == ".gz" else None
+        self._beyond = 0
+        # Noise in floats has no words that come again, only runs of zeros: half the time, and no larger.
+        level, strategy = (WHOLE, zlib.Z_DEFAULT_STRATEGY) if self.stored.is_whole else (1, zlib.Z_RLE)
+        self._packer = zlib.compressobj(level, wbits=31, strategy=strategy) if path.suffix == ".gz" else None
         begin = io.BytesIO()
         image.header.write_to(begin)
         self._parts: list[bytes] = []
@@ -189,10 +208,17 @@ class NiftiWriter:
     def add(self, slices: npt.NDArray[Any]) -> None:
         """The next ``(n, H, W)``."""
         for plane in slices if self._turned else slices.swapaxes(-2, -1):  # the first index runs fastest
-            self._put(plane.astype(self._type).tobytes())
+            stored, beyond = self.stored.of(plane)
+            self._beyond += beyond
+            self._put(stored.astype(self._type, copy=False).tobytes())
 
     def save(self) -> None:
         """Write the file in one step; every slice must have come."""
+        if self._beyond:
+            logger.warning(
+                "%s: %d voxels lie beyond what %s can hold and were cut; --dtype float32 keeps them",
+                *(self._path, self._beyond, self.stored.type),
+            )
         if self._packer is not None:
             self._parts.append(self._packer.flush())
         with atomic_path(self._path) as temporary, temporary.open("wb") as file:
@@ -202,16 +228,19 @@ class NiftiWriter:
         self._parts.append(data if self._packer is None else self._packer.compress(data))
 
 
-def write_nifti(data: Array | Samples, like: Volume, path: Path, description: str = "") -> None:
-    """Write ``(S, H, W)`` as float32 or complex64 NIfTI with the affine and header geometry of ``like``, in one step.
+def write_nifti(
+    data: Array | Samples, like: Volume, path: Path, description: str = "", stored: Stored | None = None
+) -> None:
+    """Write ``(S, H, W)`` as NIfTI with the affine and header geometry of ``like``, in one step.
 
     Args:
         data: the slices, of the size of ``like``; real or complex.
         like: the volume whose place in space the result takes.
         path: ``.nii`` or ``.nii.gz``.
         description: at most 79 characters, stored in the header's ``descrip``.
+        stored: how real voxels stand in the file; None for float32.
     """
-    writer = NiftiWriter(like, path, np.complex64 if np.iscomplexobj(data) else np.float32, description)
+    writer = NiftiWriter(like, path, Stored("complex64") if np.iscomplexobj(data) else stored, description)
     writer.add(data)
     writer.save()
 
