@@ -17,11 +17,13 @@ SHAPE = (48, 40, 6)
 
 
 @pytest.fixture
-def head(smooth):
+def head():
     """Function (brightest value, deviation of the noise) -> a smooth object in an empty background, ``(H, W, S)``."""
 
     def make(most: float, noise: float) -> np.ndarray:
-        data = smooth(0, SHAPE, 0.2 * most, most) + np.random.default_rng(1).normal(0, noise, SHAPE)
+        across, down, through = (np.linspace(0.6, 1, n) for n in SHAPE)
+        data = most * np.einsum("i,j,k->ijk", across, down, through)
+        data += np.random.default_rng(1).normal(0, noise, SHAPE)
         data[:6] = data[:, :5] = 0
         return data.clip(0)
 

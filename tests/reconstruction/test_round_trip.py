@@ -1,4 +1,4 @@
-"""Whatever goes in: geometry, orientation and form come back through ``reconstruct``, as does the type of whole numbers."""
+"""Whatever goes in: geometry, orientation and form come back through ``reconstruct``, and the type of whole numbers."""
 
 from __future__ import annotations
 

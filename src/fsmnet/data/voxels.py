@@ -30,7 +30,7 @@ def chosen(volume: Volume, asked: DataType = "source") -> Stored:
     source = volume.stored
     if asked == "float32" or source is None or not source.is_whole:
         return Stored()
-    noise, most = noise_of(volume.data), HEADROOM * volume.maximum
+    noise, most = noise_of(volume.data, abs(source.slope) / math.sqrt(12)), HEADROOM * volume.maximum
     for one in _candidates(source, noise):
         if one.rounding <= SHARE * noise and one.fits(most):
             return one
@@ -62,11 +62,16 @@ def _single(value: float) -> float:
     return float(np.float32(value))
 
 
-def noise_of(data: Array) -> float:
+def noise_of(data: Array, rounding: float = 0.0) -> float:
     """Standard deviation of the noise of ``(S, H, W)``, from differences that smooth anatomy leaves out.
 
     x(i, j) - x(i, j+1) - x(i+1, j) + x(i+1, j+1) has twice the deviation of white noise. Its median over the voxels
-    above zero is little moved by edges (J. Immerkaer, Fast noise variance estimation, 1996, with a median).
+    above zero is little moved by edges (J. Immerkaer, Fast noise variance estimation, 1996, with a median), their mean
+    by coarse steps of the data; the lower of both counts.
+
+    Args:
+        data: magnitudes.
+        rounding: deviation of the error that their own steps have brought, which is no noise of the scan.
     """
     numbers = np.flatnonzero(slices_with_content(data))
     planes = data[numbers[:: max(1, len(numbers) // LOOKED_AT)]].astype(np.float64)
@@ -74,5 +79,6 @@ def noise_of(data: Array) -> float:
     inside = np.logical_and.reduce([corner > 0 for corner in corners])
     if not inside.any():
         return 0.0
-    second = corners[0] - corners[1] - corners[2] + corners[3]
-    return float(1.4826 * np.median(np.abs(second[inside])) / 2)
+    second = np.abs(corners[0] - corners[1] - corners[2] + corners[3])[inside]
+    deviation = min(1.4826 * float(np.median(second)), math.sqrt(math.pi / 2) * float(second.mean())) / 2
+    return math.sqrt(max(0.0, deviation**2 - rounding**2))
