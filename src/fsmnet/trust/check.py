@@ -100,8 +100,8 @@ def check(again: Again, count: int = 1, maps: bool = False) -> Checked:
         apart = spread_over_folds(again, sets)
         if (expected := expected_error(again, change, apart, _missing(again, unseen))) is not None:
             made["error"], told = told_error(again, expected)
-    found = verdict(again, numbers, explained)
-    return Checked(record | {"Auxiliary": auxiliary, "Error": told, "Verdict": found.record()}, made)
+    judged = verdict(again, numbers, explained).record()
+    return Checked(record | {"Auxiliary": auxiliary, "Error": told, "Verdict": judged}, made)
 
 
 def _missing(again: Again, unseen: dict[str, Unseen]) -> float:

@@ -141,7 +141,8 @@ def _told(
 def _greys(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
     """Grey levels, as many voxels in each as ties allow."""
     bounds = np.unique(np.quantile(values, np.arange(1, GREYS) / GREYS)) if values.size else np.zeros(1)
-    return np.digitize(values, bounds)
+    greys: npt.NDArray[np.int64] = np.digitize(values, bounds).astype(np.int64)
+    return greys
 
 
 def _entropy(shares: npt.NDArray[np.floating[Any]]) -> float:
