@@ -12,14 +12,17 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fsmnet.errors import UserError
 from fsmnet.inference.options import RunOptions
+from fsmnet.options import Options
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Run = TypeVar("Run", bound=RunOptions)
+Config = TypeVar("Config", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,13 @@ def failed(error: BaseException) -> Future[Any]:
     future: Future[Any] = Future()
     future.set_exception(error)
     return future
+
+
+def absolute(config: Config) -> Config:
+    """The same files wherever a process was started; names of shipped weights, which are no files, stay names."""
+    given: dict[str, Any] = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
+    there = {name: path.absolute() for name, path in given.items() if name != "checkpoint" or path.exists()}
+    return replace(config, **there)
 
 
 def cores() -> int:
