@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,8 @@ def jobs():
     dask = pytest.importorskip("dask")
     pytest.importorskip("dask_jobqueue")
     given = yaml.safe_load((ROOT / "examples" / "slurm" / "jobqueue.yaml").read_text(encoding="utf-8"))
-    with dask.config.set(given):
-        yield given["jobqueue"]["slurm"]
+    with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in given["jobqueue"]["slurm"].items()}):
+        yield
 
 
 def test_the_job_of_a_slurm_worker(jobs, tmp_path):
@@ -150,7 +151,7 @@ def test_the_job_of_a_slurm_worker(jobs, tmp_path):
     worker = lines[-1].split()
     assert worker[:3] == [sys.executable, "-m", "distributed.cli.dask_worker"]
     assert worker[3] == address
-    options = dict(zip(worker, worker[1:], strict=False))
+    options = dict(pairwise(worker))
     assert (options["--nthreads"], options["--death-timeout"]) == ("8", "300")
     assert "--nworkers" not in options  # one of a job
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
@@ -17,14 +16,13 @@ import numpy as np
 import pytest
 
 import fsmnet.reconstruction.exam
+from exam_list import SHAPE
 from fsmnet.cli import main
-from fsmnet.data.pairing.tables import COLUMNS
 from fsmnet.errors import UserError
 from fsmnet.files import PART, sha256
 from fsmnet.physics.masks import make_mask, save_mask
 from fsmnet.reconstruction.exams import run_list
 from fsmnet.reconstruction.options import ReconstructConfig
-from exam_list import SHAPE
 
 
 def test_nine_results_and_three_reasons(place, capsys):

@@ -113,7 +113,9 @@ def answer(task: Callable[[Item], Result], item: Item, place: Place | None = Non
 def told(sent: Answer[Result]) -> Future[Result]:
     """The future of an answer; what the task said is said here."""
     for record in sent.said:
-        logging.getLogger(record.name).handle(record)
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
     future: Future[Result] = Future()
     if sent.mistake is not None:
         future.set_exception(sent.mistake)
