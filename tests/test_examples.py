@@ -76,4 +76,4 @@ def test_slurm_knows_the_directives():
     assert found.keys() == {
         "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "mem", "time", "signal", "requeue",
     }  # fmt: skip
-    assert shlex.split(found["signal"]) == ["TERM@120"]
+    assert shlex.split(found["signal"]) == ["B:TERM@120"]

@@ -8,7 +8,7 @@
 #SBATCH --cpus-per-task=16
 #SBATCH --mem=64G
 #SBATCH --time=12:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 set -euo pipefail
 data=$1 run=$2
@@ -19,9 +19,15 @@ if [ -e "$run/resume.pt" ]; then
 fi
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # One torchrun a node; --kill-on-bad-exit ends all nodes with the first one that fails.
-status=0
 srun --kill-on-bad-exit=1 torchrun \
     --nnodes "$SLURM_NNODES" --nproc-per-node gpu \
     --rdzv-backend c10d --rdzv-endpoint "$first:29500" --rdzv-id "$SLURM_JOB_ID" \
-    -m fsmnet train "${arguments[@]}" || status=$?
-[ "$status" -eq 0 ] || scontrol requeue "$SLURM_JOB_ID"
+    -m fsmnet train "${arguments[@]}" &
+training=$! over=no status=0
+trap 'over=yes; kill -TERM "$training"' TERM
+wait "$training" || status=$?
+if [ "$over" = yes ]; then
+    wait "$training" || true # it saves
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$status"
