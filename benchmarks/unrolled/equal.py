@@ -1,12 +1,13 @@
 """Train networks on the same samples for an equal number of processor seconds, on one thread, in turns.
 
-    python benchmarks/unrolled/equal.py train.npz.xz --out runs/equal --seconds 180 \\
+    python benchmarks/unrolled/equal.py train.npz.xz --out runs/equal --seconds 80 \\
         --networks unrolled alone mdunet dcamsr fsmnet fsmnet_fast
 
 The budget of each network is time that the processor spends in its steps (``time.process_time``), drawing the samples
 included; reading, saving and scoring are not counted. Turns of 20 s share what else the machine does fairly. Two
-processes may train different networks into one folder.
-Step n of every network sees the sample of step n of the others. Stopped, the same command goes on where it was.
+processes may train different networks into one folder. Step n of every network sees the sample of step n of the others.
+The learning rate stays until the last third of the budget, in which it goes down to zero, so that a run that was
+stopped before may be prolonged: the same command goes on where it was, with other ``--seconds`` too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from fsmnet.models.kernels.install import install_kernels
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
+DECAY = 1 / 3  # share of the budget in which the learning rate goes down
 NETWORKS = ["unrolled", "alone", "mdunet", "dcamsr", "fsmnet", "fsmnet_fast"]
 
 
@@ -55,9 +57,8 @@ class Run:
         training, end = self.training, min(self.spent + seconds, self.seconds)
         while self.spent < end:
             began = time.process_time()
-            share = self.spent / self.seconds
-            up = min(1.0, (training.steps + 1) / self.warm_up)
-            training.rate.fill_(training.peak * up * 0.5 * (1 + math.cos(math.pi * share)))
+            left = (1 - self.spent / self.seconds) / DECAY
+            training.rate.fill_(training.peak * min(1.0, left, (training.steps + 1) / self.warm_up))
             training.pace.fill_(max(0.002, 9 / (10 + training.steps)))  # few steps: a mean over the last tenth
             torch.manual_seed(training.seed * 1_000_003 + training.steps)
             training.step(variants[training.steps % len(variants)])
@@ -72,7 +73,7 @@ class Run:
         t = self.training
         state = {
             "model": t.model.state_dict(), "optimizer": t.optimizer.state_dict(), "average": t.average,
-            "loss": t.loss, "steps": t.steps, "spent": self.spent, "seconds": self.seconds,
+            "loss": t.loss, "steps": t.steps, "spent": self.spent,
         }  # fmt: skip
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -81,8 +82,6 @@ class Run:
     def go_on(self, path: Path) -> None:
         """Where :meth:`keep` left it."""
         state, t = torch.load(path, weights_only=True), self.training
-        if state["seconds"] != self.seconds:
-            raise SystemExit(f"{path} was begun for {state['seconds']:g} s, not {self.seconds:g} s; take another --out")
         t.model.load_state_dict(state["model"])
         t.optimizer.load_state_dict(state["optimizer"])
         t.rate = torch.tensor(0.0)
@@ -133,7 +132,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
-    parser.add_argument("--seconds", type=float, default=180.0, help="processor seconds of each network")
+    parser.add_argument("--seconds", type=float, default=80.0, help="processor seconds of each network")
     parser.add_argument("--turn", type=float, default=20.0, help="processor seconds of a turn")
     parser.add_argument("--batch", type=int, default=2, help="strips in a batch")
     parser.add_argument("--strip", type=int, default=96, help="rows of a strip")
@@ -148,9 +147,9 @@ def main() -> None:
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     cases, zoom = read_cases(args.data, CPU)
-    check = Check.of(cases.pop(HELD_OUT), CPU)
-    variants = kinds(cases, zoom, args.batch, args.strip)
+    check = Check.of(cases.pop(HELD_OUT), CPU, every=30)
     runs = [begin(name, args) for name in args.networks]
+    variants = kinds(cases, zoom, args.batch, args.strip) if any(run.spent < run.seconds for run in runs) else []
     while unfinished := [run for run in runs if run.spent < run.seconds]:
         for run in unfinished:
             run.turn(variants, args.turn)

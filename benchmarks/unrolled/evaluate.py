@@ -12,6 +12,7 @@ scored slices, with the maximum 1; in the head it counts the pixels above 5% of 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import platform
@@ -25,18 +26,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from lesions import place, shares
+from pack import GROUPS
 from safetensors.torch import load_file
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
-from train import build, reconstruct
+from train import STRIP, build, reconstruct
 
 from fsmnet.checkpoint import open_model
 from fsmnet.data.formats import read_volume
+from fsmnet.inference.auxiliary import Trial, try_auxiliary
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import default_center_fraction, make_mask, seed_from_name
 from fsmnet.physics.random_scans import Random, coil_maps, draw_coils, draw_waves, smooth
-from fsmnet.transforms import Normalisation
+from fsmnet.transforms import Normalisation, center_fit
 
 HERE = Path(__file__).parent
 TASKS = [
@@ -51,7 +54,7 @@ Method = Callable[[Acquisition, Tensor], Tensor]
 
 def load(data: Path, case: str, contrast: str) -> Tensor:
     """A volume on [0, 1], ``(S, H, W)``."""
-    path = next(data.glob(f"*/{case}/{case}_{contrast}.nii.gz"))
+    path = next(path for group in GROUPS if (path := data / group / case / f"{case}_{contrast}.nii.gz").exists())
     volume = torch.from_numpy(read_volume(path).data)
     return volume / volume.max()
 
@@ -149,19 +152,36 @@ def methods(args: argparse.Namespace) -> dict[str, Method]:
             found[label] = lambda scan, other, model=model, alone=name == "alone": reconstruct(
                 model, scan, None if alone else other
             )
-    if args.mdunet:
-        mdunet = network("mdunet", args.mdunet)
-        found["mdunet, 28 s, then consistency"] = lambda scan, other: reconstruct(mdunet, scan, other)
+    if args.equal:
+        found |= trained_alike(args.equal)
     if args.shipped:
-        shipped = open_model("shipped").eval()
+        shipped = open_model("shipped-image").eval()
         found["shipped fsmnet for 4x, then consistency"] = lambda scan, other: then_consistent(shipped, scan, other)
     if args.only:
         found = {name: method for name, method in found.items() if name in args.only}
     return found
 
 
+def trained_alike(folder: Path) -> dict[str, Method]:
+    """The networks of ``equal.py``; one for images sees whole slices or strips, as was better in validation."""
+    report = json.loads((folder / "equal.json").read_text())
+    found: dict[str, Method] = {}
+    for name, row in report["networks"].items():
+        model = network(name, folder / f"{name}.safetensors")
+        if name == "alone":
+            found["equal: unrolled without auxiliary"] = lambda scan, _, model=model: reconstruct(model, scan, None)
+            continue
+        after = "" if name == "unrolled" else ", then consistency"
+        better = row["psnr_4x_strips"] + row["psnr_8x_strips"] > row["psnr_4x"] + row["psnr_8x"] if after else False
+        rows = STRIP if better else None
+        found[f"equal: {name}{after}"] = lambda scan, other, model=model, rows=rows: reconstruct(
+            model, scan, other, rows
+        )
+    return found
+
+
 def part_psnr(args: argparse.Namespace) -> list[dict[str, object]]:
-    rows = []
+    rows, found = [], methods(args)
     for case, target_name, other_name in TASKS:
         if args.tasks and f"{case}:{target_name}" not in args.tasks:
             continue
@@ -169,12 +189,14 @@ def part_psnr(args: argparse.Namespace) -> list[dict[str, object]]:
         numbers = scored(target, args.every)
         for acceleration in args.accelerations:
             scans = [scan_of(target[n], case, n, acceleration, args.noise / 100, args.masks) for n in numbers]
-            for name, method in methods(args).items():
+            for name, method in found.items():
+                began = time.process_time()
                 images = torch.cat([method(scan, other[n][None, None]) for n, scan in zip(numbers, scans, strict=True)])
+                work = (time.process_time() - began) / len(numbers)
                 row = {
                     "case": case, "target": target_name, "auxiliary": other_name, "acceleration": acceleration,
                     "noise_percent": args.noise, "masks": args.masks, "slices": len(numbers), "method": name,
-                    **metrics(target[numbers], images),
+                    **metrics(target[numbers], images), "processor_seconds": work,
                 }  # fmt: skip
                 rows.append(row)
                 print(case, target_name, other_name, f"{acceleration}x", f"{name:34}", *(f"{row[k]:.4f}" for k in
@@ -198,13 +220,15 @@ def ring_contrast(difference: Tensor, lesions: Tensor) -> Tensor:
 
 
 def part_lesions(args: argparse.Namespace) -> list[dict[str, object]]:
-    rows = []
+    rows, found_methods = [], methods(args)
     for case, target_name, other_name in (TASKS[0], TASKS[2]):
+        if args.tasks and f"{case}:{target_name}" not in args.tasks:
+            continue
         target, other = load(args.data, case, target_name), load(args.data, case, other_name)
         numbers = scored(target, 1)
         numbers = numbers[:: max(1, len(numbers) // args.lesion_slices)]
         for acceleration in (4, 8):
-            for name, method in methods(args).items():
+            for name, method in found_methods.items():
                 kept, false, kept_ring, false_ring = [], [], [], []
                 for n in numbers:
                     with torch.no_grad():
@@ -246,15 +270,18 @@ def moved(image: Tensor, shift: float, degrees: float) -> Tensor:
 def part_robustness(args: argparse.Namespace) -> list[dict[str, object]]:
     case, target_name, other_name = TASKS[0]
     target, other = load(args.data, case, target_name), load(args.data, case, other_name)
-    stranger = load(args.data, "TCGA-DU-7294", other_name)
+    strangers = {name: load(args.data, name, other_name) for name in ("TCGA-DU-7294", "OMS-07")}
     numbers = scored(target, 3 * args.every)
     changes: dict[str, Callable[[int], Tensor]] = {"as it is": lambda n: other[n]}
-    for pixels in (1, 2, 4):
+    for pixels in (1, 2, 3, 4):
         changes[f"shifted by {pixels} pixels"] = lambda n, p=pixels: moved(other[n], p, 0)
-    for degrees in (2, 4):
+    for degrees in (1, 2, 3, 4):
         changes[f"rotated by {degrees} degrees"] = lambda n, d=degrees: moved(other[n], 0, d)
     changes["blank"] = lambda n: torch.zeros_like(other[n])
-    changes["of another patient"] = lambda n: stranger[min(n, len(stranger) - 1)]
+    for name, stranger in strangers.items():
+        changes[f"of another patient, {name}"] = lambda n, v=stranger: center_fit(
+            v[round(n * len(v) / len(other))], *other.shape[1:]
+        )
     rows = []
     model = network("unrolled", args.weights / "unrolled.safetensors")
     for acceleration in (4, 8):
@@ -265,8 +292,42 @@ def part_robustness(args: argparse.Namespace) -> list[dict[str, object]]:
         for name, auxiliaries in tried.items():
             images = torch.cat([reconstruct(model, s, a) for s, a in zip(scans, auxiliaries, strict=True)])
             row = {"case": case, "acceleration": acceleration, "auxiliary": name, "slices": len(numbers)}
-            rows.append(row | metrics(target[numbers], images))
-            print(acceleration, f"{name:24}", round(rows[-1]["psnr"], 2), flush=True)
+            rows.append(row | {"masks": args.masks} | metrics(target[numbers], images))
+            if args.masks == "volume" and name not in ("left out", "blank"):
+                trial = tried_as_reconstruct_does(model, scans, torch.cat(auxiliaries)[:, 0], case)
+                rows[-1] |= {"confirmed": trial.confirmed, "used": trial.helps}
+            print(acceleration, f"{name:30}", round(rows[-1]["psnr"], 2), rows[-1].get("confirmed"), flush=True)
+    return rows
+
+
+def tried_as_reconstruct_does(model: nn.Module, scans: list[Acquisition], auxiliary: Tensor, case: str) -> Trial:
+    """The trial that ``fsmnet reconstruct`` makes before it uses an auxiliary ``(n, H, W)``."""
+    trial = try_auxiliary(
+        lambda scan, other: model(scan, None if other is None else other[None]).image[:, 0],
+        lambda part: scans[part.start],
+        auxiliary,
+        scans[0].mask.flatten().numpy(),
+        seed_from_name(case),
+    )
+    assert trial is not None
+    return trial
+
+
+def part_noise(args: argparse.Namespace) -> list[dict[str, object]]:
+    """More and less noise, which the network is not told."""
+    case, target_name, other_name = TASKS[0]
+    target, other = load(args.data, case, target_name), load(args.data, case, other_name)
+    numbers = scored(target, 3 * args.every)
+    found = methods(args)
+    rows = []
+    for noise in (0.0, 0.5, 1.0, 2.0, 3.0):
+        for acceleration in (4, 8):
+            scans = [scan_of(target[n], case, n, acceleration, noise / 100, args.masks) for n in numbers]
+            for name in ("zero_filling", "pocs", "unrolled", "unrolled, auxiliary left out"):
+                images = [found[name](scan, other[n][None, None]) for n, scan in zip(numbers, scans, strict=True)]
+                row = {"case": case, "acceleration": acceleration, "noise_percent": noise, "method": name}
+                rows.append(row | {"slices": len(numbers), **metrics(target[numbers], torch.cat(images))})
+                print(noise, acceleration, f"{name:30}", round(rows[-1]["psnr"], 2), flush=True)
     return rows
 
 
@@ -316,6 +377,8 @@ def part_stability(args: argparse.Namespace) -> list[dict[str, object]]:
         results = {"input changed by 1e-6 of its largest line": reconstruct(model, touched, auxiliary)}
         with torch.autocast("cpu", torch.bfloat16):
             results["bfloat16"] = reconstruct(model, scan, auxiliary)
+        double = Acquisition(scan.lines.to(torch.complex128), scan.mask)
+        results["float64 against float32"] = reconstruct(copy.deepcopy(model).double(), double, auxiliary.double())
         torch.set_num_threads(2)
         results["2 threads against 1"] = reconstruct(model, scan, auxiliary)
         torch.set_num_threads(args.threads)
@@ -355,6 +418,7 @@ PARTS = {
     "psnr": part_psnr,
     "lesions": part_lesions,
     "robustness": part_robustness,
+    "noise": part_noise,
     "coils": part_coils,
     "stability": part_stability,
     "speed": part_speed,
@@ -366,7 +430,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--weights", type=Path, default=HERE / "weights")
-    parser.add_argument("--mdunet", type=Path, help="its weights, which are too large to be kept beside the others")
+    parser.add_argument("--equal", type=Path, help="folder of equal.py: also the networks that were trained alike")
     parser.add_argument("--shipped", action="store_true", help="also the image network that the package ships")
     parser.add_argument("--noise", type=float, default=0.5, help="percent of the maximum")
     parser.add_argument("--masks", choices=["slice", "volume"], default="slice")

@@ -172,9 +172,10 @@ class Training:
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
         self.optimizer.step()
-        apart = torch._foreach_sub(self.parameters, self.average)
-        torch._foreach_mul_(apart, self.pace)
-        torch._foreach_add_(self.average, apart)
+        with torch.no_grad():
+            apart = torch._foreach_sub(self.parameters, self.average)
+            torch._foreach_mul_(apart, self.pace)
+            torch._foreach_add_(self.average, apart)
         self.loss.lerp_(loss.detach(), 0.02)
 
     def drawn(self, parameters: Parameters) -> Parameters:
@@ -255,9 +256,9 @@ class Check:
     changed: Tensor
 
     @classmethod
-    def of(cls, volumes: dict[str, Tensor], device: torch.device) -> Check:
+    def of(cls, volumes: dict[str, Tensor], device: torch.device, every: int = 10) -> Check:
         """T2 with T1, every tenth axial slice, 4x and 8x, 1% noise."""
-        t2, t1 = (centred(volumes[k][8::10], 224).float() / 255 for k in ("t2", "t1"))
+        t2, t1 = (centred(volumes[k][8::every], 224).float() / 255 for k in ("t2", "t1"))
         random = Random(device, torch.Generator(device).manual_seed(1))
         places_ = torch.arange(224, device=device)[None] / 224 - 0.5
         phase = smooth(draw_waves(len(t2), random), places_[..., None], places_[:, None])
@@ -280,7 +281,11 @@ class Check:
         for name, scan in self.scans.items():
             image = reconstruct(model, scan, None if alone else self.auxiliary)
             result[f"psnr_{name}"] = psnr(image, self.target)
-            if not alone and isinstance(model, UnrolledFSMNet):
+            if not isinstance(model, UnrolledFSMNet):
+                strips = reconstruct(model, scan, self.auxiliary, STRIP)
+                result[f"psnr_{name}_strips"] = psnr(strips, self.target)
+                continue
+            if not alone:
                 result[f"psnr_{name}_blank"] = psnr(reconstruct(model, scan, None), self.target)
             found = reconstruct(model, self.with_lesions[name], None if alone else self.auxiliary) - image
             copied = reconstruct(model, scan, None if alone else self.auxiliary_with_lesions) - image
@@ -292,18 +297,40 @@ class Check:
         return result
 
 
-def reconstruct(model: nn.Module, scan: Acquisition, auxiliary: Tensor | None) -> Tensor:
-    """Magnitudes ``(B, H, W)``; an image network's result is made consistent with the measured lines."""
+def reconstruct(model: nn.Module, scan: Acquisition, auxiliary: Tensor | None, rows: int | None = None) -> Tensor:
+    """Magnitudes ``(B, H, W)``; an image network's result is made consistent with the measured lines.
+
+    ``rows`` lets an image network see strips of so many rows, as in training, and not the whole slice.
+    """
     if isinstance(model, UnrolledFSMNet):
         return model(scan, auxiliary).image[:, 0].abs()
     assert auxiliary is not None
     zero_filled = scan.zero_filled
     magnitude = zero_filled.abs()[:, None]
+    restored = translated(model, magnitude, auxiliary) if rows is None else in_strips(model, magnitude, auxiliary, rows)
+    return scan.consistent(torch.polar(restored, zero_filled.angle())).abs()
+
+
+def translated(model: nn.Module, magnitude: Tensor, auxiliary: Tensor) -> Tensor:
+    """What an image network makes of zero-filled magnitudes ``(B, 1, H, W)``: ``(B, H, W)``."""
     spread, mean = torch.std_mean(magnitude, (-2, -1), keepdim=True)
     other_spread, other_mean = torch.std_mean(auxiliary, (-2, -1), keepdim=True)
     output = model((magnitude - mean) / (spread + 1e-3), (auxiliary - other_mean) / (other_spread + 1e-3)).image
-    restored = (output * (spread + 1e-3) + mean)[:, 0]
-    return scan.consistent(torch.polar(restored, zero_filled.angle())).abs()
+    return (output * (spread + 1e-3) + mean)[:, 0]
+
+
+def in_strips(model: nn.Module, magnitude: Tensor, auxiliary: Tensor, rows: int) -> Tensor:
+    """The same from overlapping strips; every row is taken from the strip in whose middle it is most."""
+    height = magnitude.shape[-2]
+    count = -(-height // rows)
+    result = torch.empty_like(magnitude[:, 0])
+    starts = torch.linspace(0, height - rows, count).round().long().tolist() if count > 1 else [0]
+    for number, start in enumerate(starts):
+        part = slice(start, start + rows)
+        begin = 0 if number == 0 else (starts[number - 1] + rows + start) // 2
+        strip = translated(model, magnitude[..., part, :], auxiliary[..., part, :])
+        result[:, begin : start + rows] = strip[:, begin - start :]
+    return result
 
 
 def psnr(image: Tensor, target: Tensor) -> float:

@@ -142,6 +142,16 @@ def test_half_precision_stays_in_the_small_networks():
     assert 0 < float((rounded - exact).abs().max()) < 0.1 * float(exact.abs().max())
 
 
+def test_double_precision_stays_double():
+    scan, auxiliary = scan_of(16, 24)
+    double = Acquisition(scan.lines.to(torch.complex128), scan.mask, noise=0.02)
+    single = Acquisition(scan.lines, scan.mask, noise=0.02)
+    with torch.no_grad():
+        image, exact = small()(single, auxiliary).image, small().double()(double, auxiliary.double()).image
+    assert exact.dtype == torch.complex128
+    assert 0 < (image - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
 def test_size_is_within_what_was_asked_for():
     from torch.utils.flop_counter import FlopCounterMode
 

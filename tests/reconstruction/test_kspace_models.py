@@ -48,6 +48,14 @@ def remembering(monkeypatch, tmp_path):
     return path
 
 
+class Believing(Remembering):
+    """Adds what the auxiliary shows, whoever's it is."""
+
+    def forward(self, acquisition, auxiliary):
+        image = super().forward(acquisition, auxiliary)
+        return image if auxiliary is None else image + 0.3 * auxiliary
+
+
 @pytest.fixture
 def unrolled(tmp_path):
     """Checkpoint of a small unrolled network, its weights in half precision."""
@@ -75,6 +83,24 @@ def save(path, array):
     return path
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_auxiliary_that_the_lines_speak_against_is_left_out(remembering, scans, tmp_path, caplog, keep):
+    register_model("remembering", Believing)
+    target, auxiliary, _ = scans
+    options = {"checkpoint": remembering, "acceleration": 3, "device": "cpu", "precision": "float32"}
+    result = reconstruct(target, auxiliary, tmp_path / "out.nii.gz", keep_auxiliary=keep, **options)
+    trial = result.sidecar["AuxiliaryTrial"]
+    _, used = Believing.seen[-1]
+    assert ("the auxiliary is left out" in caplog.text) is not keep
+    if keep:
+        assert trial is None
+        assert used is not None
+    else:
+        assert trial["Used"] is False
+        assert trial["ConfirmedByLinesKeptBack"] < 0.5
+        assert used is None
+
+
 def test_half_precision_weights_become_single(unrolled):
     model = load_model(unrolled)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -97,7 +123,8 @@ def test_measured_lines_reach_the_network(remembering, scans, tmp_path, coils):
     maps = np.ones((1, coils, HEIGHT, WIDTH), dtype=complex) / np.sqrt(coils)
     kspace = save(tmp_path / "kspace.npy", fft2c(image[:, None] * maps) * COLUMNS)
     given = {} if coils == 1 else {"maps": save(tmp_path / "maps.npy", maps)}
-    options = {"checkpoint": remembering, "device": "cpu", "noise": 6.0, **given}
+    options = {"checkpoint": remembering, "device": "cpu", "noise": 6.0, "precision": "float32", **given}
+    options["keep_auxiliary"] = True  # no passes of a trial
     result = reconstruct(None, auxiliary, tmp_path / "out.nii.gz", kspace=kspace, **options)
     [(first, other), *more] = Remembering.seen
     assert len(more) == SLICES - 1

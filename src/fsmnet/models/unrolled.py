@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from fsmnet.errors import UserError
 from fsmnet.models.output import Output
+from fsmnet.models.precision import full_precision
 
 if TYPE_CHECKING:
     from fsmnet.physics.acquisition import Acquisition
@@ -119,17 +120,19 @@ class UnrolledFSMNet(nn.Module):
     def _known(self, scan: Acquisition, scale: Tensor, auxiliary: Tensor | None, present: Tensor | None) -> Tensor:
         """What is told of each scan, ``(B, KNOWN)``; ``scan`` is divided by ``scale`` but for its noise."""
         batch = len(scale)
-        share = scan.mask.float().mean(-1).expand(batch, 1)
+        share = scan.mask.to(scale.dtype).mean(-1).expand(batch, 1)
         noise = torch.full_like(share, -1.0)
         if scan.noise is not None:  # a negative one counts as unknown, so that a batch can hold both
-            noise = torch.as_tensor(scan.noise, device=share.device).float().expand(batch)[:, None] / scale[:, 0]
-        is_known = (noise >= 0).float()
+            noise = (
+                torch.as_tensor(scan.noise, device=share.device).to(scale.dtype).expand(batch)[:, None] / scale[:, 0]
+            )
+        is_known = (noise >= 0).to(scale.dtype)
         level = is_known * (noise.clamp_min(0) + 1e-3).log10()
         if auxiliary is None:
             there = torch.zeros_like(share)
         else:
             shown = auxiliary.flatten(1).amax(1) > 0  # a blank one tells nothing, and counts as none
-            there = (shown if present is None else shown & present).float()[:, None]
+            there = (shown if present is None else shown & present).to(scale.dtype)[:, None]
         return torch.cat([-share.clamp_min(1e-3).log2(), level, is_known, there], 1)
 
     def _modulation(self, known: Tensor) -> list[tuple[Tensor, ...]]:
@@ -142,14 +145,15 @@ class UnrolledFSMNet(nn.Module):
         batch, device = len(image), image.device.type
         height, width = (-(-side // 8) * 4 for side in image.shape[-2:])
         half = device != "meta" and torch.is_autocast_enabled(device)
-        precision = torch.get_autocast_dtype(device) if half else torch.float32
+        precision = torch.get_autocast_dtype(device) if half else image.real.dtype
         zeros = [
             torch.zeros((batch, channels, height >> level, width >> level), dtype=precision, device=image.device)
             for level, channels in enumerate(self.widths)
         ]
         if auxiliary is None:
             return zeros[0], zeros
-        normalised = auxiliary.float() / contrast_scale(auxiliary.float())
+        normalised = full_precision(auxiliary)
+        normalised = normalised / contrast_scale(normalised)
         others = self.auxiliary(F.pixel_unshuffle(pad_to_eight(normalised), 2))
         return zeros[0], [features * present[:, None, None, None].to(features.dtype) for features in others]
 
@@ -258,7 +262,7 @@ class LineWeights(nn.Module):
         with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
             width = mask.shape[-1]
             place = (torch.arange(width, device=mask.device) - width // 2).abs() * (2 / width)
-            density = F.avg_pool1d(mask.float()[:, None], 9, 1, 4, count_include_pad=False)[:, 0]
+            density = F.avg_pool1d(mask.to(known.dtype)[:, None], 9, 1, 4, count_include_pad=False)[:, 0]
             told = [known[:, None].expand(-1, width, -1), place.expand_as(density)[..., None], density[..., None]]
             weights: Tensor = 1.5 * self.layers(torch.cat(told, -1)).sigmoid()
         return weights.transpose(1, 2)
@@ -283,6 +287,6 @@ def to_channels(image: Tensor) -> Tensor:
 
 
 def from_channels(channels: Tensor, height: int, width: int) -> Tensor:
-    """Inverse of :func:`to_channels`; half precision becomes float32."""
-    parts = F.pixel_shuffle(channels.float(), 2)[..., :height, :width]
+    """Inverse of :func:`to_channels`; half precision becomes single."""
+    parts = F.pixel_shuffle(full_precision(channels), 2)[..., :height, :width]
     return torch.complex(parts[:, 0].contiguous(), parts[:, 1].contiguous())

@@ -24,6 +24,7 @@ from fsmnet.data.volume import content_hash, slices_with_content
 from fsmnet.data.voxels import chosen, for_map
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import json_text, sha256, write_text
+from fsmnet.inference.auxiliary import try_auxiliary
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision
 from fsmnet.inference.precision import choice_of, for_inference
@@ -33,7 +34,7 @@ from fsmnet.models import recipe_of, takes_acquisition
 from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
-from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask
+from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask, seed_from_name
 from fsmnet.pictures.panels import Picture
 from fsmnet.reconstruction.again import Again, Check, Map
 from fsmnet.reconstruction.inputs import (
@@ -196,6 +197,10 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
             **more,
         )
 
+    trying, tried = time.perf_counter(), None
+    if inside and helper is not None and not config.keep_auxiliary:
+        helper, tried = _helpful(passes, measured, helper, target.name, input_files(config)[0].name)
+    trying = time.perf_counter() - trying
     put_back = _puts_back(config, inside)
     weight = config.noise_weight if config.data_consistency == "soft" else None
     stored = chosen(target, config.dtype)
@@ -211,7 +216,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         inside=inside,
     ) as finishing:
         passes(measured.zero_filled, helper, measured.lines, progress=progress, each=finishing.take)
-        prepare = time.perf_counter() - started - finishing.network - finishing.consistency
+        prepare = time.perf_counter() - started - trying - finishing.network - finishing.consistency
         waiting = time.perf_counter()
         found = finishing.wait()
     written = time.perf_counter()
@@ -237,6 +242,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "Suitability": suits.record(),
         "Normalisation": "the network's own" if inside else str(normalisation),
         "Coils": measured.coils,
+        "AuxiliaryTrial": tried,
         "DataConsistency": finishing.record(),
         "SlicesReconstructed": int(keep.sum()),
         "Voxels": None if packed is None else stored.record(),
@@ -254,7 +260,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         numbers = np.flatnonzero(keep.numpy())
         picture = picture_of(inputs, measured, finishing.result, numbers, recipe_of(network.model), metrics)
     seconds = {"prepare": prepare, "network": finishing.network, "consistency": finishing.consistency}
-    seconds |= {"check": checked - written, "write": time.perf_counter() - checked + written - waiting}
+    seconds |= {"check": trying + checked - written, "write": time.perf_counter() - checked + written - waiting}
     maps = {} if checks is None else checks.maps
     return Computed(
         inputs, network, measured.mask, finishing.result, packed, complex_image, picture, record, seconds, maps, keep
@@ -307,6 +313,42 @@ def _write_maps(computed: Computed) -> dict[str, Any]:
         write_scan(data, target, path, description, weights, hide, what=what, place=place, stored=stored)
         written[name] = {"file": path.name, "sha256": sha256(path), "says": one.says}
     return written
+
+
+def _helpful(
+    passes: Callable[..., Tensor], measured: Measured, auxiliary: Tensor, target: str, file: str
+) -> tuple[Tensor | None, dict[str, Any] | None]:
+    """The auxiliary ``(n, H, W)``, or None if measured lines that are kept back speak against it.
+
+    Args:
+        passes: zero-filled images, auxiliary or None, lines -> images.
+        measured: the scan.
+        auxiliary: on all columns of the field of view.
+        target: what a warning calls the scan.
+        file: the target's file name, by which lines are drawn.
+
+    Returns:
+        What is to be used, and what the record says of it; None where too few lines were measured for a trial.
+    """
+    assert measured.mask is not None
+    trial = try_auxiliary(
+        lambda lines, other: passes(lines.zero_filled, other, lambda _: lines),
+        measured.lines,
+        auxiliary,
+        measured.mask.columns,
+        seed_from_name(file),
+    )
+    if trial is None:
+        return auxiliary, None
+    if not trial.helps:
+        logger.warning(
+            "%s: the auxiliary is left out, since measured lines that were kept back confirm only %.0f%% of what it "
+            "changes; is it of the same patient and in place? --keep-auxiliary uses it",
+            target,
+            100 * max(trial.confirmed, 0),
+        )
+    record = {"Used": trial.helps, "ConfirmedByLinesKeptBack": round(trial.confirmed, 3), "Slices": trial.slices}
+    return auxiliary if trial.helps else None, record
 
 
 def _puts_back(config: ReconstructConfig, inside: bool) -> bool:
