@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ import golden
 from fsmnet.data.pairing.names import find_pairs
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.classical import POCS, centre_lines, with_mirrored_lines
+from fsmnet.models.classical import POCS, centre_window, phase_constrained, with_mirrored_lines
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.fourier import fft1c
@@ -43,10 +45,14 @@ def test_mirrored_lines_are_those_of_a_real_image(smooth, width):
     assert mask.sum() < known.sum() <= 2 * mask.sum()
 
 
-def test_centre_lines_end_at_the_first_gap():
+def test_the_centre_ends_at_the_first_gap_on_either_side():
     mask = torch.tensor([1, 0, 1, 1, 1, 1, 0, 1], dtype=torch.bool)
-    assert centre_lines(mask).tolist() == [False, False, True, True, True, True, False, False]
-    assert centre_lines(torch.stack([mask, mask | True])[:, None]).sum() == 4
+    third = math.cos(math.pi / 4) ** 2
+    torch.testing.assert_close(centre_window(mask), torch.tensor([0, 0, 0, third, 1, third, 0, 0]))
+    assert torch.equal(centre_window(torch.stack([mask, mask | True])[:, None]), centre_window(mask))
+    assert (centre_window(mask | True) > 0).sum() == 8
+    mask[4] = False
+    assert not centre_window(mask).any()
 
 
 def test_a_real_image_is_not_negative_and_inside_the_support(smooth):
@@ -62,12 +68,29 @@ def test_a_real_image_is_not_negative_and_inside_the_support(smooth):
 
 @pytest.mark.parametrize("coils", [1, 4])
 def test_a_complex_image_has_its_smooth_phase(smooth, coils):
-    image, mask = head(smooth), columns(64, 3)
-    phase = smooth_phase(48, 64, 1.0, torch.Generator().manual_seed(0))
-    maps = None if coils == 1 else coil_profiles(coils, 48, 64)
+    image, mask = head(smooth, 96, 160), columns(160, 3)
+    phase = smooth_phase(96, 160, 1.0, torch.Generator().manual_seed(0))
+    maps = None if coils == 1 else coil_profiles(coils, 96, 160)
     acquisition = Acquisition.simulate(torch.polar(image, phase), mask, maps)
     pocs = POCS()(acquisition, image[:, None]).image
-    assert error(pocs[0], image) < error(acquisition.zero_filled.abs(), image)
+    assert error(pocs[0].abs(), image) < error(acquisition.zero_filled.abs(), image)
+    assert error(pocs[0], torch.polar(image, phase)) < error(acquisition.zero_filled, torch.polar(image, phase))
+    assert torch.equal(POCS()(acquisition, None).image, pocs)
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize("share", [5 / 8, 7 / 8])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_partial_fourier_is_completed(smooth, share, flipped, coils):
+    """The side that was left out follows from the other one and a smooth phase."""
+    image, mask = head(smooth, 96, 160), torch.arange(160) < round(share * 160)
+    mask = mask.flip(0) if flipped else mask
+    phase = smooth_phase(96, 160, 1.0, torch.Generator().manual_seed(0))
+    maps = None if coils == 1 else coil_profiles(coils, 96, 160)
+    acquisition = Acquisition.simulate(torch.polar(image, phase), mask, maps)
+    whole, zero_filled = phase_constrained(acquisition), acquisition.zero_filled
+    assert error(whole, torch.polar(image, phase)) < 0.7 * error(zero_filled, torch.polar(image, phase))
+    assert error(whole.abs(), image) < 0.7 * error(zero_filled.abs(), image)
 
 
 def test_coils_without_maps_and_a_wider_field_of_view(smooth):

@@ -31,7 +31,8 @@ def image(smooth):
 
 
 def with_phase(image):
-    return torch.polar(image, smooth_phase(*image.shape[-2:], 1.0, torch.Generator().manual_seed(0)))
+    """A phase that the eleven centre lines can tell."""
+    return torch.polar(image, smooth_phase(*image.shape[-2:], 0.5, torch.Generator().manual_seed(0)))
 
 
 def test_only_outer_lines_are_kept_back_each_once_and_the_draw_is_the_seed_s(columns):

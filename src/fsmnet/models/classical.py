@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -29,8 +31,8 @@ class POCS(nn.Module):
 
     Of an image that is known to be real (a magnitude was simulated) much is known: it is real and not negative, it is
     zero outside the auxiliary's head, and its k-space is Hermitian, ``y(-k) = conj y(k)``, so that each measured line
-    gives another one. Of a complex image only that its phase is smooth: it is that of the centre lines (Haacke et al.,
-    J Magn Reson 92:126, 1991).
+    gives another one. Of a complex image only that its phase is smooth (:func:`phase_constrained`), which tells a side
+    of k-space from the other one: partial Fourier.
 
     Args:
         iterations: of both projections.
@@ -44,8 +46,8 @@ class POCS(nn.Module):
             raise UserError(f"iterations must be at least 1, not {iterations}")
         self.iterations = iterations
 
-    def forward(self, acquisition: Acquisition, auxiliary: Tensor) -> Output:
-        """The image's magnitude.
+    def forward(self, acquisition: Acquisition, auxiliary: Tensor | None) -> Output:
+        """The image, complex where it has a phase; of several coils without maps the magnitude.
 
         Args:
             acquisition: of images ``(B, H, W)``; of several coils without maps each is treated by itself, and the
@@ -53,16 +55,23 @@ class POCS(nn.Module):
             auxiliary: ``(B, 1, h, w)`` in its own intensities; where it is zero a real image is taken to be zero too.
 
         Returns:
-            float32 ``(B, 1, h, w)``, the middle of the field of view.
+            ``(B, 1, h, w)``, the middle of the field of view; all of it without auxiliary.
 
         Raises:
             UserError: something else than an acquisition.
         """
         if not isinstance(acquisition, Acquisition):
             raise UserError("pocs works on measured lines; call it with an Acquisition and the auxiliary")
-        real = acquisition.real and acquisition.lines.shape[-3] == 1
-        image = self._real(acquisition, auxiliary[:, 0] > 0) if real else self._complex(acquisition)
-        return Output(center_fit(image, *auxiliary.shape[-2:])[:, None])
+        if acquisition.real and acquisition.lines.shape[-3] == 1:
+            shown = (
+                torch.ones_like(acquisition.mask).expand(acquisition.shape)
+                if auxiliary is None
+                else auxiliary[:, 0] > 0
+            )
+            image = self._real(acquisition, shown)
+        else:
+            image = phase_constrained(acquisition, self.iterations)
+        return Output((image if auxiliary is None else center_fit(image, *auxiliary.shape[-2:]))[:, None])
 
     def _real(self, acquisition: Acquisition, support: Tensor) -> Tensor:
         lines, known = with_mirrored_lines(acquisition.lines[..., 0, :, :], acquisition.mask)
@@ -74,21 +83,39 @@ class POCS(nn.Module):
             image = projected
         return image
 
-    def _complex(self, acquisition: Acquisition) -> Tensor:
-        measured, known = acquisition.lines, over_coils(acquisition.mask)
-        centre = ifft1c(measured * centre_lines(acquisition.mask))
-        single = acquisition.maps is None
-        image = ifft1c(measured) if single else acquisition.zero_filled
-        phase = (centre if single else acquisition.combined(centre)).angle()
-        turn = torch.polar(torch.ones_like(phase), phase)
-        for _ in range(self.iterations):
-            constrained = turn * (image * turn.conj()).real.clamp_min(0)
-            if single:
-                image = ifft1c(torch.where(known, measured, fft1c(constrained)))
-            else:
-                image = acquisition.combined(acquisition.replaced(constrained))
+
+def phase_constrained(acquisition: Acquisition, iterations: int = 30, start: Tensor | None = None) -> Tensor:
+    """A complex image with a smooth phase and the measured lines (Haacke et al., J Magn Reson 92:126, 1991).
+
+    The phase is that of the centre lines (:func:`centre_window`). In turn the image is given it, not negative along it,
+    and the measured lines.
+
+    Args:
+        acquisition: of images ``(..., H, W)``; of several coils without maps each is treated by itself.
+        iterations: of both.
+        start: magnitude ``(..., H, W)`` to begin with, of one coil or of several with maps; else the zero-filled image.
+
+    Returns:
+        Complex ``(..., H, W)``; of several coils without maps the root of the sum of squares, real.
+    """
+    measured, known = acquisition.lines, over_coils(acquisition.mask)
+    centre = ifft1c(measured * centre_window(acquisition.mask))
+    apart = acquisition.maps is None
+    image = ifft1c(measured) if apart else acquisition.zero_filled
+    phase = (centre if apart else acquisition.combined(centre)).angle()
+    turn = torch.polar(torch.ones_like(phase), phase)
+    if start is not None:
+        image = turn * (start.unsqueeze(-3) if apart else start)
+    for _ in range(iterations):
         constrained = turn * (image * turn.conj()).real.clamp_min(0)
-        return root_sum_of_squares(constrained) if single else constrained.abs()
+        if apart:
+            image = ifft1c(torch.where(known, measured, fft1c(constrained)))
+        else:
+            image = acquisition.combined(acquisition.replaced(constrained))
+    constrained = turn * (image * turn.conj()).real.clamp_min(0)
+    if not apart:
+        return constrained
+    return constrained[..., 0, :, :] if measured.shape[-3] == 1 else root_sum_of_squares(constrained)
 
 
 def filled(support: Tensor) -> Tensor:
@@ -110,10 +137,14 @@ def with_mirrored_lines(lines: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(mask, lines, lines[..., mirror].conj() * mask[..., mirror]), mask | mask[..., mirror]
 
 
-def centre_lines(mask: Tensor) -> Tensor:
-    """The measured lines about the middle without a gap, bool ``(W,)``; of several masks those that all have."""
+def centre_window(mask: Tensor) -> Tensor:
+    """Hann's window over the measured lines about the middle without a gap, as many on either side; ``(W,)``.
+
+    Of several masks over those that all have. Lines on one side alone would give the phase of what lacks on the other,
+    and a sharp end ripples that the iteration would keep: on the phantom's phase, 1 rad in all, POCS then ends 1 dB
+    lower at 4x, and 4 to 13 dB with partial Fourier alone and no noise.
+    """
     measured = mask.reshape(-1, mask.shape[-1]).all(0)
-    middle = len(measured) // 2
-    right = measured[middle:].long().cumprod(0).flip(0)
-    left = measured[: middle + 1].flip(0).long().cumprod(0).flip(0)
-    return torch.cat([left, right.flip(0)[1:]]).bool()
+    distance = (torch.arange(len(measured), device=mask.device) - len(measured) // 2).abs()
+    nearest_gap = torch.where(measured, len(measured), distance).min()
+    return (0.5 * math.pi * distance / nearest_gap.clamp_min(1)).cos().square() * (distance < nearest_gap)

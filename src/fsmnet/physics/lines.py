@@ -1,9 +1,9 @@
 """Which lines of a k-space were measured: inferred from empty ones, checked against a mask, refused where not by lines.
 
-A partial-Fourier scan leaves out lines on one side only; zero-filling them blurs, and what would be right (homodyne,
-POCS) is another method. A random mask can leave a side empty by chance, so the refusal is a test: were the outer lines
-drawn at random, how likely is a gap as wide as this? With few lines it finds nothing; where a file has a header, that
-says it for certain.
+A partial-Fourier scan leaves out lines on one side only. A random mask can leave a side empty by chance, so it is told
+by a test: were the outer lines drawn at random, how likely is a gap as wide as this? With few lines it finds nothing;
+where a file has a header, that says it for certain. Along the phase-encode axis such lines are missing like others;
+along the readout (an asymmetric echo) the scan is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def acquired_columns(kspace: npt.NDArray[np.complex64], source: Path) -> Columns
         source: the file, for the message.
 
     Raises:
-        UserError: points or rows instead of columns, slices that differ, or a partial-Fourier or asymmetric-echo scan.
+        UserError: points or rows instead of columns, slices that differ, or an asymmetric echo.
     """
     points = [one for one in (np.asarray(coils.any(axis=0)) for coils in kspace) if one.any()]  # (H, W) each
     everywhere = np.logical_or.reduce(points)
@@ -57,44 +58,37 @@ def acquired_columns(kspace: npt.NDArray[np.complex64], source: Path) -> Columns
                 f"{source}: {one.sum()} columns are measured in slice {number} (from 0, empty ones not "
                 f"counted), {columns.sum()} in all together; every slice must have the same lines, so leave it out"
             )
-    check_whole(columns, source, "lines")
-    check_whole(rows, source, "samples of the readout")
+    if reach := partial_fourier(rows):
+        raise UserError(
+            f"{source}: the readout is asymmetric: its samples reach from {reach.before} before the centre of k-space "
+            f"to {reach.after} behind it; only lines may be left out, so complete it first (homodyne, POCS)"
+        )
     return columns
 
 
-def check_whole(acquired: Columns, source: Path, what: str) -> None:
-    """Refuse k-space of which one side was left out.
+class Reach(NamedTuple):
+    """How far the lines of a partial-Fourier scan reach on either side of the centre."""
+
+    before: int
+    after: int
+
+    def __str__(self) -> str:
+        return f"partial Fourier, lines from {self.before} before the centre to {self.after} behind it"
+
+
+def partial_fourier(acquired: Columns, told: tuple[int, int] | None = None) -> Reach | None:
+    """The reach of lines of which one side was left out; None where both sides are covered.
 
     Args:
         acquired: bool ``(N,)``, centred: zero frequency at ``N // 2``.
-        source: the file, for the message.
-        what: what is counted, for the message.
-
-    Raises:
-        UserError: partial Fourier, with numbers.
+        told: lines before the centre and behind it by the file's header, whichever of them were acquired.
     """
     before, after, chance = one_sided(acquired)
-    extent = 2 * max(before, after) + 1
-    if abs(before - after) > max(2, ASYMMETRY * extent) and (contiguous(acquired) or chance < CHANCE):
-        raise UserError(
-            f"{source}: partial Fourier: the {what} reach from {before} before the centre of k-space to {after} behind "
-            f"it; only scans that cover both sides are reconstructed, so complete it first (homodyne, POCS)"
-        )
-
-
-def check_reach(before: int, after: int, source: Path) -> None:
-    """Refuse a scan whose header says that its lines reach much further to one side, whichever of them were acquired.
-
-    Args:
-        before: lines before the centre.
-        after: lines behind it.
-        source: the file, for the message.
-
-    Raises:
-        UserError: partial Fourier, with numbers.
-    """
-    place = np.arange(-max(before, after), max(before, after) + 1)
-    check_whole((place >= -before) & (place <= after), source, "lines")
+    planned = contiguous(acquired) or chance < CHANCE
+    if told is not None and not contiguous(acquired):
+        before, after, planned = max(before, told[0]), max(after, told[1]), True
+    uneven = abs(before - after) > max(2, ASYMMETRY * (2 * max(before, after) + 1))
+    return Reach(before, after) if uneven and planned else None
 
 
 def one_sided(acquired: Columns) -> tuple[int, int, float]:

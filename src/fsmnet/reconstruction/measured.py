@@ -7,6 +7,7 @@ k-space model sees the measured lines of all columns, and of the rows that make 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,16 +20,19 @@ from fsmnet.checkpoint import header_of, trained_recipe
 from fsmnet.data.formats.raw import KSpace, read_maps
 from fsmnet.data.volume import Samples
 from fsmnet.errors import UserError
+from fsmnet.models.classical import phase_constrained
 from fsmnet.physics.acquisition import STEPS, Acquisition, undersample, zero_fill
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import TINY
-from fsmnet.physics.lines import acquired_columns, check_mask, contiguous
+from fsmnet.physics.lines import acquired_columns, check_mask, contiguous, partial_fourier
 from fsmnet.physics.masks import Mask, MaskRecipe, check_centre, default_center_fraction, load_mask
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols import get_protocol
 from fsmnet.reconstruction.inputs import AUTO, drawn_options, window
 from fsmnet.reconstruction.options import ReconstructConfig
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 4  # slices that stay in the processor's cache
 
@@ -45,6 +49,7 @@ class Measured:
         acquisition: the measured lines of one of the slices; None where no line is known.
         place: rows and columns of the image within the measured field of view.
         coils: what the record says of coils and their maps; None for an image.
+        one_sided: whether partial Fourier left out a side, which a smooth phase then tells.
     """
 
     zero_filled: Tensor
@@ -54,6 +59,7 @@ class Measured:
     acquisition: Callable[[int], Acquisition] | None = None
     place: tuple[slice, slice] = (slice(None), slice(None))
     coils: dict[str, Any] | None = None
+    one_sided: bool = False
 
     def put_back(self, image: Tensor, number: int, weight: float | None) -> tuple[Tensor, dict[str, float]]:
         """A slice drawn to its measured lines; see :meth:`fsmnet.physics.acquisition.Acquisition.consistent`.
@@ -71,7 +77,11 @@ class Measured:
             whole, residuals = consistent(self.lines(slice(number, number + 1))[0], image, weight)
             return whole[:, self.place[1]], residuals
         acquisition = self.acquisition(number)
-        start = image if acquisition.real else acquisition.embedded(image, *self.place)
+        start = image
+        if not acquisition.real:
+            start = acquisition.embedded(image, *self.place)
+        if self.one_sided:
+            start = phase_constrained(acquisition, start=start.abs())
         whole, residuals = consistent(acquisition, start, weight)
         return whole[self.place], residuals
 
@@ -102,6 +112,8 @@ class Measured:
         kind = "hard: measured k-space lines replaced"
         if weight is not None:
             kind = f"soft: measured lines with weight {weight:g}"
+        if self.one_sided:
+            kind = f"phase-constrained POCS, then {kind}"
         several = self.coils is not None and self.coils["Number"] > 1
         return {"Kind": kind, **({"Steps": STEPS} if several else {})}
 
@@ -173,6 +185,10 @@ def of_kspace(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe, kee
 
     count, everything = range(len(numbers)), torch.ones_like(columns)
     maps, origin = coil_maps(kspace, config, numbers, (scaled(n) * columns for n in count), columns)
+    reach = partial_fourier(mask.columns, kspace.reach)
+    if reach is not None:
+        simulation = f"{simulation}; {reach}"
+        logger.info("%s: %s; the other side counts as missing", kspace.source, reach)
     return Measured(
         torch.stack([measure(n).zero_filled[rows, across] for n in count]),
         mask,
@@ -186,6 +202,7 @@ def of_kspace(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe, kee
             "ShareOfPixelsWithMaps": 1.0 if maps is None else float((maps != 0).any(1).float().mean()),
             "Matrix": list(kspace.data.shape[-2:]),
         },
+        reach is not None,
     )
 
 
@@ -207,7 +224,8 @@ def choose_mask(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe) -
         UserError: a mask that contradicts the data, nothing to infer, or k-space that is no Cartesian whole.
     """
     acquired = acquired_columns(kspace.data, kspace.source)
-    full, source = contiguous(acquired), kspace.source
+    source = kspace.source
+    full = contiguous(acquired) and partial_fourier(acquired) is None
     if config.mask is not None and config.mask != AUTO:
         mask = check_mask(load_mask(config.mask, acquired.size), acquired, source)
     elif drawn_options(config):

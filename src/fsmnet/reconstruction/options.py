@@ -57,8 +57,8 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
     auxiliary_series: str | None = option(None, "DICOM: the same for the auxiliary")
     checkpoint: Path | None = option(
         None,
-        "weights from 'fsmnet train', 'shipped' or 'shipped-image'; default: the shipped network, for a zero-filled "
-        "target the shipped one for images",
+        "weights from 'fsmnet train', 'shipped' or 'shipped-image', or 'pocs', which needs none; default: the shipped "
+        "network, for a zero-filled target the shipped one for images",
         material="content",
         group="model",
     )

@@ -30,7 +30,7 @@ from fsmnet.inference.optimise import Precision
 from fsmnet.inference.precision import choice_of, for_inference
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.inference.suitability import mask_doubts
-from fsmnet.models import recipe_of, takes_acquisition
+from fsmnet.models import create_model, recipe_of, takes_acquisition
 from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
@@ -56,6 +56,7 @@ from fsmnet.reconstruction.suitability import verdict
 
 logger = logging.getLogger(__name__)
 
+METHOD = "pocs"  # without weights, in place of a checkpoint
 DESCRIPTION = f"FSMNet reconstruction, {NOT_CLINICAL}"
 
 
@@ -66,7 +67,7 @@ class Network:
     Attributes:
         model: in eval mode, on ``device``.
         file: where its weights came from.
-        sha256: of that file.
+        sha256: of that file; empty for a method without weights.
         device: where it computes.
         precision: of its convolutions, unless the model itself settles that.
         seconds: time that loading took.
@@ -136,7 +137,8 @@ def load_network(config: ReconstructConfig) -> Network:
     device = choose_device(config.device, config.threads)
     degraded = config.target_is == "zero-filled"
     checkpoint = checkpoint_file(config.checkpoint or ("shipped-image" if degraded else "shipped"))
-    model = load_model(checkpoint).to(device)
+    classical = str(checkpoint) == METHOD
+    model = (create_model(METHOD).eval() if classical else load_model(checkpoint)).to(device)
     if degraded and takes_acquisition(model):
         raise UserError(
             f"{checkpoint}: is a network for k-space, and a zero-filled target comes without it; leave --checkpoint out"
@@ -145,8 +147,9 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
-    model, precision = for_inference(model, config.precision, config.optimise)
-    return Network(model, checkpoint, sha256(checkpoint), device, precision, time.perf_counter() - started)
+    model, precision = for_inference(model, config.precision, config.optimise and not classical)
+    weights = "" if classical else sha256(checkpoint)
+    return Network(model, checkpoint, weights, device, precision, time.perf_counter() - started)
 
 
 def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check | None = None) -> Computed:

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from fsmnet.models.classical import POCS, centre_lines
-from fsmnet.physics.acquisition import Acquisition, over_coils, with_phase
-from fsmnet.physics.fourier import ifft1c
+from fsmnet.models.classical import POCS, phase_constrained
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.holdout import Columns, Unseen, unseen, without
 
 SENSE = {"iterations": 10, "regularisation": 0.01}
@@ -58,8 +57,4 @@ def simple_methods(acquisition: Acquisition, auxiliary: Tensor | None = None) ->
             "POCS": lambda rest: POCS()(rest, support[:, None]).image[:, 0],
         }
 
-    def pocs(rest: Acquisition) -> Tensor:
-        centre = ifft1c(rest.lines * over_coils(centre_lines(rest.mask)))
-        return with_phase(POCS()(rest, support[:, None]).image[:, 0], rest.combined(centre))
-
-    return methods | {"POCS": pocs}
+    return methods | {"POCS": lambda rest: phase_constrained(rest)}

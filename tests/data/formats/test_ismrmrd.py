@@ -9,6 +9,7 @@ import pytest
 
 from fsmnet.data.formats import read_kspace
 from fsmnet.errors import UserError
+from fsmnet.physics.lines import partial_fourier
 from fsmnet.physics.masks import make_mask
 
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -271,10 +272,6 @@ def test_no_place_without_directions_or_an_even_stack(tmp_path, caplog):
 REFUSED = {
     "radial": ({"trajectory": "radial"}, "the trajectory is radial; only Cartesian k-space is read"),
     "3-D": ({"depth": 40}, r"a 3-D scan \(40 partitions\); only stacks of 2-D slices are read"),
-    "partial by the header": (
-        {"limits": (0, 17, 6)},
-        "partial Fourier: the lines reach from 6 before the centre of k-space to 11 behind it",
-    ),
     "encodings": ({"encodings": 2}, "has 2 encodings; only files with one scan are read"),
     "repetitions": ({"counters": {"repetition": lambda n: n % 3}}, "has 3 repetitions; save the one wanted in a file"),
     "contrasts": ({"counters": {"contrast": lambda n: n % 2}}, "has 2 contrasts; save the one wanted in a file"),
@@ -294,13 +291,13 @@ def test_refused_scans(tmp_path, name):
         read_kspace(path)
 
 
-def test_partial_fourier_by_its_lines(tmp_path):
+def test_partial_fourier_is_told_by_the_header(tmp_path):
     data = transform(images())
-    data[..., 18:] = 0
-    with pytest.raises(
-        UserError, match="partial Fourier: the lines reach from 12 before the centre of k-space to 5 behi"
-    ):
-        read_kspace(write(tmp_path / "scan.h5", Plan(data)))
+    data[..., :6] = 0
+    kspace = read_kspace(write(tmp_path / "scan.h5", Plan(data, limits=(0, 17, 6))))
+    assert kspace.reach == (6, 11)
+    columns = kspace.data.any((0, 1, 2))
+    assert partial_fourier(columns, kspace.reach) == (6, 11)
 
 
 def test_noise_alone_and_unequal_readouts(tmp_path):

@@ -17,7 +17,6 @@ from fsmnet.data.formats.opened import contents, opened
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
-from fsmnet.physics.lines import check_reach
 
 
 def read_hdf5(path: Path) -> Volume:
@@ -47,7 +46,7 @@ def read_kspace(path: Path) -> KSpace:
     """Read the dataset ``kspace``, with the mask of a test file.
 
     Raises:
-        UserError: damaged, of another layout, or partial Fourier.
+        UserError: damaged, or of another layout.
     """
     with opened(path) as content:
         is_fastmri, names = isinstance(content.get("kspace"), h5py.Dataset), ", ".join(content) or "nothing"
@@ -57,7 +56,6 @@ def read_kspace(path: Path) -> KSpace:
         )
     file = read_fastmri(path)
     first, end = file.lines
-    check_reach(file.columns // 2 - first, end - 1 - file.columns // 2, path)
     with opened(path) as content:
         array = contents(content["kspace"], path)
     data = np.ascontiguousarray(array if file.multicoil else array[:, None], dtype=np.complex64)
@@ -65,4 +63,5 @@ def read_kspace(path: Path) -> KSpace:
     if mask is not None:  # drawn over the whole matrix, whose borders the scanner pads
         place = np.arange(file.columns)
         mask = mask & (place >= first) & (place < end)
-    return KSpace(data, path, file.image_size, mask, knows_axis=True)
+    reach = file.columns // 2 - first, end - 1 - file.columns // 2
+    return KSpace(data, path, file.image_size, mask, knows_axis=True, reach=reach)

@@ -22,7 +22,6 @@ from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.formats.readouts import check_image, fill_in, fits_image, place, split
 from fsmnet.data.volume import Samples, crop_begin
 from fsmnet.errors import UserError, first_line
-from fsmnet.physics.lines import check_reach, check_whole
 
 logger = logging.getLogger(__name__)
 
@@ -105,13 +104,17 @@ def read_ismrmrd(path: Path) -> KSpace:
         count = np.where(count == 0, extra_count, count)
     elif len(calibration):
         maps_from = _separate(calibration, image, list(slices), encoding, path)
-    check_whole(np.asarray((count > 0).any(axis=(0, 1))), path, "lines")
     cut, size = _sizes(encoding)
     if cut < data.shape[-2]:
         data = _cut_readout(data, cut)
         maps_from = None if maps_from is None else _cut_readout(maps_from, cut)
     affine = _affine(slices, encoding, size)
-    return KSpace(data, path, size, affine=affine, knows_axis=True, calibration=maps_from)
+    reach = (
+        None
+        if encoding.limits is None
+        else (encoding.limits[2] - encoding.limits[0], encoding.limits[1] - encoding.limits[2])
+    )
+    return KSpace(data, path, size, affine=affine, knows_axis=True, calibration=maps_from, reach=reach)
 
 
 def _only_group(path: Path) -> str:
@@ -155,7 +158,6 @@ def _encoding(ismrmrd: Any, xml: bytes, path: Path) -> Encoding:
         first, last, centre = found.limits
         if not 0 <= first <= centre <= last <= MOST_LINES:
             raise UserError(f"{path}: its encoding limits are {first} to {last} with centre {centre}; correct them")
-        check_reach(centre - first, last - centre, path)
     return found
 
 

@@ -32,6 +32,7 @@ class KSpace:
         affine: ``(4, 4)``, indices (row, column, slice) of the reconstructed image to millimetres (RAS+), where known.
         knows_axis: whether the format says which axis is phase-encoded.
         calibration: k-space of a separate scan for coil maps, as ``data``, zero where it has no lines; None without.
+        reach: lines before the centre and behind it by the file's header, whichever were acquired; None: not told.
     """
 
     data: Samples
@@ -42,6 +43,7 @@ class KSpace:
     affine: npt.NDArray[np.float64] | None = None
     knows_axis: bool = False
     calibration: Samples | None = None
+    reach: tuple[int, int] | None = None
 
     @property
     def coils(self) -> int:
@@ -58,6 +60,7 @@ def turned(kspace: KSpace) -> KSpace:
         maps=None if kspace.maps is None else np.ascontiguousarray(kspace.maps.swapaxes(-2, -1)),
         calibration=None if kspace.calibration is None else np.ascontiguousarray(kspace.calibration.swapaxes(-2, -1)),
         affine=None if kspace.affine is None else kspace.affine[:, [1, 0, 2, 3]],
+        reach=None,
     )
 
 
