@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scans import method_of, rounded
+from figures import rounded
+from scans import method_of
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 

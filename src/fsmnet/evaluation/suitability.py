@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -35,13 +35,16 @@ class Purposes:
         self.doubts: dict[str, list[str]] = {name: [] for name in self.of}
         self.told = False
 
-    def find(self, case: Case, slices: Slices) -> dict[str, list[str]]:
-        """Compare all networks with a case: by name why one may not be for it.
+    def check(self, case: Case, slices: Slices) -> None:
+        """Compare all networks with a case.
 
         Raises:
             UserError: a network that was not made for it, unless it is wanted anyway.
         """
-        doubts: dict[str, list[str]] = {}
+        if not self.told:  # once nothing else is refused
+            for name, purpose in self.of.items():
+                logger.info("network %s: %s", name, purpose)
+            self.told = True
         names = self.protocol.contrasts(self.config, [case])
         scans = {"target": slices.target, "auxiliary": slices.auxiliary}
         for model, purpose in self.of.items():
@@ -57,20 +60,10 @@ class Purposes:
                 facts[role] = ScanFacts(f"the {role}", Contrast(said, option), looks)
             found = suitability(purpose, facts["target"], facts["auxiliary"], self.config.anyway)
             found.refuse(f"{model}: {case.case}, ")
-            doubts[model] = [*found.refusals, *found.doubts]
-        return doubts
-
-    def tell(self, case: str, doubts: Mapping[str, Sequence[str]]) -> None:
-        """Say what was found of a case, as far as it is new; before, what each network was made for."""
-        if not self.told:  # once nothing else is refused
-            for name, purpose in self.of.items():
-                logger.info("network %s: %s", name, purpose)
-            self.told = True
-        for model, sentences in doubts.items():
-            for sentence in sentences:
+            for sentence in (*found.refusals, *found.doubts):
                 if sentence not in self.doubts[model]:
                     self.doubts[model].append(sentence)
-                    logger.warning("%s: %s, %s", model, case, sentence)
+                    logger.warning("%s: %s, %s", model, case.case, sentence)
 
     def summary(self, model: str) -> dict[str, Any]:
         """What ``summary.json`` says of a model; nothing of one without weights."""
