@@ -27,8 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from figures import rounded
-from scans import method_of
+from scans import method_of, rounded
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from fsmnet.checkpoint import load_model
 from fsmnet.inference.optimise import optimise
 from fsmnet.physics.acquisition import Acquisition
+from fsmnet.physics.holdout import folds, without
 from fsmnet.physics.masks import make_mask, seed_from_name
 from fsmnet.protocols.complex import Complex
-from fsmnet.trust.holdout import folds, without
 
 ACCELERATIONS = ((4, 8), (3, 6), (2, 12), (4, 8))
 NOISE = (0.002, 0.005, 0.01, 0.02)
@@ -47,12 +47,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--side", choices=["development", "test"], default="development")
     parser.add_argument("--slices", type=int, default=8, help="of each patient")
+    parser.add_argument("--patients", nargs="*", help="only these")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     network = optimise(load_model("shipped"), "float32")
     made = 0
     for patient, exams in (DEVELOPMENT if arguments.side == "development" else TEST).items():
-        for exam, target, auxiliary in exams:
+        for exam, target, auxiliary in exams if patient in (arguments.patients or [patient]) else ():
             slices = slices_of(arguments.data, exam, target, auxiliary)
             for number in spread(len(slices.numbers), arguments.slices // len(exams)):
                 test = arguments.side == "test"
@@ -70,15 +71,15 @@ def main() -> None:
 
 
 def measured(
-    network: nn.Module, images: tuple[Tensor, Tensor], acceleration: float, noise: float, seed: Any, everything: bool
+    network: nn.Module, images: tuple[Tensor, Tensor], acceleration: float, noise: float, seed: Any, flips: bool | None
 ) -> dict[str, Any]:
-    """One slice, ``(1, H, W)`` of both contrasts."""
+    """One slice, ``(1, H, W)`` of both contrasts; with ``flips`` and five folds, two folds, or (None) one."""
     target, auxiliary = images
     columns = make_mask("random", target.shape[-1], acceleration, seed=seed).columns
     scan = Complex(noise=noise).measure(target, torch.from_numpy(columns), [seed])
     method = method_of(network, scan, auxiliary)
     sets = folds(columns, 5, seed)
-    of_folds = [method(without(scan, one)).abs()[0] for one in sets[: 5 if everything else 2]]
+    of_folds = [method(without(scan, one)).abs()[0] for one in sets[: {None: 1, False: 2, True: 5}[flips]]]
     sample = {
         "truth": target[0],
         "image": method(scan).abs()[0],
@@ -89,7 +90,7 @@ def measured(
         "share": torch.tensor(columns.mean()),
         "noise": torch.tensor(noise),
     }
-    if everything:
+    if flips:
         flipped = [mirrored(method, without(scan, one), auxiliary, axes) for one, axes in zip(sets, AXES, strict=False)]
         sample["flips"] = torch.stack(flipped)
     return {name: value.float().numpy() for name, value in sample.items()}

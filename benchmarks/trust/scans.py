@@ -12,12 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from figures import rounded as rounded  # for the scripts beside this one
+
 from fsmnet.checkpoint import trained_normalisation
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import takes_acquisition
 from fsmnet.physics.acquisition import Acquisition
-from fsmnet.protocols.cases import Slices
+from fsmnet.physics.masks import seed_from_name
+from fsmnet.physics.options import MaskOptions
+from fsmnet.protocols.cases import Accelerated, Slices
 from fsmnet.protocols.complex import Complex
 from fsmnet.reconstruction.again import Again
 from fsmnet.reconstruction.measured import Measured
@@ -77,3 +82,38 @@ def provenance(**more: Any) -> dict[str, Any]:
         "command": " ".join(["python", f"benchmarks/trust/{Path(sys.argv[0]).name}", *words]),
         "commit": commit,
     } | more
+
+
+def accelerated(
+    data: Path, exam: tuple[str, str, str], acceleration: float, most: int, auxiliary: Path | None = None
+) -> tuple[Accelerated, tuple[float, float, float]]:
+    """Slices of an examination as protocol ``complex`` accelerates them, and the distance of its voxels in mm.
+
+    Args:
+        data: see :func:`scan_file`.
+        exam: its name, target and auxiliary.
+        acceleration: that is asked for.
+        most: slices, spread over the volume without its ends.
+        auxiliary: another file in place of the auxiliary.
+    """
+    target = scan_file(data, exam[0], exam[1])
+    slices, pixel = _prepared(target, auxiliary or scan_file(data, exam[0], exam[2]))
+    return accelerate(Complex(noise=0.005), slices, target.name, acceleration, most), pixel
+
+
+@lru_cache(maxsize=2)
+def _prepared(target: Path, auxiliary: Path) -> tuple[Slices, tuple[float, float, float]]:
+    volumes = load_pair(target, auxiliary)
+    return Complex().prepare(*volumes), volumes[0].pixel
+
+
+def accelerate(protocol: Complex, slices: Slices, name: str, acceleration: float, most: int) -> Accelerated:
+    """Some of these slices, accelerated."""
+    keep = spread(len(slices.numbers), most)
+    some = Slices(slices.target[keep], slices.auxiliary[keep], [slices.numbers[i] for i in keep])
+    mask = protocol.mask_recipe(MaskOptions(acceleration=acceleration)).draw(some.target.shape[-1], name)
+    columns, seeds = torch.from_numpy(mask.columns), [(*seed_from_name(name), number) for number in some.numbers]
+    zero_filled = protocol.zero_fill(some.target, columns, seeds)
+    return Accelerated(
+        some, zero_filled, None, mask, measured=lambda part: protocol.measure(some.target[part], columns, seeds[part])
+    )

@@ -20,6 +20,7 @@ from fsmnet.errors import UserError
 from fsmnet.options import dump_config
 from fsmnet.training.data import worker_fault
 from fsmnet.training.run import train
+from fsmnet.training.signals import stop_on_signal
 from fsmnet.training.step import take_step
 from training_run import FSMNET, assert_same_run, log_rows
 
@@ -140,3 +141,17 @@ def test_an_error_says_which_steps_it_loses(configure, monkeypatch, caplog):
         train(configure("saved", iterations=9, save_every=3))
     assert "steps 4 to 4 are lost; the run goes on from step 3" in caplog.text
     assert [row["step"] for row in log_rows(configure("saved").out)] == ["1", "2", "3", "4"]  # all that was
+
+
+def test_under_torchrun_a_signal_comes_twice(monkeypatch):
+    """From whoever sends it to the whole job, and from torchrun."""
+    with stop_on_signal() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert stop == [signal.SIGTERM]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    with stop_on_signal() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert stop == [signal.SIGTERM]

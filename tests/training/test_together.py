@@ -81,6 +81,52 @@ def test_two_processes_take_the_steps_of_one(configure, start, tmp_path):
         assert [float(row[column]) for row in two] == pytest.approx([float(row[column]) for row in one], 1e-3)
 
 
+@pytest.mark.slow
+def test_four_processes_take_the_steps_of_one(configure, start, tmp_path):
+    """And others go on: one process begins, two and then four go on."""
+    options = {"batch": 4, "ema": 0.9, "validation_fraction": 0.25, "validate_every": 2, "threads": 1, **FSMNET}
+    train(configure("one", iterations=7, **options))
+    for process in start(configure("four", iterations=3, **options), 4):
+        assert process.wait(600) == 0, process.communicate()[1]
+    train(configure("grown", iterations=2, **options))
+    for world, steps in ((2, 4), (4, 7)):
+        for process in start(configure("grown", iterations=steps, resume=True, **options), world):
+            assert process.wait(600) == 0, process.communicate()[1]
+    one = {row["step"]: row for row in log_rows(tmp_path / "one")}
+    for name, steps in (("four", 3), ("grown", 7)):
+        rows = log_rows(tmp_path / name)
+        assert [row["step"] for row in rows] == [str(step) for step in range(1, steps + 1)]
+        for column in ("loss", "gradient_norm", "learning_rate"):
+            expected = [float(one[row["step"]][column]) for row in rows]
+            assert [float(row[column]) for row in rows] == pytest.approx(expected, 1e-3)
+
+
+@pytest.mark.slow
+def test_torchrun_and_a_terminal(configure, tmp_path):
+    """Ctrl-C reaches the processes and torchrun, which passes it on: the step is finished and saved all the same."""
+    config = configure("run", iterations=10_000, batch=2, save_every=1, threads=1, **FSMNET)
+    file = tmp_path / "run.yaml"
+    file.write_text(dump_config(config))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = subprocess.Popen(
+        [*launcher, "-m", "fsmnet", "train", "--config", str(file)],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        until(config.out / "resume.pt", [process])
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "stopped at step" in errors
+    assert "SIGINT: stopping after this step, with everything saved\n" in errors
+    steps = len(log_rows(config.out))
+    assert (
+        train(configure("run", iterations=steps + 1, batch=2, resume=True, threads=1, **FSMNET)).progress.step > steps
+    )
+
+
 def test_one_clock_and_one_stop(configure, start):
     """A budget in minutes, which each would end by its own clock; a signal that only the second process gets."""
     config = configure("stopped", iterations=None, minutes=60.0, batch=2, save_every=1, threads=1, **FSMNET)

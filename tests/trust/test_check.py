@@ -107,7 +107,7 @@ def test_without_lines_it_says_why_not(scan, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         options = [f"--{name}={value}" for name, value in degraded.items()]
         assert main(["reconstruct", *options, f"--out={tmp_path / 'one.nii.gz'}"]) == 0
-    assert "hold-out check: not made, since no line of the target's k-space is known" in caplog.messages
+    assert "hold-out check: not made, since no line of the target's k-space is known" in caplog.text
     assert json.loads((tmp_path / "one.json").read_text())["Check"]["Auxiliary"]["ChangeWithBlank"] > 0
     few = of_image(torch.rand(2, 8, 16), make_mask("equispaced", 16, 8, seed=0))
     assert "too few" in in_words(check(Again("scan.nii", few, None, lambda x, *_: x, True, None)).record)

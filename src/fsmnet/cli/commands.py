@@ -21,6 +21,7 @@ from fsmnet.evaluation.options import CompareConfig
 from fsmnet.export.options import ExportConfig
 from fsmnet.options import Options
 from fsmnet.training.options import TrainConfig
+from fsmnet.trust.options import CalibrateConfig
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,25 @@ COMMANDS = {
             ),
         ),
         positional=(("target", "kspace", "pairs"), "auxiliary"),
+    ),
+    "calibrate": Command(
+        CalibrateConfig,
+        "learn from scans how wrong a network is, for the map of its error",
+        (
+            Section(
+                "On patients that the network was not trained on",
+                "fsmnet calibrate DATA --checkpoint runs/quick/best.safetensors --rate 0.5 -o quick.safetensors",
+                {
+                    "data": "folder of cases, fully sampled",
+                    "checkpoint": "weights from 'fsmnet train'",
+                    "out": "a copy of them that knows these scans",
+                    "rate": "of patients and voxels with an error below the bound; 0.9 needs nine patients",
+                    "accelerations": "each scan is accelerated so many times",
+                    "slices": "of each scan",
+                },
+            ),
+        ),
+        positional=("data",),
     ),
     "pair": Command(
         PairConfig,

@@ -74,6 +74,14 @@ class Volume:
         """Largest value of the volume."""
         return float(self.data.max())
 
+    @property
+    def pixel(self) -> tuple[float, float, float]:
+        """Distance between neighbours along S, H and W in millimetres; zeros where the affine does not tell it."""
+        if not self.placed:
+            return 0.0, 0.0, 0.0
+        height, width, slices = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return slices, height, width
+
     def repairs(self) -> str:
         """What was set to zero on reading, in words; empty if nothing was."""
         parts = [

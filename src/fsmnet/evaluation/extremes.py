@@ -16,6 +16,7 @@ from fsmnet.protocols.cases import Slices
 from fsmnet.transforms import to_unit
 
 FILES = {"worst": "picture_worst.png", "best": "picture_best.png"}
+Found = dict[str, tuple[float, Shown]]
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Extremes:
     """
 
     method: str
-    found: dict[str, tuple[float, Shown]]
+    found: Found
 
     def look(self, slices: Slices, images: dict[str, Tensor], show: Callable[[int], Shown]) -> None:
         """See whether a case has a worse or a better slice; ``show`` makes one ready to be shown."""
@@ -41,8 +42,17 @@ class Extremes:
         for name, place in (("worst", psnr[counted].argmin()), ("best", psnr[counted].argmax())):
             index = int(counted[place])
             value = float(psnr[index])
-            if name not in self.found or (value < self.found[name][0]) == (name == "worst"):
+            if self._is_further(name, value):
                 self.found[name] = value, show(index)
+
+    def take(self, found: Found) -> None:
+        """See whether what was found elsewhere is worse or better."""
+        for name, (value, shown) in found.items():
+            if self._is_further(name, value):
+                self.found[name] = value, shown
+
+    def _is_further(self, name: str, value: float) -> bool:
+        return name not in self.found or (value < self.found[name][0]) == (name == "worst")
 
     def draw(self, folder: Path) -> None:
         """Write the pictures."""

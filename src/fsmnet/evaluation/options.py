@@ -12,6 +12,7 @@ from fsmnet.inference.options import (
     OPTIMISE,
     PRECISION,
     BatchSize,
+    ListOptions,
     PrecisionChoice,
     RunOptions,
     SuitabilityOptions,
@@ -21,7 +22,7 @@ from fsmnet.physics.options import MaskOptions
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig(RunOptions, SuitabilityOptions, MaskOptions, PairOptions):
+class EvaluateConfig(ListOptions, RunOptions, SuitabilityOptions, MaskOptions, PairOptions):
     """Score models on the same slices with the same masks."""
 
     models: list[str] = required(

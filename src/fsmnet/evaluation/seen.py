@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fsmnet.checkpoint import SEEN, WAYS
 from fsmnet.data.split import Seen, Split, load_split
 from fsmnet.errors import UserError, listed
 from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.scores import Row
 from fsmnet.protocols.base import Protocol
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,10 @@ class SeenCases:
             return ""
         seen = self._found[model][case] = split.seen(case, patient, content)
         return "no" if seen is None else seen.side
+
+    def told(self, rows: Sequence[Row], content: str) -> list[Row]:
+        """The rows of a case, with the side on which each model had it."""
+        return [replace(row, seen=self.look(row.model, row.case, row.patient, content)) for row in rows]
 
     def summary(self, model: str) -> dict[str, list[str]] | None:
         """Cases that were trained on, and those that chose the checkpoint; None where that is not known."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fsmnet.data.contrast import contrast_of, spoken
 from fsmnet.errors import UserError
-from fsmnet.evaluation.extremes import Extremes
+from fsmnet.evaluation.extremes import Extremes, Found
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import Shown, picture_of, save_shown
 from fsmnet.evaluation.scores import Row
@@ -33,6 +33,7 @@ class Pictures:
 
     Attributes:
         titles: by name as given what people call it.
+        extremes: the worst and the best slice of all cases so far.
     """
 
     def __init__(self, config: EvaluateConfig, protocol: Protocol[Any], models: Mapping[str, nn.Module]) -> None:
@@ -55,10 +56,12 @@ class Pictures:
             raise UserError(f"slice {wanted} of {pair.case} has no content; choose one of {first} to {last}")
         return slices.numbers.index(wanted)
 
-    def take(self, pair: Case, case: Accelerated, images: Mapping[str, Tensor], place: int) -> None:
-        """The reconstructions of a case, the ``place``-th."""
+    def extremes_of(self, pair: Case, case: Accelerated, images: Mapping[str, Tensor], place: int) -> Found:
+        """The worst and the best slice of a case, the ``place``-th."""
         titled = {self.titles[name]: image for name, image in images.items()}
-        self.extremes.look(case.slices, titled, lambda index: self._shown(pair, case, titled, index, place))
+        own = Extremes(self.extremes.method, {})
+        own.look(case.slices, titled, lambda index: self._shown(pair, case, titled, index, place))
+        return own.found
 
     def draw_first(
         self, pair: Case, case: Accelerated, images: Mapping[str, Tensor], index: int, rows: Sequence[Row]

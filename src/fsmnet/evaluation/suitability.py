@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -35,16 +35,13 @@ class Purposes:
         self.doubts: dict[str, list[str]] = {name: [] for name in self.of}
         self.told = False
 
-    def check(self, case: Case, slices: Slices) -> None:
-        """Compare all networks with a case.
+    def find(self, case: Case, slices: Slices) -> dict[str, list[str]]:
+        """Compare all networks with a case: by name why one may not be for it.
 
         Raises:
             UserError: a network that was not made for it, unless it is wanted anyway.
         """
-        if not self.told:  # once nothing else is refused
-            for name, purpose in self.of.items():
-                logger.info("network %s: %s", name, purpose)
-            self.told = True
+        doubts: dict[str, list[str]] = {}
         names = self.protocol.contrasts(self.config, [case])
         scans = {"target": slices.target, "auxiliary": slices.auxiliary}
         for model, purpose in self.of.items():
@@ -60,10 +57,20 @@ class Purposes:
                 facts[role] = ScanFacts(f"the {role}", Contrast(said, option), looks)
             found = suitability(purpose, facts["target"], facts["auxiliary"], self.config.anyway)
             found.refuse(f"{model}: {case.case}, ")
-            for sentence in (*found.refusals, *found.doubts):
+            doubts[model] = [*found.refusals, *found.doubts]
+        return doubts
+
+    def tell(self, case: str, doubts: Mapping[str, Sequence[str]]) -> None:
+        """Say what was found of a case, as far as it is new; before, what each network was made for."""
+        if not self.told:  # once nothing else is refused
+            for name, purpose in self.of.items():
+                logger.info("network %s: %s", name, purpose)
+            self.told = True
+        for model, sentences in doubts.items():
+            for sentence in sentences:
                 if sentence not in self.doubts[model]:
                     self.doubts[model].append(sentence)
-                    logger.warning("%s: %s, %s", model, case.case, sentence)
+                    logger.warning("%s: %s, %s", model, case, sentence)
 
     def summary(self, model: str) -> dict[str, Any]:
         """What ``summary.json`` says of a model; nothing of one without weights."""

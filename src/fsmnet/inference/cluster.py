@@ -54,7 +54,8 @@ def cluster_of(where: str, processes: int) -> Iterator[Cluster]:
     if where.startswith("local"):
         made, places = _local(where)
     elif where == "slurm":
-        made, expected = _slurm(processes), processes
+        made, expected = slurm_cluster(), processes
+        made.scale(jobs=processes)
     try:
         with _connected(Client, where, made) as client:
             yield Cluster(client, expected, places)
@@ -182,8 +183,8 @@ def _local(where: str) -> tuple[Any, list[Place]]:
     return made, [Place(number, max(1, cores() // count)) for number in range(count)]
 
 
-def _slurm(jobs: int) -> Any:
-    """Jobs of one worker each, as dask-jobqueue's configuration describes them."""
+def slurm_cluster() -> Any:
+    """A scheduler here that submits jobs of one worker each, as dask-jobqueue's configuration describes them."""
     try:
         from dask import config
         from dask_jobqueue.slurm import SLURMCluster
@@ -194,6 +195,4 @@ def _slurm(jobs: int) -> Any:
             f"--cluster slurm: {' and '.join(missing)} of a job are not known; set them under jobqueue: slurm: in "
             "~/.config/dask/jobqueue.yaml, as examples/slurm/jobqueue.yaml does"
         )
-    made = SLURMCluster(processes=1, scheduler_options={"dashboard_address": ":0"})
-    made.scale(jobs=jobs)
-    return made
+    return SLURMCluster(processes=1, scheduler_options={"dashboard_address": ":0"})

@@ -12,14 +12,17 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fsmnet.errors import UserError
 from fsmnet.inference.options import RunOptions
+from fsmnet.options import Options
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Run = TypeVar("Run", bound=RunOptions)
+Config = TypeVar("Config", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def answer(task: Callable[[Item], Result], item: Item, place: Place | None = Non
 def told(sent: Answer[Result]) -> Future[Result]:
     """The future of an answer; what the task said is said here."""
     for record in sent.said:
-        logging.getLogger(record.name).handle(record)
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
     future: Future[Result] = Future()
     if sent.mistake is not None:
         future.set_exception(sent.mistake)
@@ -124,6 +129,13 @@ def failed(error: BaseException) -> Future[Any]:
     future: Future[Any] = Future()
     future.set_exception(error)
     return future
+
+
+def absolute(config: Config) -> Config:
+    """The same files wherever a process was started; names of shipped weights, which are no files, stay names."""
+    given: dict[str, Any] = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
+    there = {name: path.absolute() for name, path in given.items() if name != "checkpoint" or path.exists()}
+    return replace(config, **there)
 
 
 def cores() -> int:

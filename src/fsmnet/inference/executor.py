@@ -36,6 +36,11 @@ class Executor(typing.Protocol):
         """
 
 
+def runs_here(options: ListOptions) -> bool:
+    """Whether a list runs in this process."""
+    return options.cluster is None and options.processes == 1
+
+
 @contextmanager
 def executor_of(options: ListOptions, ahead: int = 0) -> Iterator[Executor]:
     """Where the options say that a list runs.

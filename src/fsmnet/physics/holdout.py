@@ -37,13 +37,15 @@ class Unseen:
     Attributes:
         energy: ``||y||^2``, float64 ``(BANDS,)``.
         error: ``||y' - y||^2``, float64 ``(BANDS,)``.
+        lines: how many lines that is, a line of each slice counted, float64 ``(BANDS,)``.
     """
 
     energy: Tensor
     error: Tensor
+    lines: Tensor
 
     def __add__(self, other: Unseen) -> Unseen:
-        return Unseen(self.energy + other.energy, self.error + other.error)
+        return Unseen(self.energy + other.energy, self.error + other.error, self.lines + other.lines)
 
     @property
     def explained(self) -> float:
@@ -54,6 +56,32 @@ class Unseen:
     def explained_by_band(self) -> list[float]:
         """The same of each band."""
         return (1 - self.error / self.energy).tolist()
+
+    def missing(self, columns: Columns) -> float:
+        """Energy of the error in the lines that were never measured, of a slice: as much in each as in those kept back.
+
+        Of each band it is the mean over its lines kept back; a band without any takes that of its neighbour below, or
+        above. NaN where no line was kept back. By Parseval's theorem it is ``||x' - x||^2``.
+
+        Args:
+            columns: bool ``(W,)``, the measured lines.
+        """
+        known = np.flatnonzero(self.lines.numpy() > 0)
+        if not known.size:
+            return float("nan")
+        bands = _bands(columns.size)
+        total = 0.0
+        for band in range(BANDS):
+            nearest = known[np.argmin(2 * np.abs(known - band) + (known > band))]
+            count = int((~columns & (bands == band)).sum())
+            total += count * float(self.error[nearest] / self.lines[nearest])
+        return total
+
+
+def _bands(width: int) -> npt.NDArray[np.int64]:
+    """The band of each of ``width`` lines."""
+    place = np.abs(np.arange(width) - width // 2) / (width / 2)
+    return np.minimum((place * BANDS).astype(np.int64), BANDS - 1)
 
 
 def center_block(columns: Columns) -> Columns:
@@ -116,12 +144,14 @@ def unseen(acquisition: Acquisition, columns: Columns, image: Tensor) -> Unseen:
         image: ``(..., H, W)``, real or complex, in the acquisition's units.
     """
     difference = acquisition.forward(image) - acquisition.lines
-    width = columns.size
-    place = np.abs(np.arange(width) - width // 2) / (width / 2)
-    band = torch.from_numpy(np.minimum((place * BANDS).astype(int), BANDS - 1))
+    band, kept = torch.from_numpy(_bands(columns.size)), torch.from_numpy(columns)
 
-    def by_band(lines: Tensor) -> Tensor:
-        energy = torch.view_as_real(lines).double().square().sum(-1).flatten(0, -2).sum(0).cpu()
-        return torch.zeros(BANDS, dtype=torch.float64).index_add_(0, band, energy * torch.from_numpy(columns))
+    def by_band(each: Tensor) -> Tensor:
+        return torch.zeros(BANDS, dtype=torch.float64).index_add_(0, band, each * kept)
 
-    return Unseen(by_band(acquisition.lines), by_band(difference))
+    def energy(lines: Tensor) -> Tensor:
+        return by_band(torch.view_as_real(lines).double().square().sum(-1).flatten(0, -2).sum(0).cpu())
+
+    slices = acquisition.lines[..., 0, 0, 0].numel()
+    count = by_band(torch.full(kept.shape, float(slices), dtype=torch.float64))
+    return Unseen(energy(acquisition.lines), energy(difference), count)

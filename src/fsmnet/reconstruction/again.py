@@ -28,6 +28,9 @@ class Again:
         weight: of the measured lines; None to replace them.
         result: what was made of it, magnitudes ``(n, H, W)`` in the unit of ``measured``; None if nobody asks for it.
         model: the network itself, whose header says what belongs to its weights.
+        refusals: why the network should not be used on this scan, where the user wants it anyway.
+        doubts: what else speaks against it, see :class:`fsmnet.inference.suitability.Suitability`.
+        pixel: distance between neighbours along slices, rows and columns in millimetres; 0 where it is not known.
     """
 
     name: str
@@ -38,6 +41,9 @@ class Again:
     weight: float | None
     result: Tensor | None = None
     model: nn.Module | None = None
+    refusals: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    pixel: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def lines(self, number: int) -> Acquisition:
         """What was measured of a slice, in the image's rows and all columns; lines ``(1, C, H, W)``."""

@@ -27,7 +27,8 @@ from fsmnet.data.pairing.tables import read_table
 from fsmnet.errors import UserError
 from fsmnet.files import remove_parts
 from fsmnet.inference.alone import only_one, refuse_beside
-from fsmnet.inference.executor import Executor, executor_of
+from fsmnet.inference.elsewhere import absolute
+from fsmnet.inference.executor import Executor, executor_of, runs_here
 from fsmnet.inference.suitability import purpose_of
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.again import Check
@@ -79,7 +80,7 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
 
 def _network_for(config: ReconstructConfig) -> str:
     """See that the network can be used, and say what it is for; SHA-256 of its checkpoint."""
-    here = config.cluster is None and config.processes == 1
+    here = runs_here(config)
     network = load_network(config if here else replace(config, device="cpu", optimise=False))
     if here:
         keep_network(config, network)
@@ -140,15 +141,8 @@ def _exams(config: ReconstructConfig) -> list[Exam]:
         out = config.out / (pair.case if pair.target.is_dir() else f"{pair.case}.nii.gz")
         alone: dict[str, Any] = {"pairs": None, "processes": 1, "cluster": None}
         one = replace(config, target=pair.target, auxiliary=pair.auxiliary, out=out, **alone, **series)
-        exams.append(Exam(pair.case, one if config.cluster is None else _absolute(one)))
+        exams.append(Exam(pair.case, one if runs_here(config) else absolute(one)))
     return exams
-
-
-def _absolute(config: ReconstructConfig) -> ReconstructConfig:
-    """The same files wherever a worker was started; names of shipped weights stay names."""
-    given: dict[str, Any] = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
-    there = {name: path.absolute() for name, path in given.items() if name != "checkpoint" or path.exists()}
-    return replace(config, **there)
 
 
 @contextmanager

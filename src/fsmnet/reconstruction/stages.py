@@ -226,7 +226,8 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     checks = None
     if trust is not None:
         name, done = input_files(config)[0].name, torch.from_numpy(finishing.result)[keep].div_(target.maximum)
-        checks = trust(Again(name, measured, helper, passes, put_back, weight, done, network.model))
+        again = Again(name, measured, helper, passes, put_back, weight, done, network.model)
+        checks = trust(replace(again, refusals=suits.refusals, doubts=suits.doubts, pixel=target.pixel))
     checked = time.perf_counter()
     complex_image = None
     if inputs.kspace is not None and (phased := finishing.complex_image()) is not None:

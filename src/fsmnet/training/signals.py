@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +17,24 @@ logger = logging.getLogger(__name__)
 def stop_on_signal(*, silent: bool = False) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM: the list turns true, the current step is finished, the state is saved.
 
-    That is said at once, unless ``silent``.
+    That is said at once, unless ``silent``. Under torchrun a second one changes nothing: a terminal's or a queue's
+    signal reaches a process twice, since torchrun passes its own on; and after 30 seconds it kills.
 
     Raises:
         KeyboardInterrupt: at the second signal.
     """
     received: list[int] = []
+    twice = "TORCHELASTIC_RUN_ID" in os.environ
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:  # asked twice: at once
+            if twice:
+                return
             raise KeyboardInterrupt
         received.append(number)
         if not silent:
-            name = signal.Signals(number).name
-            logger.info("%s: stopping after this step, with everything saved; a second one stops at once", name)
+            name, then = signal.Signals(number).name, "" if twice else "; a second one stops at once"
+            logger.info("%s: stopping after this step, with everything saved%s", name, then)
 
     try:
         earlier = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}

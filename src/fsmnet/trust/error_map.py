@@ -13,16 +13,26 @@ e the error, it says m, the e that minimises the mean of ``log m + e / m``: the 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsmnet.checkpoint import Header, header_of
+from fsmnet.errors import UserError, first_line
+from fsmnet.inference.slices import progress_bar
 from fsmnet.models.unrolled import contrast_scale
+from fsmnet.physics.holdout import Columns, without
+from fsmnet.reconstruction.again import Again
 
 DILATIONS = (1, 2, 4)
 PART = 0.05  # of the image's brightness: the unit of the network's output
 EDGE = 3.0  # pixels over which an edge is near
+SMOOTH = 1.0  # pixels, of a Gaussian over squared changes
 
 
 class ErrorNetwork(nn.Module):
@@ -35,7 +45,7 @@ class ErrorNetwork(nn.Module):
         width: channels.
     """
 
-    def __init__(self, inputs: int = 4, width: int = 24) -> None:
+    def __init__(self, inputs: int = 5, width: int = 24) -> None:
         super().__init__()
         self.inputs, self.width = inputs, width
         self.first = nn.Conv2d(4 * inputs + 1, width, 3, padding=1)
@@ -60,7 +70,7 @@ def looked_at(image: Tensor, zero_filled: Tensor, auxiliary: Tensor, *more: Tens
         image: reconstructed magnitudes, ``(B, H, W)``.
         zero_filled: magnitudes, likewise.
         auxiliary: likewise; zeros where there is none.
-        more: further images in the unit of ``image``, such as the auxiliary's influence.
+        more: further images in the unit of ``image``: the auxiliary's influence and the spread, :func:`smoothed`.
 
     Returns:
         ``(B, inputs, H, W)``, and ``(B, 1, 1)`` in the unit of ``image``.
@@ -87,7 +97,9 @@ def edges(image: Tensor) -> Tensor:
     for one in image.reshape(-1, *image.shape[-2:]).numpy():
         steepness = ndimage.gaussian_gradient_magnitude(one, 1.0)
         inside = one > 0.1 * np.percentile(one, 99)
-        edge = steepness > np.percentile(steepness[inside], 90) if inside.any() else np.zeros(one.shape, dtype=bool)
+        edge = np.zeros(one.shape, dtype=bool)
+        if inside.any():
+            edge = steepness >= max(float(np.percentile(steepness[inside], 90)), 1e-12)
         found.append(np.exp(-ndimage.distance_transform_edt(~edge) / EDGE))
     return torch.from_numpy(np.stack(found)).float().reshape(image.shape)
 
@@ -95,3 +107,104 @@ def edges(image: Tensor) -> Tensor:
 def spread(image: Tensor, others: Tensor) -> Tensor:
     """Root mean square distance of other images ``(n, ..., H, W)`` of the same scan from this one."""
     return (others - image).square().mean(0).sqrt()
+
+
+def smoothed(change: Tensor, sigma: float = SMOOTH) -> Tensor:
+    """Root of the mean square around each pixel, ``(..., H, W)``: the size of an error, not its sign and place."""
+    from scipy import ndimage
+
+    squares = change.double().square().numpy()
+    around = (0,) * (change.dim() - 2) + (sigma, sigma)
+    return torch.from_numpy(ndimage.gaussian_filter(squares, around)).clamp_min(0).sqrt().float()
+
+
+def spread_over_folds(again: Again, sets: Sequence[Columns]) -> Tensor:
+    """:func:`spread` of a reconstruction over those from the lines that folds leave, ``(n, H, W)``; a pass for each.
+
+    Args:
+        again: with its result and an acquisition.
+        sets: the lines that each fold keeps back, of :func:`fsmnet.physics.holdout.folds`.
+    """
+    result, place = again.result, again.measured.place[1]
+    assert result is not None
+    found = []
+    for number in progress_bar(range(len(result)), "from fewer lines", "slice"):
+        acquisition = again.lines(number)
+        others = [again.image(number, without(acquisition, columns))[0].abs()[..., place] for columns in sets]
+        found.append(spread(result[number], torch.stack(others)))
+    return torch.stack(found)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The error that is expected of a reconstruction.
+
+    Attributes:
+        values: of ``||x'| - |x||``, ``(n, H, W)`` in the unit of the images.
+        estimator: how it was found.
+    """
+
+    values: Tensor
+    estimator: str
+
+
+LEARNED, BY_SPREAD = "error network", "spread over folds, scaled by the hold-out check"
+
+
+def expected_error(again: Again, change: Tensor | None, apart: Tensor, missing: float) -> Expected | None:
+    """The error to expect of a reconstruction: by the network that belongs to its weights, else by the spread alone.
+
+    Args:
+        again: with its result and an acquisition.
+        change: what a blank auxiliary changes, ``(n, H, W)``; None without an auxiliary.
+        apart: :func:`spread` over the folds of the hold-out check, ``(n, H, W)``.
+        missing: energy of a slice's error by the hold-out check; NaN if there is none.
+
+    Returns:
+        None where neither can tell.
+    """
+    header = Header({}) if again.model is None else header_of(again.model)
+    near = smoothed(apart)
+    if header.error_network:
+        return Expected(_learned(again, change, near, error_network(header.error_network)), LEARNED)
+    energy = near.double().square().sum()
+    if not (math.isfinite(missing) and energy > 0):
+        return None
+    assert again.measured.acquisition is not None
+    # Only what lies along the image's phase shows in the magnitude: half, unless there is no phase.
+    shown = missing * (1.0 if again.measured.acquisition(0).real else 0.5) * len(near)
+    return Expected(near * (shown / energy).sqrt().float(), BY_SPREAD)
+
+
+def error_network(weights: Mapping[str, Tensor]) -> ErrorNetwork:
+    """The network of a checkpoint's tensors.
+
+    Raises:
+        UserError: they are those of another network.
+    """
+    try:
+        width, channels = weights["first.weight"].shape[:2]
+        network = ErrorNetwork((channels - 1) // 4, width)
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"the checkpoint's error network is damaged ({first_line(error)}); fit it again") from None
+    return network.eval()
+
+
+def _learned(again: Again, change: Tensor | None, near: Tensor, network: ErrorNetwork) -> Tensor:
+    """By the error network, a slice at a time; ``near`` is the smoothed spread."""
+    result, measured = again.result, again.measured
+    assert result is not None
+    assert measured.mask is not None
+    share = torch.tensor([measured.mask.columns.mean()], dtype=torch.float32)
+    found = []
+    for number, image in enumerate(result):
+        blank = torch.zeros_like(image)
+        auxiliary = blank if again.auxiliary is None else again.auxiliary[number][..., measured.place[1]]
+        zero_filled = measured.zero_filled[number].abs()
+        influence = blank if change is None else smoothed(change[number])
+        shown = [one[None] for one in (image, zero_filled, auxiliary, influence, near[number])]
+        images, unit = looked_at(*shown)
+        with torch.inference_mode():
+            found.append((network(images, share) * unit)[0])
+    return torch.stack(found)

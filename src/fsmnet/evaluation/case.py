@@ -1,0 +1,226 @@
+"""One case of an evaluation: accelerated, reconstructed by every model, scored. The list's task, wherever it runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fsmnet.checkpoint import open_model
+from fsmnet.data.formats.fastmri import write_submission
+from fsmnet.data.head import head_mask
+from fsmnet.evaluation.extremes import Found
+from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.scores import Row
+from fsmnet.evaluation.show import Pictures
+from fsmnet.evaluation.suitability import Purposes
+from fsmnet.inference.device import choose_device
+from fsmnet.inference.elsewhere import placed
+from fsmnet.inference.here import in_turn
+from fsmnet.inference.precision import for_inference
+from fsmnet.inference.slices import reconstruct_case
+from fsmnet.metrics import Metrics
+from fsmnet.models.classical import POCS, ZeroFilling
+from fsmnet.physics.extent import interpolated
+from fsmnet.physics.masks import save_mask
+from fsmnet.protocols import protocol_of
+from fsmnet.protocols.base import Protocol
+from fsmnet.protocols.cases import Accelerated, Case
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """What is told of a case.
+
+    Attributes:
+        rows: scores by model, of volumes or slices.
+        planes: where volumes are scored, those of single slices.
+        content: tells the target from others whatever its name.
+        doubts: by model, why it may not be for this case.
+        seconds: by model, time of its reconstruction.
+        extremes: the worst and the best slice.
+    """
+
+    rows: list[Row]
+    planes: list[Row]
+    content: str
+    doubts: Mapping[str, Sequence[str]]
+    seconds: Mapping[str, float]
+    extremes: Found
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case to score.
+
+    Attributes:
+        number: of the case, from 0.
+        count: of cases.
+        case: its files.
+        patient: whose it is.
+    """
+
+    number: int
+    count: int
+    case: Case
+    patient: str
+
+
+Tell = Callable[[str, Mapping[str, Sequence[str]]], None]
+
+
+class Scorer:
+    """The models of an evaluation, opened once in a process.
+
+    Args:
+        config: the options.
+        files: by the models' names the files or names that they are opened by.
+        tell: says the doubts of a case before it is reconstructed; None where whoever gets them says them.
+        progress: whether bars are shown.
+
+    Raises:
+        UserError: a model that cannot be used.
+    """
+
+    def __init__(
+        self, config: EvaluateConfig, files: Mapping[str, str], tell: Tell | None = None, progress: bool = False
+    ) -> None:
+        self.config, self.tell, self._progress = config, tell, progress
+        self.protocol = protocol_of(config)
+        self.recipe = self.protocol.mask_recipe(config)
+        self.models = {name: open_model(file, self.recipe) for name, file in files.items()}
+        self.purposes = Purposes(config, self.protocol, self.models)
+        self.pictures = Pictures(config, self.protocol, self.models)
+
+    def score(self, task: Task) -> CaseScores:
+        """Reconstruct and score a case; also write its mask, and what else is kept of it.
+
+        Raises:
+            UserError: a case or a model that cannot be used.
+        """
+        config, protocol, pair, number = self.config, self.protocol, task.case, task.number
+        case = protocol.accelerate(pair, self.recipe, resample=config.resample)
+        doubts = self.purposes.find(pair, case.slices)
+        if self.tell is not None:
+            self.tell(pair.case, doubts)
+        shown = self.pictures.choose(pair, case.slices) if number == 0 else 0
+        save_mask(case.mask, config.out / "masks" / f"{pair.case}.npz")
+        n_slices = len(case.slices.numbers)
+        logger.info(
+            "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, task.count, n_slices, case.mask.describe()
+        )
+        if not protocol.measured and (doubt := interpolated(pair.case, case.slices.target.numpy(), case.mask.columns)):
+            logger.warning(doubt)
+        head = head_mask(case.slices.target.numpy())
+        images: dict[str, Tensor] = {}
+        seconds: dict[str, float] = {}
+        rows: list[Row] = []
+        planes: list[Row] = []
+        for name, reconstruct in self._networks.items():
+            started = time.perf_counter()
+            images[name] = reconstruct(case, f"{pair.case}, {name}" if self._progress else "")
+            seconds[name] = time.perf_counter() - started
+            scored, single = _score(protocol, case, images[name])
+            facts = (case.contrast, task.patient, "")
+            inside = protocol.score_inside(case.slices.target, images[name], head)
+            count = (1 if protocol.unit == "slice" else n_slices, case.mask.achieved_acceleration)
+            rows += [
+                Row(name, pair.case, n, metrics, *facts, part, *count)
+                for (n, metrics), part in zip(scored, inside, strict=True)
+            ]
+            planes += [Row(name, pair.case, n, metrics, *facts, None, 1, count[1]) for n, metrics in single]
+        if config.submission is not None:
+            _submit(config.submission, pair, case, images)
+        if number == 0:
+            self.pictures.draw_first(pair, case, images, shown, rows)
+        extremes = self.pictures.extremes_of(pair, case, images, number)
+        return CaseScores(rows, planes, case.slices.content, doubts, seconds, extremes)
+
+    @cached_property
+    def _networks(self) -> dict[str, Reconstruct]:
+        """By name what a model makes of a case; the second argument is the text of its progress bar."""
+        device = choose_device(self.config.device, self.config.threads)
+        return {name: self._network(name, device) for name in self.models}
+
+    def _network(self, name: str, device: Any) -> Reconstruct:
+        config, model = self.config, self.models[name].to(device)
+        if isinstance(model, ZeroFilling):
+            # Scored as it is stored: normalised and back, it would lose grey levels.
+            return lambda case, progress: case.zero_filled
+        classical = isinstance(model, POCS)
+        model, precision = for_inference(model, config.precision, config.optimise and not classical)
+
+        def reconstruct(case: Accelerated, progress: str) -> Tensor:
+            image = reconstruct_case(
+                model,
+                case,
+                self.protocol,
+                whole=classical,
+                batch=config.batch,
+                device=device,
+                precision=precision,
+                progress=progress,
+                name=name,
+            )
+            as_it_is = classical or case.consistent is None or config.data_consistency == "off"
+            return image if as_it_is or case.consistent is None else case.consistent(image)
+
+        return reconstruct
+
+
+Reconstruct = Callable[[Accelerated, str], Tensor]
+_kept: dict[str, Scorer] = {}
+
+
+def score_case(task: Task, config: EvaluateConfig, files: Mapping[str, str]) -> CaseScores:
+    """:meth:`Scorer.score`, with the models of this process."""
+
+    def score() -> CaseScores:
+        key = repr((config, files))
+        if key not in _kept:
+            _kept.clear()
+            _kept[key] = Scorer(placed(config), files)
+        return _kept[key].score(task)
+
+    return in_turn(score)
+
+
+Scored = list[tuple[int | None, Metrics]]
+
+
+def _score(protocol: Protocol[Any], case: Accelerated, image: Tensor) -> tuple[Scored, Scored]:
+    """Scores of a case with the numbers of their slices, and where volumes are scored those of single slices."""
+    numbers: list[int | None] = [*case.slices.numbers] if protocol.unit == "slice" else [None]
+    scores = protocol.score(case.slices.target, image)
+    return [*zip(numbers, scores, strict=True)], [*protocol.score_planes(case.slices, image).items()]
+
+
+def _submit(folder: Path, pair: Case, case: Accelerated, images: dict[str, Tensor]) -> None:
+    """Write the volumes of a case as submissions."""
+    if case.left_out:
+        count = len(case.slices.numbers)
+        logger.warning(
+            "%s: the submission has %d of %d slices, as many as the auxiliary", pair.case, count, count + case.left_out
+        )
+    for name, run in _folders(list(images)).items():
+        write_submission(images[name], folder / run / f"{pair.case}.h5")
+
+
+def _folders(names: Sequence[str]) -> dict[str, str]:
+    """A folder's name for each model: that of its run, if it is a checkpoint, with more where two would share it."""
+    forms: dict[str, list[str]] = {}
+    for name in names:
+        path = Path(name).absolute()
+        run = path.parent.name
+        forms[name] = [run, f"{run}_{path.stem}", "_".join(path.parts[1:])] if path.suffix else [name]
+    taken = Counter(form for own in forms.values() for form in own)
+    return {name: next((form for form in own if taken[form] == 1), own[-1]) for name, own in forms.items()}

@@ -1,0 +1,241 @@
+"""Is this scan like those that the network knows? One verdict: suits, unusual (because ...), or refuse.
+
+It looks at four things, none of which needs a reference:
+
+- what is said of the scan and how it looks, against what the network was made for
+  (:mod:`fsmnet.inference.suitability`);
+- the hold-out check: does the network explain as much as it did on scans that it suits, and more than without the
+  auxiliary?
+- the two contrasts: do they tell of one another in place better than moved by some millimetres (else the auxiliary lies
+  elsewhere), and better than mirrored (else it is of another patient, whose head is as like as its own mirror image)?
+- intensities, detail and extent of both images, within the range of the scans known.
+
+What known scans showed is kept in the checkpoint, put there by ``fsmnet calibrate``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fsmnet.data.head import head_mask
+from fsmnet.errors import UserError
+
+Images = npt.NDArray[np.float32]
+
+SUITS, UNUSUAL, REFUSE = "suits", "unusual", "refuse"
+MOVES = (2.0, 4.0)  # millimetres by which the auxiliary is moved along each axis
+GREYS = 32  # of the joint histogram
+WIDER, OF_VALUE = 0.5, 0.2  # by so much of its width, and at least of its upper end, the known range may be left
+WORSE = 0.01  # of the energy that the network explains less with the auxiliary than without
+UNEXPLAINED = 1.5  # times as much unexplained as of the known scan that was explained worst
+WORDS = {
+    "median": "its mid grey against its white",
+    "dark": "its dark greys against its white",
+    "detail": "its share of fine detail",
+    "extent": "how much of the field of view it fills",
+    "mirrored": "how much more the auxiliary tells in place than mirrored",
+}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a scan shows; see :func:`look`.
+
+    Attributes:
+        numbers: by name, what is compared with the range of known scans.
+        displacement: millimetres by which the auxiliary would have to be moved to tell most, of those tried; 0 without
+            an auxiliary.
+    """
+
+    numbers: dict[str, float]
+    displacement: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a network suits a scan.
+
+    Attributes:
+        kind: :data:`SUITS`, :data:`UNUSUAL` or :data:`REFUSE`.
+        because: why not, in sentences.
+        known: how many scans it was compared with; 0 if the checkpoint holds none.
+    """
+
+    kind: str
+    because: tuple[str, ...] = ()
+    known: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"Kind": self.kind, "Because": list(self.because), "ComparedWithScans": self.known}
+
+
+def look(image: Images, auxiliary: Images | None, pixel: Sequence[float], numbers: Sequence[int]) -> Sight:
+    """What some slices of a reconstruction and its auxiliary show.
+
+    Args:
+        image: reconstructed magnitudes ``(n, H, W)``.
+        auxiliary: likewise; None without one.
+        pixel: distance in millimetres between slices, rows and columns; 0 where it is not known.
+        numbers: the slices to look at; of these those count that show at least half as much as the fullest.
+    """
+    area = (image[list(numbers)] > 0.1 * image.max()).sum((1, 2))
+    chosen = [number for number, pixels in zip(numbers, area, strict=True) if 2 * pixels >= area.max()]
+    shown = _sights("target", image[chosen])
+    if auxiliary is None or not auxiliary.any():
+        return Sight(shown)
+    head = head_mask(image[chosen])
+    shown |= _sights("auxiliary", auxiliary[chosen])
+    told = {0.0: _told(image, auxiliary, chosen, head, (0, 0, 0))}
+    for axis, size in enumerate(pixel):
+        for move in (sign * millimetres for millimetres in MOVES for sign in (-1, 1) if size > 0):
+            steps = round(move / size)
+            if steps == 0 or abs(steps) * size > 1.5 * MOVES[-1]:
+                continue
+            shift = tuple(steps if one == axis else 0 for one in range(3))
+            distance = abs(steps) * size
+            told[distance] = max(told.get(distance, 0.0), _told(image, auxiliary, chosen, head, shift))
+    mirrored = max(_told(image, _mirrored(auxiliary, image, axis), chosen, head, (0, 0, 0)) for axis in (-2, -1))
+    shown["mirrored"] = told[0.0] / max(mirrored, 1e-6)
+    return Sight(shown, max(told, key=lambda distance: told[distance]))
+
+
+def _sights(role: str, image: Images) -> dict[str, float]:
+    """Intensities, detail and extent of one contrast."""
+    from scipy import ndimage
+
+    head = head_mask(image)
+    values = image[head]
+    white = max(float(np.percentile(values, 99)), 1e-12)
+    fine = image - ndimage.gaussian_filter(image, (0, 2, 2))
+    return {
+        f"{role} dark": float(np.percentile(values, 10)) / white,
+        f"{role} median": float(np.median(values)) / white,
+        f"{role} detail": float(np.linalg.norm(fine) / max(float(np.linalg.norm(image)), 1e-12)),
+        f"{role} extent": float(head.mean()),
+    }
+
+
+def _told(
+    image: Images, auxiliary: Images, chosen: list[int], head: npt.NDArray[np.bool_], shift: tuple[int, ...]
+) -> float:
+    """Mutual information of two contrasts within the head, in units of the image's own entropy."""
+    across = [number + shift[0] for number in chosen]
+    inside = [k for k, number in enumerate(across) if 0 <= number < len(auxiliary)]
+    if not inside:
+        return 0.0
+    other = np.roll(auxiliary[[across[k] for k in inside]], shift[1:], (1, 2))
+    where = head[inside]
+    first, second = (_greys(one[where]) for one in (image[[chosen[k] for k in inside]], other))
+    joint = np.bincount(first * GREYS + second, minlength=GREYS * GREYS).reshape(GREYS, GREYS) / max(first.size, 1)
+    alone = [_entropy(joint.sum(axis)) for axis in (1, 0)]
+    return (sum(alone) - _entropy(joint)) / max(alone[0], 1e-6)
+
+
+def _greys(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+    """Grey levels, as many voxels in each as ties allow."""
+    bounds = np.unique(np.quantile(values, np.arange(1, GREYS) / GREYS)) if values.size else np.zeros(1)
+    greys: npt.NDArray[np.int64] = np.digitize(values, bounds).astype(np.int64)
+    return greys
+
+
+def _entropy(shares: npt.NDArray[np.floating[Any]]) -> float:
+    some = shares[shares > 0]
+    return float(-(some * np.log(some)).sum())
+
+
+def _mirrored(auxiliary: Images, image: Images, axis: int) -> Images:
+    """The auxiliary mirrored about the middle of the image's head."""
+    along = tuple(one for one in range(-3, 0) if one != axis)
+    weight = image.sum(along, dtype=np.float64)
+    middle = float((weight * np.arange(weight.size)).sum() / max(float(weight.sum()), 1e-12))
+    turned: Images = np.roll(np.flip(auxiliary, axis), round(2 * middle - (weight.size - 1)), axis)
+    return turned
+
+
+def reference_of(sights: Sequence[Sight], explained: Mapping[float, Sequence[float]]) -> dict[str, Any]:
+    """What is kept of known scans, as JSON values.
+
+    Args:
+        sights: one of each scan.
+        explained: acceleration -> what the hold-out check explained of each.
+    """
+    names = sorted({name for one in sights for name in one.numbers})
+    known = {name: [one.numbers[name] for one in sights if name in one.numbers] for name in names}
+    return {
+        "scans": len(sights),
+        "ranges": {name: [min(values), max(values)] for name, values in known.items()},
+        "displacement": max(one.displacement for one in sights),
+        "explained": {f"{at:g}": [min(shares), float(np.mean(shares))] for at, shares in explained.items()},
+    }
+
+
+def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
+    """In what a scan differs from those known, in sentences.
+
+    Raises:
+        UserError: the reference is damaged.
+    """
+    try:
+        found = []
+        for name, value in sight.numbers.items():
+            if name not in reference["ranges"]:
+                continue
+            low, high = reference["ranges"][name]
+            margin = max(WIDER * (high - low), OF_VALUE * abs(high))
+            # The auxiliary may well tell more in place than it ever did.
+            if value < low - margin or (value > high + margin and name != "mirrored"):
+                role, _, what = name.rpartition(" ")
+                words = WORDS[what] if not role else f"{role}: {WORDS[what]}"
+                found.append(f"{words} is {value:.2g}, of known scans {low:.2g} to {high:.2g}")
+        if sight.displacement > reference["displacement"]:
+            found.append(
+                f"the auxiliary tells more of the target when it is moved by {sight.displacement:.2g} mm; "
+                "pass --register rigid"
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the checkpoint's known scans are damaged ({error}); make them again by 'fsmnet calibrate'"
+        ) from None
+    return found
+
+
+def explained_before(reference: Mapping[str, Any], acceleration: float) -> tuple[float, float] | None:
+    """Least and mean of what was explained of known scans at the nearest acceleration; None if none is near."""
+    known = {float(at): shares for at, shares in reference.get("explained", {}).items()}
+    if not known:
+        return None
+    nearest = min(known, key=lambda at: abs(math.log(at / acceleration)))
+    if not 0.66 < nearest / acceleration < 1.5:
+        return None
+    least, mean = known[nearest]
+    return least, mean
+
+
+def by_hold_out(
+    explained: Mapping[str, float | None], before: tuple[float, float] | None
+) -> tuple[list[str], list[str]]:
+    """What the hold-out check speaks for: refusing, and calling a scan unusual.
+
+    Args:
+        explained: shares by method; ``network`` and, with an auxiliary, ``network, auxiliary blank`` among them.
+        before: of :func:`explained_before`.
+    """
+    share = explained.get("network")
+    if share is None:
+        return [], []
+    refused, doubted = [], []
+    if share <= max(0.0, explained.get("zero-filling") or 0.0):
+        refused.append("the network explains no more of lines kept back than a zero-filled image does")
+    blank = explained.get("network, auxiliary blank")
+    if blank is not None and share < blank - WORSE:
+        doubted.append("the network explains lines kept back better without the auxiliary")
+    if before is not None and 1 - share > UNEXPLAINED * (1 - before[0]):
+        doubted.append(f"the network explains {share:.0%} of lines kept back, of known scans at least {before[0]:.0%}")
+    return refused, doubted

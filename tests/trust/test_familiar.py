@@ -1,0 +1,86 @@
+"""Is a scan like those known? What the images show, and what the hold-out check adds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from fsmnet.errors import UserError
+from fsmnet.trust.familiar import UNEXPLAINED, by_hold_out, explained_before, look, reference_of, unusual
+
+EVERY = range(6)
+PIXEL = (1.0, 1.0, 1.0)
+
+
+def pair(seed):
+    """Two contrasts of one head: an ellipsoid with structure, not symmetric."""
+    rng = np.random.default_rng(seed)
+    anatomy = ndimage.gaussian_filter(rng.standard_normal((6, 72, 64)), (1, 2.5, 2.5))
+    anatomy = (anatomy - anatomy.min()) / np.ptp(anatomy)
+    y, x = np.mgrid[-1:1:72j, -1:1:64j]
+    head = (y**2 / 0.8 + x**2 / 0.7) < 1
+    noise = 0.02 * rng.standard_normal(anatomy.shape)
+    first, second = (0.3 + 0.6 * anatomy) * head, (1 - 0.7 * anatomy + noise) * head
+    return first.astype(np.float32), second.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def known():
+    return reference_of([look(*pair(seed), PIXEL, EVERY) for seed in range(4)], {4.0: [0.8, 0.9]})
+
+
+def test_a_scan_of_the_same_kind_is_not_flagged(known):
+    assert known["displacement"] == 0
+    assert unusual(look(*pair(9), PIXEL, EVERY), known) == []
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_auxiliary_that_was_moved_by_four_millimetres_is(known, axis):
+    image, auxiliary = pair(9)
+    found = look(image, np.roll(auxiliary, 4 if axis else 2, axis), (2.0, 1.0, 1.0), EVERY)
+    assert found.displacement == 4
+    assert any("moved by 4 mm" in reason for reason in unusual(found, known))
+
+
+def test_an_auxiliary_of_another_patient_is(known):
+    found = look(pair(9)[0], pair(10)[1], PIXEL, EVERY)
+    assert any("in place than mirrored" in reason for reason in unusual(found, known))
+
+
+def test_other_intensities_are(known):
+    image, auxiliary = pair(9)
+    reasons = unusual(look(image**4, auxiliary, PIXEL, EVERY), known)
+    assert any("target: its mid grey" in reason for reason in reasons)
+
+
+def test_without_an_auxiliary_only_the_target_is_looked_at(known):
+    found = look(pair(9)[0], None, PIXEL, EVERY)
+    assert all(name.startswith("target") for name in found.numbers)
+    assert unusual(found, known) == []
+
+
+def test_where_no_distance_is_known_nothing_is_moved():
+    assert look(*pair(9), (0.0, 0.0, 0.0), EVERY).displacement == 0
+
+
+def test_what_the_hold_out_check_adds(known):
+    before = explained_before(known, 5)
+    assert before == (0.8, pytest.approx(0.85))
+    assert explained_before(known, 12) is None
+    assert explained_before({}, 4) is None
+    assert by_hold_out({"network": 0.8, "network, auxiliary blank": 0.7, "zero-filling": 0.1}, before) == ([], [])
+    refused, _ = by_hold_out({"network": 0.1, "zero-filling": 0.2}, before)
+    assert "no more" in refused[0]
+    refused, _ = by_hold_out({"network": -0.1, "zero-filling": None}, None)
+    assert refused
+    _, doubted = by_hold_out({"network": 0.8, "network, auxiliary blank": 0.85}, before)
+    assert "without the auxiliary" in doubted[0]
+    _, doubted = by_hold_out({"network": 1 - 1.1 * UNEXPLAINED * 0.2}, before)
+    assert "of known scans at least 80%" in doubted[0]
+    assert by_hold_out({"network": None}, before) == ([], [])
+
+
+def test_a_damaged_reference_is_told():
+    with pytest.raises(UserError, match="damaged"):
+        unusual(look(*pair(9), PIXEL, EVERY), {"ranges": {}})
