@@ -133,7 +133,7 @@ def immaterial(config, *kinds) -> set[str]:
 def test_what_may_differ_between_a_run_and_its_continuation():
     assert immaterial(TrainConfig, False, "content", "rounding", "extent") == {
         "out", "resume", "data", "index", "iterations", "epochs", "minutes", "device", "threads", "workers", "cache",
-        "cache_folder", "save_every", "log_every", "tensorboard",
+        "cache_folder", "save_every", "log_every", "tensorboard", "patience", "pictures",
     }  # fmt: skip
     assert immaterial(CompareConfig, False, "content", "rounding", "extent") == {
         "out", "methods", "preset", "reference", "paper", "data", "index", "device", "threads",

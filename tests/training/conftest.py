@@ -33,6 +33,7 @@ def configure(heads, tmp_path):
             "batch": 1,
             "iterations": 2,
             "log_every": 1,
+            "pictures": False,
         }
         return TrainConfig(**{**defaults, **options})
 

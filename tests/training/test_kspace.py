@@ -129,7 +129,7 @@ def test_a_step_reads_nothing_off_the_device(configure, monkeypatch, as_on_a_gpu
             take_step(*arguments)
         counts.append(reads.count)
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", watched)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", watched)
     train(configure(iterations=2, batch=2, ema=0.9, clip_norm=0.1, simulated_coils=2, **SMALL))
     assert counts == [0, 0]
 

@@ -31,11 +31,21 @@ def test_forecast_and_mask_are_announced(configure, monkeypatch, caplog):
 
 def test_tensorboard_events(configure):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    config = configure(tensorboard=True, validation_fraction=0.25)
+    config = configure(tensorboard=True, validation_fraction=0.25, pictures=True)
     train(config)
     events = accumulator.EventAccumulator(str(config.out / "tensorboard")).Reload()
-    assert {"loss", "learning_rate", "validation_psnr"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Images("validation")] == [2]
+    assert {"loss", "learning_rate", "gradient_norm", "validation_psnr"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("loss")] == [1, 2]
+
+
+def test_a_line_now_and_then_without_a_terminal(configure, monkeypatch, caplog):
+    monkeypatch.setattr(fsmnet.training.log, "TOLD_EVERY", 0.0)
+    with caplog.at_level(logging.INFO, "fsmnet"):
+        train(configure(iterations=3))
+    lines = [message for message in caplog.messages if " s a step, " in message]
+    assert [line.partition(":")[0] for line in lines] == ["step 1 of 3, 33%", "step 2 of 3, 67%", "step 3 of 3, 100%"]
+    assert all(re.fullmatch(r"[^:]*: loss \d\.\d{4}, \S+ s a step, \d+ s left", line) for line in lines)
 
 
 def test_learning_rate_in_the_log(configure):
@@ -78,7 +88,7 @@ def test_rows_are_there_when_they_are_added_and_a_full_disk_leaves_whole_ones(co
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
         take_step(setup, batch, rate, figures, step)
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", limited)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", limited)
     try:
         with pytest.raises(
             UserError, match=r"log.csv: cannot be written \(.*ile too large.*\); free space on the disk"

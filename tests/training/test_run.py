@@ -54,7 +54,7 @@ def test_what_a_run_leaves(configure, heads):
     config = configure(validation_fraction=0.25, test_fraction=0.25, batch=2, iterations=5, validate_every=2)
     result = train(config)
     names = ["best.safetensors", "config.yaml", "last.safetensors", "log.csv", "mask.npz", "resume.pt", "split.json"]
-    assert sorted(path.name for path in config.out.iterdir()) == names
+    assert sorted(path.name for path in config.out.iterdir()) == names  # and pictures, see test_pictures.py
 
     rows = log_rows(config.out)
     assert list(rows[0]) == LOG_COLUMNS

@@ -63,7 +63,7 @@ def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number, ca
             os.kill(os.getpid(), number)
         take_step(setup, batch, rate, figures, step)
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", interrupted)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", interrupted)
     config = configure(iterations=5)
     with caplog.at_level(logging.INFO, "fsmnet"):
         assert fsmnet.cli.train.command(config) == 130
@@ -78,7 +78,7 @@ def test_a_second_signal_stops_at_once(configure, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", impatient)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", impatient)
     with pytest.raises(KeyboardInterrupt):
         train(configure())
 
@@ -97,7 +97,7 @@ def test_a_worker_that_is_killed_is_told_and_nothing_is_lost(configure, monkeypa
         take_step(setup, batch, rate, figures, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fsmnet.training.run, "take_step", killing)
+        patch.setattr("fsmnet.training.deadline.take_step", killing)
         with pytest.raises(UserError, match=r"a data worker was killed from outside \(SIGKILL\)") as caught:
             train(configure("killed", iterations=6, **options))
     assert "lower workers, or set cache to disk; the run is saved at step 3, go on with --resume" in str(caught.value)
@@ -133,7 +133,7 @@ def test_an_error_says_which_steps_it_loses(configure, monkeypatch, caplog):
             raise MemoryError
         take_step(setup, batch, rate, figures, step)
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", failing)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", failing)
     with pytest.raises(MemoryError):
         train(configure("unsaved", iterations=9))
     assert "steps 1 to 4 are lost; nothing was saved yet" in caplog.text

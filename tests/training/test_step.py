@@ -75,7 +75,7 @@ def test_a_step_reads_nothing_off_the_device(configure, monkeypatch, as_on_a_gpu
             take_step(*arguments)
         counts.append(reads.count)
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", watched)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", watched)
     train(configure(iterations=3, optimizer=optimizer, ema=0.9, clip_norm=0.1, batch=2, accumulate=2, **UNET))
     assert counts == [0, 0, 0]
 
@@ -208,5 +208,5 @@ def test_a_step_waits_for_no_gpu(configure, monkeypatch):
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(fsmnet.training.run, "take_step", watched)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", watched)
     train(configure(device="cuda", iterations=4, log_every=4, ema=0.9, clip_norm=0.1, batch=2, accumulate=2))

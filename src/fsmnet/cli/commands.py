@@ -15,12 +15,13 @@ from fsmnet.cli.options import (
     MaskConfig,
     ModelsConfig,
     ReconstructCommand,
+    RunsConfig,
+    TrainCommand,
 )
 from fsmnet.data.options import PairConfig
 from fsmnet.evaluation.options import CompareConfig
 from fsmnet.export.options import ExportConfig
 from fsmnet.options import Options
-from fsmnet.training.options import TrainConfig
 from fsmnet.trust.options import CalibrateConfig
 
 
@@ -71,7 +72,7 @@ COMMANDS = {
         ),
     ),
     "train": Command(
-        TrainConfig,
+        TrainCommand,
         "train a network on pairs of contrasts",
         (
             Section(
@@ -91,6 +92,11 @@ COMMANDS = {
                 {"resume": ""},
             ),
             Section(
+                "What would be trained: data, shapes, cost, one step; leaves nothing",
+                "fsmnet train DATA --config quick -o runs/quick --dry-run",
+                {"dry_run": "read the data, build the network, take one step"},
+            ),
+            Section(
                 "A recipe of your own",
                 "fsmnet train DATA --model mdunet --minutes 30 --schedule cosine --acceleration 8 -o runs/own",
                 {
@@ -100,6 +106,7 @@ COMMANDS = {
                     "acceleration": "",
                     "minutes": "training time",
                     "iterations": "steps; whichever ends first",
+                    "patience": "",
                     "batch": "",
                     "learning_rate": "",
                 },
@@ -111,6 +118,12 @@ COMMANDS = {
             ),
         ),
         positional=("data",),
+    ),
+    "runs": Command(
+        RunsConfig,
+        "list the trainings below a folder",
+        (Section("What, how far, how good, and whether it runs", "fsmnet runs runs", {"folder": "", "json": ""}),),
+        positional=("folder",),
     ),
     "evaluate": Command(
         EvaluateCommand,

@@ -11,6 +11,7 @@ from fsmnet.inference.options import OPTIMISE, RunOptions
 from fsmnet.options import Options, option, required
 from fsmnet.physics.masks import MaskKind
 from fsmnet.reconstruction.options import ReconstructConfig
+from fsmnet.training.options import TrainConfig
 
 JSON = "print nothing but the answer, as JSON"
 
@@ -20,6 +21,26 @@ class EvaluateCommand(EvaluateConfig, group="output"):
     """Score models on the same slices with the same masks."""
 
     json: bool = option(False, "print the summary as JSON, and nothing else", material=False)
+
+
+@dataclass(kw_only=True)
+class TrainCommand(TrainConfig, group="output"):
+    """Train a network on pairs of contrasts."""
+
+    dry_run: bool = option(
+        False,
+        "read the data, build the network, take one step, say what the run will be; leave nothing",
+        material=False,
+    )
+    json: bool = option(False, "with --dry-run: print what it found as JSON, and nothing else", material=False)
+
+
+@dataclass(kw_only=True)
+class RunsConfig(Options):
+    """List the training runs below a folder: what, how far, how good, and whether they run."""
+
+    folder: Path = required("folder of runs")
+    json: bool = option(False, JSON, group="output")
 
 
 @dataclass(kw_only=True)

@@ -108,6 +108,12 @@ def refuse_beside(folder: Path, instead: str = "") -> None:
         )
 
 
+def holder(folder: Path, what: str = "fsmnet") -> str:
+    """Who holds a folder now, in words; empty if nobody does who is known to be alive, or may be elsewhere."""
+    said = _read(folder / f".{what}.lock")
+    return "" if said is None or _has_ended(said) else _who(said)
+
+
 def _launched_beside() -> bool:
     """Whether a launcher (torchrun, accelerate) started this process beside a first one."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0

@@ -7,11 +7,14 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 import torch
 from tqdm import tqdm
@@ -26,6 +29,7 @@ from fsmnet.training.schedule import Progress, Schedule
 
 logger = logging.getLogger(__name__)
 
+TOLD_EVERY = 30.0  # seconds between two lines about a run that nobody sees the bar of
 LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_norm", "validation_psnr"]
 
 
@@ -96,6 +100,7 @@ class Log:
         form = "{l_bar}{bar}| {elapsed} < {remaining}{postfix}"
         self._bar = tqdm(total=1000, desc="training", disable=not watched, bar_format=form)
         self._bar.update(int(1000 * schedule.share_done(progress)))
+        self._told = time.monotonic(), progress.step, progress.seconds
         if watched:  # time left counts from the start of the run, not of its continuation
             self._bar.start_t -= progress.seconds
 
@@ -132,15 +137,37 @@ class Log:
             words = f", {in_words(left)} left" if left else ""
             logger.info("step %d: loss %.4f, validation %.2f dB%s", progress.step, loss, psnr, words)
         if self._board is not None:
-            for name, value in (("loss", loss), ("learning_rate", rate), ("validation_psnr", psnr)):
+            figures = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "validation_psnr": psnr}
+            for name, value in figures.items():
                 if value is not None:
                     self._board.add_scalar(name, value, progress.step)
 
+    def show(self, pixels: npt.NDArray[np.uint8] | None) -> None:
+        """A validation picture ``(H, W, 3)`` for TensorBoard, if there is one."""
+        if self._board is not None and pixels is not None:
+            self._board.add_image("validation", pixels, self.progress.step, dataformats="HWC")
+
     def advance(self, loss: float) -> None:
-        """Move the bar to where the run stands."""
+        """Move the bar to where the run stands; without a terminal, say it now and then."""
+        self._tell(loss)
         if not self._bar.disable:
             self._bar.set_postfix_str(f"step {self.progress.step}, loss {loss:.4f}", refresh=False)
             self._bar.update(int(1000 * self.schedule.share_done(self.progress)) - self._bar.n)
+
+    def _tell(self, loss: float) -> None:
+        """A line every :data:`TOLD_EVERY` seconds; for the log file alone where the bar is seen."""
+        (at, step, seconds), now, progress = self._told, time.monotonic(), self.progress
+        if self.silent or now - at < TOLD_EVERY or progress.step == step:
+            return
+        pace, left = (progress.seconds - seconds) / (progress.step - step), self.schedule.seconds_left(progress)
+        most = self.schedule.steps()
+        logger.log(
+            logging.INFO if self._bar.disable else logging.DEBUG,
+            "step %d%s, %.0f%%: loss %.4f, %.3g s a step, %s left",
+            *(progress.step, "" if most is None else f" of {most}", 100 * self.schedule.share_done(progress), loss),
+            *(pace, in_words(left)),
+        )
+        self._told = now, progress.step, progress.seconds
 
     def keep(self) -> None:
         """Have the rows so far on the disk; to be called before the state is, which they must not lack."""
@@ -153,7 +180,9 @@ class Log:
 
 def in_words(seconds: float) -> str:
     """A time as one reads it."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def rows_until(file: Path, step: int) -> list[list[str]]:

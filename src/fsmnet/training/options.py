@@ -59,7 +59,12 @@ class BudgetOptions(Options, group="budget"):
     iterations: int | None = option(100_000, "optimiser steps; null: until another budget is spent", material="extent")
     epochs: float | None = option(None, "stop after so many passes through the slices", material="extent")
     minutes: float | None = option(
-        None, "stop after this much training time; the schedule fits itself to it", material="extent"
+        None,
+        "stop after this much training time, within a step if it is slow; the schedule fits itself to it",
+        material="extent",
+    )
+    patience: int | None = option(
+        None, "stop after so many validations in a row without a better PSNR", material="extent"
     )
 
 
@@ -101,7 +106,8 @@ class LogOptions(Options, group="validation and log"):
     validate_slices: int = option(64, "validation slices at most, spread evenly over the patients; 0: all")
     save_every: int = option(500, "steps between saves of the resumable state", material=False)
     log_every: int = option(10, "steps between rows of log.csv", material=False)
-    tensorboard: bool = option(False, "also write TensorBoard events", material=False)
+    tensorboard: bool = option(False, "also write TensorBoard events: curves and validation images", material=False)
+    pictures: bool = option(True, "redraw curves.png and validation.png as the run goes", material=False)
 
 
 @dataclass(kw_only=True)
@@ -141,6 +147,7 @@ class TrainConfig(
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be more than 0, not {value}")
         self.check_samples()
+        self._check_patience()
         if self.accumulate > self.batch:
             raise UserError(f"a batch of {self.batch} has no {self.accumulate} parts; lower accumulate")
         for name in ("validation_fraction", "test_fraction"):
@@ -152,3 +159,9 @@ class TrainConfig(
             raise UserError(f"ema must lie between 0 and 1, not {self.ema}")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise UserError(f"betas are two numbers in [0, 1), not {self.betas}")
+
+    def _check_patience(self) -> None:
+        if self.patience is not None:
+            at_least(self, "patience", 1)
+            if self.split is None and self.validation_fraction == 0:
+                raise UserError("patience counts validations, and there are none; raise validation_fraction")

@@ -25,19 +25,24 @@ from fsmnet.inference.slices import reconstruct_case
 from fsmnet.options import by_name, dump_config
 from fsmnet.physics.masks import save_mask
 from fsmnet.training.data import TrainingData, batches, read_data
+from fsmnet.training.deadline import Deadline
 from fsmnet.training.log import Log, announce
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.pace import Pace
-from fsmnet.training.schedule import Clock, Progress, Schedule
+from fsmnet.training.pictures import CURVES, EXAMPLE, Album
+from fsmnet.training.schedule import Clock, Progress, Schedule, Usual
 from fsmnet.training.setup import Setup, check_model, choose_accelerator, options_of_model, set_up
 from fsmnet.training.signals import stop_on_signal
 from fsmnet.training.state import check_data, read_state, restore, save_state, save_weights
-from fsmnet.training.step import Figures, check_last_step, take_step
+from fsmnet.training.step import Figures, check_last_step
 from fsmnet.training.together import Together
 
 logger = logging.getLogger(__name__)
 
-FILES = ("config.yaml", "split.json", "mask.npz", "log.csv", "resume.pt", "best.safetensors", "last.safetensors")
+FILES = (
+    "config.yaml", "split.json", "mask.npz", "log.csv", "resume.pt", "best.safetensors", "last.safetensors", CURVES,
+    EXAMPLE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,13 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
     schedule, figures = Schedule(config, len(data.slices)), Figures(config.out, accelerator)
     log = Log(schedule, progress, silent=not setup.is_main)
     source = batches(config, data, first, accelerator)
-    together = Together(accelerator)
-    finished = schedule.done(progress)
+    together, album, usual = Together(accelerator), Album(setup), Usual()
+    finished = schedule.done(progress) or together.any(schedule.stale(progress))
     quiet, fault = not setup.is_main, None
-    with stop_on_signal(silent=quiet) as stop, log, together.watching(), Pace(silent=quiet) as pace, closing(source):
+    with (
+        stop_on_signal(silent=quiet) as stop, log, together.watching(), Pace(silent=quiet) as pace, closing(source),
+        Deadline(setup, progress) as limit,
+    ):  # fmt: skip
         clock = Clock(progress.seconds)
         while not finished:
             rate = schedule.learning_rate(progress)
@@ -118,20 +126,22 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
             if together.any(stop or fault):
                 break
             pace.compute()
-            take_step(setup, batch, rate, figures, progress.step + 1)
+            taken, before = limit.take(batch, rate, figures), progress.seconds
             pace.done()
-            if progress.step == first:
+            if taken and progress.step == first:
                 keep_freed_blocks()
-            progress.step += 1
+            progress.step += taken
             progress.seconds = together.first(clock())
-            finished = schedule.done(progress)
-            if finished:
+            progress.pace = usual(progress.seconds - before)
+            finished = not taken or schedule.done(progress)
+            if finished and taken:
                 check_last_step(setup, batch, figures)
             psnr = None
             if data.validation and (finished or progress.step % config.validate_every == 0):
                 figures.look()
-                psnr = _validate(setup, progress)
+                psnr = _validate(setup, progress, album)
                 progress.seconds = together.first(clock())
+                finished = finished or together.any(schedule.stale(progress))
             if psnr is not None or finished or progress.step % config.log_every == 0:
                 figures.look()
                 log.add(figures.loss, figures.norm, rate, psnr)
@@ -139,9 +149,12 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
             if progress.step % config.save_every == 0:
                 figures.look()
                 _save(setup, progress, log)
+            if psnr is not None or progress.step % config.save_every == 0:
+                log.show(album.draw(progress))
         figures.look()
         if fault is None or progress.step > log.saved:
             _save(setup, progress, log)
+        log.show(album.draw(progress, last=True))
         if setup.is_main and not data.validation and fault is None:
             save_weights(setup, "best.safetensors", step=progress.step)
         accelerator.wait_for_everyone()
@@ -158,18 +171,22 @@ def _fetched(source: Iterator[Sequence[Tensor]]) -> tuple[Sequence[Tensor], User
         return (), error
 
 
-def _validate(setup: Setup, progress: Progress) -> float:
+def _validate(setup: Setup, progress: Progress, album: Album) -> float:
     """Mean PSNR over the validation slices; saves the checkpoint if it is the best so far."""
     psnr = -math.inf
     if setup.is_main:
         config, protocol, model = setup.config, setup.data.protocol, setup.weights.eval()
         values: list[float] = []
+        shown: Tensor | None = None
         for case in setup.data.validation:
             images = reconstruct_case(
                 model, case, protocol, batch=config.batch, device=setup.accelerator.device, precision=config.precision
             )
+            shown = images if shown is None else shown
             values += [metrics.psnr for metrics in protocol.score(case.slices.target, images)]
         psnr = sum(values) / len(values)
+        if shown is not None:
+            album.see(setup.data.validation[0], shown, psnr, progress.step)
         if psnr > progress.best_psnr:
             progress.best_psnr, progress.best_step = psnr, progress.step
             save_weights(setup, "best.safetensors", step=progress.step, validation_psnr=psnr)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 from fsmnet.training.options import TrainConfig
 
@@ -17,6 +19,7 @@ class Progress:
     seconds: float = 0.0
     best_psnr: float = -math.inf
     best_step: int = 0
+    pace: float = 0.0  # seconds that a step usually takes
 
 
 class Clock:
@@ -28,6 +31,18 @@ class Clock:
     def __call__(self) -> float:
         """The seconds."""
         return self._before + time.perf_counter() - self._started
+
+
+class Usual:
+    """Seconds that a step usually takes: the median of the last ones."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=20)
+
+    def __call__(self, seconds: float) -> float:
+        """With one more step."""
+        self._last.append(seconds)
+        return median(self._last)
 
 
 @dataclass(frozen=True)
@@ -50,8 +65,25 @@ class Schedule:
         if config.epochs is not None:
             shares.append(progress.step / math.ceil(config.epochs * self.slices / config.batch))
         if config.minutes is not None:
-            shares.append(progress.seconds / (60 * config.minutes))
+            # A step that does not fit any more is not begun.
+            next_one = progress.seconds + progress.pace
+            shares.append(1.0 if next_one > 60 * config.minutes else progress.seconds / (60 * config.minutes))
         return min(1.0, max(shares))
+
+    def steps(self) -> int | None:
+        """Steps of the whole run; None where minutes alone end it."""
+        config, counts = self.config, []
+        if config.iterations is not None:
+            counts.append(config.iterations)
+        if config.epochs is not None:
+            counts.append(math.ceil(config.epochs * self.slices / config.batch))
+        return min(counts, default=None)
+
+    def stale(self, progress: Progress) -> bool:
+        """Whether ``patience`` validations passed without a better one."""
+        patience = self.config.patience
+        since = progress.step - progress.best_step
+        return patience is not None and progress.best_step > 0 and since >= patience * self.config.validate_every
 
     def done(self, progress: Progress) -> bool:
         """Whether the budget is spent."""

@@ -159,9 +159,10 @@ def _remedy(config: TrainConfig) -> str:
 def _progress(said: Mapping[str, Any]) -> Progress:
     step, best_step = (int(said[name]) for name in ("step", "best_step"))
     seconds, best = (float(said[name]) for name in ("seconds", "best_psnr"))
-    if min(step, best_step, seconds) < 0:
+    pace = float(said.get("pace", 0.0))
+    if not min(step, best_step, seconds, pace) >= 0:
         raise ValueError("a run of less than no steps")
-    return Progress(step, seconds, best, best_step)
+    return Progress(step, seconds, best, best_step, pace)
 
 
 def check_data(config: TrainConfig, state: State, data: TrainingData) -> None:

@@ -1,0 +1,64 @@
+"""A training before it is one: its data, split, shapes and cost, and one step; nothing is left behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fsmnet.checkpoint import read_checkpoint
+from fsmnet.inference.cost import predict_cost
+from fsmnet.training.data import batches, read_data
+from fsmnet.training.log import announce
+from fsmnet.training.options import TrainConfig
+from fsmnet.training.schedule import Progress, Schedule
+from fsmnet.training.setup import check_model, choose_accelerator, options_of_model, set_up
+from fsmnet.training.state import read_state
+from fsmnet.training.step import Figures, take_step
+
+
+def rehearse(config: TrainConfig) -> dict[str, Any]:
+    """What a run would begin with; figures for people and scripts.
+
+    Raises:
+        UserError: whatever would refuse the run.
+    """
+    config.check()
+    state = read_state(config)
+    index = config.index if config.index is not None and config.index.exists() else None
+    with TemporaryDirectory(prefix="fsmnet-rehearsal-") as folder:
+        tried = replace(config, out=Path(folder) / "run", cache="memory", index=index, tensorboard=False, workers=0)
+        accelerator = choose_accelerator(tried)
+        check_model(tried)
+        initial = None if tried.init is None else read_checkpoint(tried.init)[0]
+        data = read_data(tried, None if state is None else state.split)
+        options = options_of_model(tried, data)
+        announce(tried, data, options, accelerator.device)
+        setup, schedule = set_up(tried, data, accelerator, options, initial), Schedule(tried, len(data.slices))
+        batch = next(batches(tried, data, 0, accelerator))
+        figures, began = Figures(tried.out, accelerator), time.perf_counter()
+        take_step(setup, batch, schedule.learning_rate(Progress()), figures, 1)
+        figures.look()
+        seconds = time.perf_counter() - began
+    height, width = max(data.slices.sizes)
+    part = -(-config.batch // config.accumulate)
+    cost = predict_cost(config.model, options, height, width, part, config.checkpointing)
+    split = data.split
+    return {
+        "model": setup.recipe,
+        "device": str(accelerator.device),
+        "cases": {"train": split.train, "validation": split.validation, "test": split.test},
+        "training_slices": len(data.slices),
+        "sizes": sorted(map(list, data.slices.sizes)),
+        "batch": [list(tensor.shape) for tensor in batch],
+        "mask": data.slices.example_mask().describe(),
+        "parameters": sum(p.numel() for p in setup.model.parameters()),
+        "gflops_a_slice": None if cost is None else cost.gflops,
+        "training_bytes": None if cost is None else cost.training_bytes,
+        "loss": figures.loss,
+        "seconds_of_first_step": seconds,
+        "steps": schedule.steps(),
+        "minutes": config.minutes,
+    }
