@@ -13,6 +13,7 @@ import yaml
 import fsmnet.cli.train
 from fsmnet.checkpoint import load_model, read_checkpoint, trained_normalisation, trained_recipe
 from fsmnet.cli import main
+from fsmnet.cli.options import TrainCommand
 from fsmnet.errors import UserError
 from fsmnet.metrics import Metrics
 from fsmnet.options import portable_config
@@ -102,7 +103,7 @@ def test_config_yaml_is_the_same_configuration(configure, monkeypatch, tmp_path)
     monkeypatch.setattr(fsmnet.cli.train, "command", lambda config: read.append(config))
     assert main(["train", "--config", str(config.out / "config.yaml")]) == 0
     config.iterations = 3
-    assert read == [config]
+    assert read == [TrainCommand(**vars(config))]
     assert yaml.safe_load((config.out / "config.yaml").read_text())["resume"] is False
 
 

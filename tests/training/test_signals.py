@@ -16,6 +16,7 @@ import torch
 
 import fsmnet.cli.train
 import fsmnet.training.run
+from fsmnet.cli.options import TrainCommand
 from fsmnet.errors import UserError
 from fsmnet.options import dump_config
 from fsmnet.training.data import worker_fault
@@ -66,7 +67,7 @@ def test_a_signal_finishes_the_step_and_saves(configure, monkeypatch, number, ca
     monkeypatch.setattr("fsmnet.training.deadline.take_step", interrupted)
     config = configure(iterations=5)
     with caplog.at_level(logging.INFO, "fsmnet"):
-        assert fsmnet.cli.train.command(config) == 130
+        assert fsmnet.cli.train.command(TrainCommand(**vars(config))) == 130
     assert f"{number.name}: stopping after this step, with everything saved; a second one" in caplog.text
     assert "stopped at step 2; to go on" in caplog.text
     assert [row["step"] for row in log_rows(config.out)] == ["1", "2"]
