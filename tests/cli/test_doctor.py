@@ -49,7 +49,7 @@ def test_optional_packages(monkeypatch, states):
     monkeypatch.setattr(fsmnet.cli.doctor.importlib.util, "find_spec", lambda name: None)
     checks = examine()
     assert states(checks)["nilearn"] == "missing"
-    assert next(c for c in checks if c.name == "nilearn").detail.endswith("pip install 'fsmnet[demo]'")
+    assert next(c for c in checks if c.name == "nilearn").detail.endswith("pip install 'fsmnet[report]'")
 
 
 def test_wrong_transform(monkeypatch, capsys):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.cli.options import (
+    CompareCommand,
     CompletionConfig,
     DemoConfig,
     DoctorConfig,
@@ -19,9 +20,9 @@ from fsmnet.cli.options import (
     TrainCommand,
 )
 from fsmnet.data.options import PairConfig
-from fsmnet.evaluation.options import CompareConfig
 from fsmnet.export.options import ExportConfig
 from fsmnet.options import Options
+from fsmnet.report.options import ReportConfig
 from fsmnet.trust.options import CalibrateConfig
 
 
@@ -63,7 +64,16 @@ COMMANDS = {
         DemoConfig,
         "make a head, accelerate it, reconstruct it; needs no data",
         (
-            Section("With the shipped network", "fsmnet demo", {"out": "", "acceleration": "", "seed": "of the head"}),
+            Section(
+                "With the shipped network",
+                "fsmnet demo",
+                {
+                    "out": "",
+                    "acceleration": "",
+                    "seed": "of the head",
+                    "report": "also one page with a viewer, OUT/report.html",
+                },
+            ),
             Section(
                 "With a network that is trained here first, on made heads",
                 "fsmnet demo --train --minutes 4 -o demo_trained",
@@ -156,7 +166,7 @@ COMMANDS = {
         positional=("data",),
     ),
     "compare": Command(
-        CompareConfig,
+        CompareCommand,
         "train and score several methods under equal conditions",
         (
             Section(
@@ -240,6 +250,29 @@ COMMANDS = {
             ),
         ),
         positional=("data",),
+    ),
+    "report": Command(
+        ReportConfig,
+        "put results on one page with a viewer; needs no network",
+        (
+            Section(
+                "A reconstruction, an evaluation, a comparison",
+                "fsmnet report T2_again.nii.gz results runs/table1 -o report.html",
+                {
+                    "results": "",
+                    "out": "",
+                    "sources": "folder of the scans, where they lie elsewhere than the record says",
+                    "megabytes": "",
+                    "overwrite": "",
+                },
+            ),
+            Section(
+                "The figure for print",
+                "fsmnet report runs/table1 --figure figure.pdf",
+                {"figure": "methods in columns, errors below: .pdf, .png or .svg"},
+            ),
+        ),
+        positional=("results",),
     ),
     "pair": Command(
         PairConfig,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fsmnet.checkpoint import shipped_checkpoint
 from fsmnet.cli.options import DemoConfig
+from fsmnet.cli.report import write_beside
 from fsmnet.cli.terminal import say
 from fsmnet.data.phantom import subject_name, write_subjects
 from fsmnet.errors import UserError
@@ -86,7 +87,9 @@ def demo(config: DemoConfig) -> Path:
 def command(config: DemoConfig) -> int:
     """``fsmnet demo``."""
     large_blocks_apart()
-    demo(config)
+    out = demo(config)
+    if config.report:
+        write_beside(out, out / "heads" / subject_name(config.seed))
     return 0
 
 

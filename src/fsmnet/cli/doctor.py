@@ -30,7 +30,7 @@ from fsmnet.protocols.brats import brats_mask
 
 # Package -> what needs it, and the extra that installs it.
 OPTIONAL = {
-    "nilearn": ("the demo's head", "demo"),
+    "nilearn": ("the demo's head and the viewer of reports", "report"),
     "tensorboard": ("train --tensorboard", "tensorboard"),
     "pydicom": ("DICOM", "dicom"),
     "SimpleITK": ("DICOM and registration", "dicom"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsmnet.cli.options import EvaluateCommand
+from fsmnet.cli.report import write_beside
 from fsmnet.cli.terminal import answer, say
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
@@ -17,6 +18,8 @@ def command(config: EvaluateCommand) -> int:
     """Score, and print the summary."""
     large_blocks_apart()
     summary = evaluate(EvaluateConfig(**values_of(config, EvaluateConfig)))
+    if config.report:
+        write_beside(config.out)
     if config.json:
         answer(*json_text(summary).splitlines())
         return 0

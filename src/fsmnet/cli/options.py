@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fsmnet.evaluation.options import EvaluateConfig
+from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.inference.options import OPTIMISE, RunOptions
 from fsmnet.options import Options, option, required
 from fsmnet.physics.masks import MaskKind
@@ -14,12 +14,14 @@ from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.training.options import TrainConfig
 
 JSON = "print nothing but the answer, as JSON"
+REPORT = "also put everything on one page, an HTML file that needs no network: "
 
 
 @dataclass(kw_only=True)
 class EvaluateCommand(EvaluateConfig, group="output"):
     """Score models on the same slices with the same masks."""
 
+    report: bool = option(False, f"{REPORT}OUT/report.html", material=False)
     json: bool = option(False, "print the summary as JSON, and nothing else", material=False)
 
 
@@ -44,9 +46,17 @@ class RunsConfig(Options):
 
 
 @dataclass(kw_only=True)
+class CompareCommand(CompareConfig, group="output"):
+    """Train and score several methods on one data set, with one split, one set of masks and one budget."""
+
+    report: bool = option(False, f"{REPORT}OUT/report.html", material=False)
+
+
+@dataclass(kw_only=True)
 class ReconstructCommand(ReconstructConfig, group="output"):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
+    report: bool = option(False, f"{REPORT}OUT_report.html; not of a list", material=False)
     json: bool = option(False, "print the record as JSON, of a list its table, and nothing else", material=False)
 
 
@@ -89,6 +99,7 @@ class DemoConfig(RunOptions, group="data"):
     """Make a head, accelerate it, reconstruct it, and show the picture; needs no data."""
 
     out: Path = option(Path("demo"), "folder for images, scores and the picture", group="output")
+    report: bool = option(False, f"{REPORT}OUT/report.html", group="output")
     minutes: float = option(4.0, "training time if no weights are shipped or --train is given", group="model")
     train: bool = option(False, "train the quick network here instead of using the shipped one", group="model")
     acceleration: float = option(4, "requested acceleration", group="mask")

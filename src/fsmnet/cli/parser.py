@@ -111,14 +111,20 @@ def _command_name(words: Sequence[str]) -> str:
     return words[0]
 
 
-def _positional(rest: Sequence[str], command: Command, flags: Mapping[str, Any]) -> dict[str, str]:
-    """Words that belong to no flag, as the options they stand for: those of the command's that no flag gives."""
+def _positional(rest: Sequence[str], command: Command, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Words that belong to no flag, as the options they stand for: those of the command's that no flag gives.
+
+    Where the last of them takes a list, it takes all words that are left.
+    """
     unknown = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
     if unknown is not None:
         known = [*_kinds(command.options), "config", "quiet", "verbose", "log", "help", "help_all"]
         raise UserError(f"unknown option {unknown}{similar(unknown, known, flag)}")
     places = [(names,) if isinstance(names, str) else names for names in command.positional]
     free = [names[0] for names in places if not flags.keys() & {*names}]
+    if free and item_type(_kinds(command.options)[free[-1]]) is not None:
+        last = len(free) - 1
+        return dict(zip(free[:last], rest, strict=False)) | ({free[last]: [*rest[last:]]} if rest[last:] else {})
     if len(rest) > len(free):
         raise UserError(f"{rest[len(free)]!r} belongs to no option")
     return dict(zip(free, rest, strict=False))

@@ -11,7 +11,8 @@ from dataclasses import asdict
 
 from fsmnet.cli.options import ReconstructCommand
 from fsmnet.cli.terminal import answer, say
-from fsmnet.errors import NOT_CLINICAL
+from fsmnet.data.formats import volume_stem
+from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import json_text
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.options import values_of
@@ -38,8 +39,12 @@ def _for_good() -> Iterator[None]:
 def command(config: ReconstructCommand) -> int:
     """Reconstruct one scan, or a whole list; the exit code: 0, or for a list 3 if an exam failed."""
     large_blocks_apart()
-    work = _one if config.pairs is None else _list
-    return work(ReconstructConfig(**values_of(config, ReconstructConfig)), config.json)
+    plain = ReconstructConfig(**values_of(config, ReconstructConfig))
+    if config.pairs is None:
+        return _one(plain, config.json, config.report)
+    if config.report:
+        raise UserError("--report is of one scan; leave it out and run 'fsmnet report' on those of the list to look at")
+    return _list(plain, config.json)
 
 
 def _list(config: ReconstructConfig, as_json: bool) -> int:
@@ -55,7 +60,10 @@ def _list(config: ReconstructConfig, as_json: bool) -> int:
     return 3 if any(row.status == FAILED for row in rows) else 0
 
 
-def _one(config: ReconstructConfig, as_json: bool) -> int:
+def _one(config: ReconstructConfig, as_json: bool, report: bool) -> int:
+    page = config.out.with_name(f"{volume_stem(config.out)}_report.html")
+    if report and page.exists() and not config.overwrite:
+        raise UserError(f"{page}: exists already; pass --overwrite to replace it, or choose another --out")
     with alone_at(config), ThreadPoolExecutor(1) as beside:
         reading = beside.submit(read_inputs, config)
         with _for_good():
@@ -78,6 +86,10 @@ def _one(config: ReconstructConfig, as_json: bool) -> int:
     if result.sidecar["Check"] is not None:
         logger.info("%s", in_words(result.sidecar["Check"]))
     logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
+    if report:
+        from fsmnet.report.report import report_scan
+
+        logger.info("page: %s", report_scan(result.out, reading.result(), page))
     return 0
 
 

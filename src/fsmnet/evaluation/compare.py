@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from fsmnet.data.patients import patient_of
 from fsmnet.data.split import Split, load_split, save_split
 from fsmnet.errors import UserError, similar
 from fsmnet.evaluation.evaluate import evaluate
+from fsmnet.evaluation.figure import print_figure, together
 from fsmnet.evaluation.kept import read_definition, read_done, read_scores, read_summary
 from fsmnet.evaluation.options import CompareConfig, EvaluateConfig
 from fsmnet.evaluation.paper import PAPER, PRESETS
+from fsmnet.evaluation.picture import load_shown, save_shown
 from fsmnet.evaluation.statistics import confidence_interval, holm, patient_means, smallest_p, wilcoxon_p
 from fsmnet.files import csv_text, json_text, make_folder, write_text
 from fsmnet.inference.alone import alone
@@ -35,7 +37,8 @@ from fsmnet.training.setup import check_model
 
 logger = logging.getLogger(__name__)
 
-FILES = ("compare.yaml", "split.json", "table.md", "table.tex", "table.csv")
+PICTURES = ("picture.npz", "figure.pdf", "figure.png")
+FILES = ("compare.yaml", "split.json", "table.md", "table.tex", "table.csv", *PICTURES)
 
 
 @dataclass
@@ -80,7 +83,7 @@ def compare(config: CompareConfig) -> list[Line]:
     split = _earlier_split(config, out) if begun and (out / "split.json").exists() else _new_split(config, out)
     write_text(out / "compare.yaml", dump_config(config))
     for name, options in methods.items():
-        folder = out / _slug(name)
+        folder = out / folder_of(name)
         if (folder / "done.json").exists():
             logger.info("%s: finished before, its scores are those in %s", name, folder / "scores")
         else:
@@ -89,6 +92,7 @@ def compare(config: CompareConfig) -> list[Line]:
         lines = [_line(out, method) for method in methods]
         _tests(lines, out, config.reference)
         _write(lines, config, out, split)
+    _draw(methods, out)
     return lines
 
 
@@ -106,7 +110,7 @@ def checked_methods(config: CompareConfig) -> dict[str, dict[str, Any]]:
         methods[name] = merged
     if not methods:
         raise UserError("name the methods with --preset table1, --preset table2 or --methods")
-    slugs = [_slug(name) for name in methods]
+    slugs = [folder_of(name) for name in methods]
     if len(set(slugs)) < len(slugs):
         raise UserError(f"two methods would share a folder; rename one of {', '.join(methods)}")
     if config.reference not in methods:
@@ -142,7 +146,7 @@ def _same_comparison(config: CompareConfig, methods: dict[str, dict[str, Any]], 
     if definition.exists() and (differences := changed_options(read_definition(definition), config)):
         raise UserError(f"{out} holds another comparison: {differences}; choose another --out")
     for name, options in methods.items():
-        done = read_done(out / _slug(name))
+        done = read_done(out / folder_of(name))
         if done is not None and done.get("options", _plain(options)) != _plain(options):
             raise UserError(
                 f"{out}: method {name!r} was finished with the options {json.dumps(done['options'])}, not "
@@ -241,7 +245,7 @@ FIGURES = ("psnr", "ssim", "head_psnr", "head_ssim")
 
 def _scores(out: Path, method: str) -> list[dict[str, str]] | None:
     """Rows of a method's metrics.csv, or None if it was not run."""
-    folder = out / _slug(method)
+    folder = out / folder_of(method)
     return read_scores(folder / "scores", FIGURES) if (folder / "done.json").exists() else None
 
 
@@ -254,7 +258,7 @@ def _means(rows: Sequence[dict[str, str]], figure: str) -> dict[str, float]:
 
 def _seen(out: Path, method: str) -> list[str]:
     """Cases scored that a method had seen in training, as its initial weights may have."""
-    scores = out / _slug(method) / "scores"
+    scores = out / folder_of(method) / "scores"
     seen = read_summary(scores)["seen_in_training"] if (scores / "summary.json").exists() else {}
     return [case for cases in seen.values() for case in cases]
 
@@ -263,7 +267,7 @@ def _line(out: Path, method: str) -> Line:
     rows = _scores(out, method)
     if rows is None:
         return Line(method)
-    done = read_done(out / _slug(method)) or {}
+    done = read_done(out / folder_of(method)) or {}
     line = Line(method, len(_means(rows, "psnr")), len(rows), steps=done["steps"], minutes=done["minutes"])
     for figure in FIGURES:
         means = _means(rows, figure)
@@ -335,6 +339,19 @@ def _write(lines: Sequence[Line], config: CompareConfig, out: Path, split: Split
     write_text(out / "table.csv", csv_text([list(asdict(lines[0])), *(list(asdict(line).values()) for line in lines)]))
 
 
+def _draw(methods: Iterable[str], out: Path) -> None:
+    """The figure for print: the slice that every method's evaluation kept."""
+    kept = {name: out / folder_of(name) / "scores" / PICTURES[0] for name in methods}
+    if not all(path.is_file() for path in kept.values()):
+        missing = ", ".join(name for name, path in kept.items() if not path.is_file())
+        logger.warning("no figure is drawn, since no slice was kept of %s when it was scored", missing)
+        return
+    shown = together([(name, load_shown(path)) for name, path in kept.items()])
+    save_shown(shown, out / PICTURES[0])
+    for name in PICTURES[1:]:
+        print_figure(shown, out / name)
+
+
 def _cells(line: Line) -> list[str]:
     if line.n is None:
         return [line.method, *[""] * 10]
@@ -364,5 +381,6 @@ def _latex(text: str) -> str:
     return text.replace("%", r"\%").replace("+-", r"$\pm$").replace("_", r"\_")
 
 
-def _slug(name: str) -> str:
+def folder_of(name: str) -> str:
+    """The folder of a method within that of its comparison."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -99,6 +99,8 @@ def load_shown(path: Path) -> Shown:
     """
     file = open_numpy(path)
     try:
+        if not {*ARRAYS} <= {*file.names}:
+            raise KeyError
         reference, auxiliary, images, columns, affine, about = (file.read(name) for name in ARRAYS)
         told = parse_json(about.tobytes().decode())
         return Shown(

@@ -99,7 +99,9 @@ def doubt(config: ReconstructConfig, weights: str) -> str:
     if not _same_mask(config, record["Mask"]):
         return "its mask is missing or another one"
     given = [(config.target, config.target_series), (config.auxiliary, config.auxiliary_series)]
-    if [_source(Path(str(path)), which) for path, which in given] != [source["sha256"] for source in record["Sources"]]:
+    if [input_sha256(Path(str(path)), which) for path, which in given] != [
+        source["sha256"] for source in record["Sources"]
+    ]:
         return "its inputs have changed"
     if record.get("Output", {}).get("sha256") != sha256(config.out):
         return "the image is not the one that was recorded"
@@ -139,7 +141,7 @@ def _same_mask(config: ReconstructConfig, recorded: dict[str, Any] | None) -> bo
     return all(np.flatnonzero(mask.columns).tolist() == recorded["columns"] for mask in masks)
 
 
-def _source(path: Path, which: str | None) -> str:
+def input_sha256(path: Path, which: str | None) -> str:
     """Hash of an input; empty if there is none, which who reads it will say."""
     if not path.is_dir():
         return source_sha256(path, None) if path.is_file() else ""

@@ -1,0 +1,154 @@
+"""Pages opened from disk in Chromium: nothing is complained of or asked for, what is pressed changes what is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from browser import Page
+from fsmnet.report.report import report
+
+
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory, driver):
+    """Function (result, width) -> the page of a result, opened."""
+    made = {}
+
+    def make(result, width=1000):
+        if result not in made:
+            made[result] = report(results=[result], out=tmp_path_factory.mktemp("page") / "report.html")
+        page = Page(driver, made[result], width)
+        page.path = made[result]
+        return page
+
+    return make
+
+
+def assert_quiet(page):
+    assert page.complaints() == []
+    assert page.requests() == [page.path.as_uri()]
+
+
+def fits(page):
+    """Whether nothing has to be scrolled sideways, but for tables in a box of their own."""
+    return page.js("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_viewer(page_of, scan):
+    page = page_of(scan)
+    page.viewer()
+    seen = [page.pixels()]
+
+    def changed():
+        """Whether what is seen is another picture than before."""
+        seen.append(page.pixels())
+        return (np.abs(seen[-1] - seen[-2]) > 16).any(-1).mean() > 0.002
+
+    assert seen[0].std() > 10
+    page.set("slice", 1)
+    assert changed()
+    page.keys(".stage", "\ue013")  # arrow up
+    assert changed()
+    assert page.js("return document.querySelector('[data-is=slice]').value") == "2"
+    assert page.find(".where").text.startswith("slice 3, ")  # the first of the volume is empty
+    before = page.find(".where").text
+    page.wheel(".stage", 120)
+    page.wait(f"document.querySelector('.where').textContent !== {before!r}")
+    assert changed()
+    page.keys(".stage", "\ue012")  # arrow left: the wipe
+    assert page.js("return document.querySelector('[data-is=wipe]').value") == "45"
+    assert changed()
+    page.set("white", 60)
+    assert changed()
+    page.set("map", "true_error")
+    assert changed()
+    assert "difference from the fully sampled scan" in page.find(".says").text
+    page.set("wipe", 100)
+    changed()
+    page.keys(".stage", "3")  # the third image at the left
+    assert page.js("return document.querySelector('[data-is=left]').value") == "reference"
+    assert changed()
+    page.set("planes", "three")
+    assert changed()
+    assert_quiet(page)
+
+
+def test_wipe_shows_one_image_at_each_side(page_of, scan):
+    page = page_of(scan)
+    page.viewer()
+    page.set("left", "auxiliary")
+    images = {}
+    for wipe in (0, 50, 100):
+        page.set("wipe", wipe)
+        images[wipe] = page.pixels()
+    middle = images[0].shape[1] // 2
+    assert np.abs(images[0] - images[100]).max() > 30
+    assert np.array_equal(images[50][:, : middle - 20], images[100][:, : middle - 20])
+    assert np.array_equal(images[50][:, middle + 20 :], images[0][:, middle + 20 :])
+
+
+@pytest.mark.parametrize("result", ["scan", "evaluation", "comparison"])
+def test_a_phone_can_show_it(page_of, result, request):
+    page = page_of(request.getfixturevalue(result), width=360)
+    if result == "scan":
+        page.viewer()
+    assert fits(page)
+    assert page.js("return [...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    assert_quiet(page)
+
+
+def test_a_table_sorts_by_its_headings(page_of, comparison):
+    page = page_of(comparison)
+
+    def column():
+        cells = page.js("return [...document.querySelectorAll('tbody tr')].map((row) => row.cells[2].dataset.value)")
+        return [float(cell) for cell in cells]
+
+    heading = "thead th:nth-child(3) button"
+    page.keys(heading, "\ue007")  # enter: headings are pressed by keys too
+    assert column() == sorted(column())
+    assert page.js("return document.querySelector('[aria-sort]').textContent") == "PSNR (dB)"
+    page.keys(heading, "\ue007")
+    assert column() == sorted(column(), reverse=True)
+    assert_quiet(page)
+
+
+def test_texts_of_files_are_texts(page_of, comparison):
+    page = page_of(comparison)
+    assert "<script>alert(1)</script>" in page.find("tbody").text
+    assert_quiet(page)
+
+
+def test_without_webgl_pictures_remain(page_of, scan):
+    page = page_of(scan)
+    blind = {"source": "HTMLCanvasElement.prototype.getContext = () => null"}
+    identifier = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", blind)["identifier"]
+    try:
+        page = page_of(scan)
+        page.wait("document.querySelector('.no-viewer').textContent !== ''")
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": identifier})
+    assert page.js("return document.querySelector('.viewer').hidden")
+    assert page.js("return document.querySelector('img.dark').naturalWidth") > 300
+    assert page.complaints() == []
+
+
+def test_the_policy_lets_nothing_out(page_of, scan):
+    page = page_of(scan)
+    page.viewer()
+    for request in ("fetch('https://example.org')", "fetch('http://127.0.0.1:9')"):
+        assert page.js(f"return {request}.then(() => 'out', () => 'kept')") == "kept"
+    assert [url for url in page.requests() if url.startswith("http")] == []
+    page.complaints()  # the browser says what was kept
+
+
+def test_printed_it_shows_pictures_in_place_of_the_viewer(page_of, scan):
+    page = page_of(scan)
+    page.viewer()
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert page.js("return getComputedStyle(document.querySelector('.viewer')).display") == "none"
+        page.js("window.dispatchEvent(new Event('beforeprint'))")
+        assert page.js("return [...document.querySelectorAll('details')].every((part) => part.open)")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

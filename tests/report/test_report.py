@@ -1,0 +1,160 @@
+"""The page's text, without a browser: sections, escapes, policy, size; and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+
+import pytest
+
+from fsmnet.cli import main
+from fsmnet.errors import UserError
+from fsmnet.files import json_text
+from fsmnet.report import niivue
+from fsmnet.report.niivue import niivue as script
+from fsmnet.report.report import report
+
+
+@pytest.fixture
+def page_of(tmp_path):
+    """Function (results, **options) -> the text of their page."""
+
+    def make(*results, **options):
+        out = tmp_path / "page.html"
+        report(results=list(results), out=out, overwrite=True, **options)
+        return out.read_text(encoding="utf-8")
+
+    return make
+
+
+def test_the_installed_package_brings_the_viewer():
+    assert script() is not None
+    assert "Niivue" in script()
+
+
+def test_nothing_is_loaded_from_elsewhere(page_of, scan, comparison):
+    text = page_of(scan, comparison)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    hashes = set(re.findall(r"'sha256-([^']+)'", policy))
+    code = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    code += re.findall(r"<style>(.*?)</style>", text.partition("<body>")[0], re.DOTALL)
+    assert {base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in code} == hashes
+    plain = re.sub(r"<script.*?</script>|<style>.*?</style>", "", text, flags=re.DOTALL)
+    sources = re.findall(r'(?:src|href)="([^"]{5})', plain)
+    assert set(sources) == {"data:"}
+
+
+def test_the_record_is_on_the_page(page_of, scan):
+    text = page_of(scan)
+    record = json.loads(scan.with_name("result.json").read_text())
+    for value in (record["Sources"][0]["sha256"], record["Model"]["sha256"], "hold-out check", "T1, by its name"):
+        assert value in text
+    assert str(scan.parent) not in text
+
+
+def test_texts_from_files_are_escaped(page_of, scan, tmp_path):
+    for file in scan.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    record = json.loads(scan.with_name("result.json").read_text())
+    nasty = "</script><img src=x onerror=alert(1)>"
+    record["Sources"][0]["doubts"] = [nasty]
+    record["Suitability"]["Doubts"] = [nasty]
+    record["Simulation"] = nasty
+    (tmp_path / "result.json").write_text(json_text(record))
+    text = page_of(tmp_path / "result.nii.gz")
+    assert "<img src=x" not in text
+    assert text.count("&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;") >= 3
+
+
+def test_a_page_has_a_bounded_size(page_of, scan):
+    assert len(page_of(scan, megabytes=4)) < 6 << 20
+
+
+def test_without_the_viewer_there_are_pictures(page_of, scan, monkeypatch):
+    monkeypatch.setattr(niivue, "find_spec", lambda name: None)
+    text = page_of(scan)
+    assert "pip install &#39;fsmnet[report]&#39;" in text
+    assert "image/jpeg;base64," in text
+    assert len(text) < 2 << 20
+
+
+def test_sections_of_an_evaluation(page_of, evaluation, tmp_path):
+    folder = tmp_path / "scores"
+    shutil.copytree(evaluation, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    for number, row in enumerate(summary):
+        row["seconds"] = 1.0 + number
+    (folder / "summary.json").write_text(json_text(summary))
+    text = page_of(folder)
+    for words in ("Evaluation, 4x", "Zero-filled", "POCS", "a dot for each patient", "The worst slice."):
+        assert words in text
+    assert "Quality against time: seconds per slice." in text
+    assert f'<td class="number" data-value="{1 / 20}">0.050</td>' in text  # of 4 cases of 5 slices
+    assert "phantom-000" not in re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+
+
+def test_sections_of_a_comparison(page_of, comparison):
+    text = page_of(comparison)
+    for words in ("p (Holm)", "Training: the loss", "U-Net", "The slice of the figure for print"):
+        assert words in text
+    assert (comparison / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_folder_with_results_of_both_kinds(page_of, evaluation, scan, tmp_path):
+    """As ``fsmnet demo`` leaves one."""
+    folder = tmp_path / "demo"
+    shutil.copytree(evaluation, folder)
+    for file in scan.parent.iterdir():
+        shutil.copy(file, folder / file.name)
+    text = page_of(folder)
+    assert re.findall(r"<section aria-label=\"([^\"]+)\"", text) == ["Evaluation, 4x", "T2 by FSMNet, 8 features"]
+
+
+def test_the_command(scan, evaluation, tmp_path, capsys):
+    out, figure = tmp_path / "p.html", tmp_path / "figure.svg"
+    words = ["report", str(scan), str(evaluation), "-o", str(out), "--figure", str(figure)]
+    assert main(words) == 0
+    assert out.stat().st_size > 1 << 20
+    assert figure.read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert f"written to {out} and {figure}" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "exists already; pass --overwrite to replace it" in capsys.readouterr().err
+
+
+def test_what_is_no_result_is_refused(tmp_path, scan, page_of):
+    with pytest.raises(UserError, match="there is no such result"):
+        page_of(tmp_path / "none")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="is no result of fsmnet; give an image from 'fsmnet reconstruct'"):
+        page_of(tmp_path / "folder")
+    with pytest.raises(UserError, match="a figure is made of a comparison or an evaluation"):
+        page_of(scan, figure=tmp_path / "f.pdf")
+    with pytest.raises(UserError, match="megabytes must be at least 4, not 1"):
+        page_of(scan, megabytes=1)
+    (tmp_path / "folder" / "summary.json").write_text("{}")
+    (tmp_path / "folder" / "metrics.csv").write_text("")
+    with pytest.raises(UserError, match=r"summary\.json: is no summary of 'fsmnet evaluate'; run it again"):
+        page_of(tmp_path / "folder")
+
+
+def test_pages_of_the_other_commands(scan, heads, tmp_path, capsys, caplog):
+    out = tmp_path / "again.nii.gz"
+    scans = [str(scan.with_name(name)) for name in ("t2.nii.gz", "t1.nii.gz")]
+    words = ["reconstruct", *scans, "-o", str(out), "--checkpoint", str(scan.with_name("best.safetensors"))]
+    words += ["--acceleration", "3", "--check", "off", "--report"]
+    assert main(words) == 0
+    text = (tmp_path / "again_report.html").read_text(encoding="utf-8")
+    assert 'data-volume="reference"' in text
+    out.unlink()
+    assert main(words) == 2
+    scores = tmp_path / "scores"
+    words = ["evaluate", str(heads), "--models", "zero_filling", "--protocol", "float", "-o", str(scores), "--report"]
+    assert main(words) == 0
+    assert "Evaluation, 4x" in (scores / "report.html").read_text(encoding="utf-8")
+    assert main(["reconstruct", "--pairs", "x.csv", "-o", str(tmp_path), "--report"]) == 2
+    assert "--report is of one scan" in capsys.readouterr().err
