@@ -346,7 +346,11 @@ def _draw(methods: Iterable[str], out: Path) -> None:
         missing = ", ".join(name for name, path in kept.items() if not path.is_file())
         logger.warning("no figure is drawn, since no slice was kept of %s when it was scored", missing)
         return
-    shown = together([(name, load_shown(path)) for name, path in kept.items()])
+    try:
+        shown = together([(name, load_shown(path)) for name, path in kept.items()])
+    except UserError as error:
+        logger.warning("no figure is drawn: %s", error)
+        return
     save_shown(shown, out / PICTURES[0])
     for name in PICTURES[1:]:
         print_figure(shown, out / name)
