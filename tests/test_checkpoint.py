@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +25,12 @@ from fsmnet.checkpoint import (
     shipped_checkpoint,
     trained_normalisation,
     trained_recipe,
+    trained_split,
     versions,
+    warn_if_seen,
 )
+from fsmnet.data.formats import read_volume
+from fsmnet.data.volume import content_hash
 from fsmnet.errors import UserError, listed
 from fsmnet.models import create_model
 from fsmnet.models.released_weights import export_released
@@ -293,3 +298,23 @@ def test_shipped_weights_if_there_are_any_can_be_used():
 @pytest.mark.parametrize(("name", "heads"), [("shipped-image", "stripped"), ("shipped", "both")])
 def test_the_heads_that_the_shipped_weights_saw(name, heads):
     assert header_of(load_model(name)).heads == heads
+
+
+@pytest.mark.parametrize(("name", "targets"), [("shipped-image", 1), ("shipped", 2)])
+def test_the_scans_that_the_shipped_weights_saw_are_known_by_their_voxels(name, targets):
+    split = trained_split(load_model(name))
+    contents = {case: split.contents[case].split() for case in (*split.train, *split.validation)}
+    assert all(len(hashes) >= targets for hashes in contents.values())
+    assert not {*split.contents} & {*split.test}
+    for case, hashes in contents.items():
+        seen = split.seen("renamed", content=hashes[-1])
+        assert (seen.case, seen.by) == (case, "content")
+
+
+def test_a_renamed_training_scan_is_recognised(caplog):
+    scan = Path(__file__).parents[2] / "shared/data/volumes/OMS-19/OMS-19_t2.nii.gz"
+    if not scan.is_file():
+        pytest.skip("the training's scans are not here")
+    seen = warn_if_seen(load_model("shipped"), "shipped", ["anybody"], [content_hash(read_volume(scan).data)])
+    assert (seen.side, seen.case, seen.by) == ("train", "OMS-19", "content")
+    assert "was trained on OMS-19, whose voxels these are" in caplog.text

@@ -2,6 +2,10 @@
 
     python benchmarks/unrolled/ship.py benchmarks/unrolled/weights/unrolled.safetensors \\
         src/fsmnet/weights/fsmnet_unrolled.safetensors
+    python benchmarks/ship_weights.py src/fsmnet/weights/fsmnet_unrolled.safetensors \\
+        src/fsmnet/weights/fsmnet_unrolled.safetensors --scans ../shared/data
+
+The second tells the training's scans by their voxels.
 """
 
 from __future__ import annotations

@@ -74,3 +74,11 @@ def test_cause_and_remedy():
     with pytest.raises(UserError, match=r"t1.npz: fits k.npz when rolled by half its field of view along rows and col"):
         require_in_place(volume(target, "k.npz"), volume(np.roll(head(2), (48, 40), (1, 2)), "t1.npz"), kspace=True)
     require_in_place(volume(target, "k.npz"), auxiliary, kspace=True)
+
+
+def test_contrasts_with_little_in_common_in_a_tight_field_of_view():
+    """The rolled image fits a little as it lies too, by 0.2 or 0.3 less."""
+    target, auxiliary = (head(contrast, (3, 120, 100))[:, 8:112, 8:92] for contrast in (4, 1))
+    auxiliary = np.where(auxiliary > 0, 1.05 * auxiliary.max() - auxiliary, 0).astype(np.float32)
+    assert exchanged(target, auxiliary) == ()
+    assert exchanged(np.roll(target, target.shape[1] // 2, 1), auxiliary) == (0,)

@@ -12,7 +12,7 @@ from fsmnet import reconstruct
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.data.pairing.propose import propose_pairs
-from fsmnet.data.same import rearranged, same_files, same_voxels
+from fsmnet.data.same import rearranged, same_files, same_scans, same_voxels
 from fsmnet.errors import UserError
 
 SHAPE = (24, 24, 4)
@@ -45,6 +45,8 @@ def test_copies_are_refused_wherever_two_are_read(tmp_path, write_nifti, head):
         with pytest.raises(UserError, match=words):
             reconstruct(path, other, tmp_path / "out" / "new.nii.gz")
     assert not (tmp_path / "out").exists()
+    told = {"copy.nii.gz", "unpacked.nii", "integers.nii.gz", "scaled.nii.gz", "bytes.nii.gz"}
+    assert {other.name for other in others if same_scans(path, other)} == told
     assert {other.name for other in others if same_files(path, other)} == {"copy.nii.gz", "unpacked.nii"}
     for name, turned in (
         ("flipped", head[::-1, :, ::-1]),
@@ -68,6 +70,7 @@ def test_two_contrasts_of_one_head_are_two(tmp_path, write_nifti, head):
     inverted = np.where(head > 0, head.max() + head.min() - head, 0)  # another contrast in the same mask
     assert not rearranged(head, inverted)
     assert not same_files(*paths)
+    assert not same_scans(*paths)
     load_pair(*paths)
     assert not same_voxels(head, head[:-1])
     assert not same_voxels(np.zeros_like(head), np.zeros_like(head))
@@ -77,7 +80,7 @@ def test_two_contrasts_of_one_head_are_two(tmp_path, write_nifti, head):
 def test_every_command_refuses(tmp_path, write_nifti, head, capsys, name):
     data = tmp_path / "data"
     write_nifti(data / "A" / "A_t2.nii.gz", head)
-    write_nifti(data / "A" / name, head)
+    write_nifti(data / "A" / name, head * 0.37)
     [row] = propose_pairs(data, "t2", "t1")
     assert not row.accepted
     assert row.reason == f"A/A_t2.nii.gz and A/{name} show the same voxels; give two contrasts"

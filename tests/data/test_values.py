@@ -103,4 +103,35 @@ def test_spikes_that_set_the_scale_are_told(head):
 
 def test_saturation_and_flat_regions_are_no_padding(head):
     assert magnitudes(np.minimum(head, 700), "t2").doubts == ()
-    assert magnitudes(np.where(head > 100, 1.0, 0.0), "phantom").doubts == ()
+    assert magnitudes(np.where(head > 100, 1.5, 0.0), "phantom").doubts == ()
+
+
+def doubt(array):
+    [told] = magnitudes(array, "t2").doubts
+    return told
+
+
+def test_values_whose_squares_single_precision_does_not_hold(head):
+    for factor, word in ((1e30, "large"), (1e-30, "small")):
+        with pytest.raises(UserError, match=f"too {word} for single precision"):
+            magnitudes(head * np.float32(factor), "t2")
+
+
+def test_the_true_cause_of_negative_values(head):
+    head[:, :3] = -5  # ringing, negated with the rest
+    with pytest.raises(UserError, match="negated, or a constant was subtracted"):
+        magnitudes(-head, "t2")
+    head[0] = -700.0
+    with pytest.raises(UserError, match=r"zero mean, .*, or 1600 voxels of padding, which must be 0"):
+        magnitudes(head - 300, "t2")
+
+
+def test_air_that_is_the_brightest(head):
+    assert "the air must be dark" in doubt(head.max() - head)
+    assert "the air must be dark" in doubt(np.where(head < 20, head.max() * np.float32(1.01), head))
+
+
+def test_masks_and_phases_are_no_scans(head):
+    assert "holds 2 different values only: a mask" in doubt((head > 100).astype(np.uint8))
+    phase = np.random.default_rng(2).integers(0, 4096, head.shape)
+    assert "as a phase image has" in doubt(np.where(head > 100, head, phase).astype(np.uint16))

@@ -16,6 +16,7 @@ from fsmnet.checkpoint import load_model
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
+from fsmnet.evaluation.case import lines_put_back
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import load_shown
@@ -23,9 +24,11 @@ from fsmnet.evaluation.scores import METRICS_COLUMNS
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import MODELS
 from fsmnet.physics.masks import load_mask, make_mask, seed_from_name
+from fsmnet.protocols import protocol_of
 from fsmnet.protocols.brats import brats_mask
 from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.reconstruct import reconstruct
+from fsmnet.transforms import to_unit
 
 SUMMARY_KEYS = [
     *("model", "data", "acceleration", "protocol", "n"),
@@ -286,3 +289,21 @@ def test_zero_filling_of_real_scans(tmp_path, capsys, case, acceleration):
     psnr, psnr_std, ssim, ssim_std = PUBLISHED[acceleration][case]
     printed = capsys.readouterr().out.splitlines()[2].split()
     assert printed[2:8] == [psnr, "+-", psnr_std, ssim, "+-", ssim_std]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options"),
+    [("float", {}), ("complex", {"noise": 0.0}), ("complex", {"noise": 0.0, "simulated_coils": 4})],
+)
+def test_lines_are_put_back_in_every_protocol(configure, heads, protocol, options):
+    """The truth stays the truth; an empty image becomes the zero-filled one."""
+    config = configure(["zero_filling"], protocol=protocol, **options)
+    kind = protocol_of(config)
+    case = kind.accelerate(kind.find_cases(config, config.out)[0], kind.mask_recipe(config))
+    target = to_unit(case.slices.target)
+    if protocol != "complex":  # where the phase is not known
+        assert torch.allclose(lines_put_back(case, target), target, atol=1e-5)
+    elif "simulated_coils" not in options:
+        assert torch.allclose(lines_put_back(case, torch.zeros_like(target)), case.zero_filled, atol=1e-5)
+    error = (lines_put_back(case, 0.5 * target) - target).square().mean()
+    assert error < 0.5 * (0.5 * target).square().mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -199,8 +200,8 @@ def test_impossible_masks_are_refused_in_words(arguments, sentence):
         (np.zeros(96), "the mask keeps no column"),
         (np.zeros(0), "the mask keeps no column"),
         (np.where(np.arange(96) % 4, 0, 255), "its values are 0 and 255, those of a mask 0 and 1; save (mask > 0)"),
-        (np.arange(96), "one axis of 0 and 1, this array has shape (96,)"),
-        (np.full(96, np.nan), "one axis of 0 and 1"),
+        (np.arange(96), "holds values from 0 to 95; a mask is 1 for each column acquired"),
+        (np.full(96, np.nan), "holds NaN; a mask is 1 for each column acquired"),
         (np.array(["yes", "no"]), "one axis of 0 and 1"),
         (np.ones((96, 96)), "this array has shape (96, 96); save one row of it"),
         (np.ones(90), "the mask has 90 columns, the data 96; make one with --columns 96"),
@@ -318,3 +319,15 @@ def test_a_kind_from_outside_is_drawn_like_any_other(monkeypatch):
         make_mask("empty", 24, 3, 0.08)
     with pytest.raises(UserError, match="the mask kind 'magic' is one of fsmnet's own"):
         register_mask_kind("magic", every_third)
+
+
+def test_an_inverted_mask_is_told_as_such(tmp_path):
+    path = tmp_path / "mask.npy"
+    for kind, columns in itertools.product(("random", "equispaced"), (64, 240, 239)):
+        np.save(path, ~make_mask(kind, columns, 4, 0.08, 1).columns)
+        with pytest.raises(UserError, match=r"columns in the middle of \d+ and keeps most others: it is inverted"):
+            load_mask(path)
+    for values, words in (([1.0, np.nan, 1.0], "holds NaN"), ([3, 17, 120], "holds values from 3 to 120")):
+        np.save(path, np.array(values))
+        with pytest.raises(UserError, match=f"{words}; a mask is 1 for each column acquired"):
+            load_mask(path)

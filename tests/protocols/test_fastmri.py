@@ -272,10 +272,40 @@ def test_what_the_options_must_say(options, tmp_path):
         evaluate(EvaluateConfig(data=options["data"], models=["zero_filling"], out=tmp_path / "s", submission=tmp_path))
 
 
-def test_only_this_protocol_has_kspace(options, tmp_path):
-    config = EvaluateConfig(data=options["data"], models=["zero_filling"], out=tmp_path / "s", data_consistency="hard")
-    with pytest.raises(UserError, match="only protocol fastmri has measured k-space"):
-        evaluate(config)
+def test_options_that_a_protocol_does_not_read(options, tmp_path):
+    for name, changes in {
+        "pairs": {"protocol": "complex"},
+        "coils": {"protocol": "float", "pairs": None, "coils": "multi"},
+        "noise": {"noise": 0.02},
+        "simulated-coils": {"simulated_coils": 4},
+    }.items():
+        with pytest.raises(UserError, match=rf"^--{name} is read in protocol \w+ only, not in \w+; leave it out"):
+            evaluate(EvaluateConfig(models=["zero_filling"], out=tmp_path / "s", **{**options, **changes}))
+
+
+def conventions(kspace):
+    """k-space of other conventions, by what the message must say of it."""
+    whole = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=(-2, -1))), axes=(-2, -1))
+    yield "apply numpy.fft.fftshift to axis -1", np.fft.ifftshift(kspace, axes=-1)
+    yield "apply numpy.fft.fftshift to axis -2", np.fft.ifftshift(kspace, axes=-2)
+    yield "apply numpy.fft.fftshift to the last two axes", np.fft.ifftshift(kspace, axes=(-2, -1))
+    yield "rolled by half the field of view along rows and columns", np.fft.fftshift(np.fft.fft2(whole), axes=(-2, -1))
+
+
+def test_kspace_in_another_order_is_refused(knees, options, tmp_path):
+    fs = (knees / "pairs.csv").read_text().split(",")[1]
+    with h5py.File(options["data"] / "singlecoil_train" / fs, "r", locking=False) as content:
+        right = content["kspace"][:]
+    for number, (words, kspace) in enumerate(conventions(right)):
+        data = tmp_path / f"knee{number}"
+        shutil.copytree(options["data"], data)
+        with h5py.File(data / "singlecoil_train" / fs, "a", locking=False) as content:
+            content["kspace"][:] = kspace
+        config = {**options, "data": data, "cases": [fs.removesuffix(".h5")], "threads": 1}
+        with pytest.raises(UserError, match=words):
+            evaluate(EvaluateConfig(**config, models=["zero_filling"], out=tmp_path / f"scores{number}"))
+    with pytest.raises(UserError, match="rolled by half"):
+        train(TrainConfig(**config | TINY, out=tmp_path / "run", iterations=1, batch=1, validation_fraction=0))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ class Split:
         validation: likewise.
         test: likewise.
         patients: case -> patient; where a case is not among them its name tells, see :func:`patient_of`.
-        contents: case -> :func:`fsmnet.data.volume.content_hash` of its target, where it was read.
+        contents: case -> :func:`fsmnet.data.volume.content_hash` of its target, where it was read; several, with
+            spaces between, where several of its contrasts were targets.
         before: cases that the initial weights had been trained on, if they had been.
     """
 
@@ -119,7 +120,7 @@ class Split:
             content: its content, see ``contents``.
         """
         for side, cases in self.sides().items():
-            known = {self.contents[one]: one for one in cases if one in self.contents}
+            known = {content: one for one in cases for content in self.contents.get(one, "").split()}
             patients = {self.patient(one): one for one in cases}
             if case in cases:
                 return Seen(side, case, "name")

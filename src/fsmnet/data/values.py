@@ -14,11 +14,21 @@ import numpy.typing as npt
 
 from fsmnet.errors import UserError
 
+RANGE = (1e-18, 1e18)  # of the largest value: single precision holds squares between these
 NEGATIVE = 0.03  # share of the sum of all magnitudes from which negative values are no interpolation's
 SPIKE = 10.0  # times the 99.9th percentile of what is above zero: one voxel sets the scale
 PADDED = 1e-3  # share of the voxels from which one extreme value that many have is padding
 GAP = 0.8  # of such a value: how near the next one comes to it where it is saturation
 AIR = (0.05, 1.0, 0.25)  # of the maximum, from where to where flat air lies below 0, and its share of the voxels
+SIDE = 32  # pixels, below which an image says nothing of regions and air
+LEVELS = 8  # different values, whole numbers, up to which an image is a drawing of regions
+INVERTED = 0.9  # of the maximum: where the median of the corners lies above, the air is the brightest
+UNIFORM = (
+    0.4,
+    0.6,
+    0.25,
+    0.32,
+)  # least and most mean and deviation of the air, of the maximum: 0.5 and 0.289 of phases
 CORNERS = 0.25  # share of the slices' corners that padding covers at least
 
 
@@ -69,11 +79,11 @@ def magnitudes(array: npt.NDArray[Any], where: object) -> Values:
 
 
 def _check_range(array: npt.NDArray[Any], where: object) -> None:
-    """Values of double precision must keep their meaning in single precision."""
-    if array.dtype.kind != "f" or array.dtype.itemsize <= 4:
+    """Values and their squares must keep their meaning in single precision."""
+    if array.dtype.kind != "f":
         return
     largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
-    if largest > float(np.finfo(np.float32).max) or 0 < largest < float(np.finfo(np.float32).tiny):
+    if largest > RANGE[1] or 0 < largest < RANGE[0]:
         what, remedy = ("large", "divide") if largest > 1 else ("small", "multiply")
         raise UserError(
             f"{where}: its largest value is {largest:.3g}, too {what} for single precision; "
@@ -102,9 +112,14 @@ def _check_negative(data: npt.NDArray[np.float32], count: int, where: object) ->
     negative = np.abs(rest if constant else data[data < 0]).sum(dtype=np.float64)
     positive = data[data > 0].sum(dtype=np.float64)
     if negative > NEGATIVE * (negative + positive):
+        what = "normalised to zero mean, a phase or real part, or CT"
+        if negative > (1 - NEGATIVE) * (negative + positive):
+            what = "negated, or a constant was subtracted"
+        elif n_padding >= PADDED * data.size:
+            what = f"{what}, or {n_padding} voxels of padding, which must be 0"
         raise UserError(
             f"{where}: {count} of {data.size} voxels are negative, down to {lowest:g} (the largest is {highest:g}): "
-            "normalised to zero mean, a phase or real part, or CT; give the magnitudes as the scanner made them"
+            f"{what}; give the magnitudes as the scanner made them"
         )
     return f"{n_padding} voxels are {lowest:g}, which is padding: set to 0" if constant else ""
 
@@ -113,12 +128,17 @@ def _extremes(data: npt.NDArray[np.float32]) -> str:
     """Words on padding above the image, or on a few voxels so bright that they set the scale of all others."""
     highest = float(data.max())
     n_highest = int(np.count_nonzero(data == highest))
-    corners = float((data[:, [0, 0, -1, -1], [0, -1, 0, -1]] == highest).mean())
+    corner = data[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = float((corner == highest).mean())
     if corners >= CORNERS and float(data[data < highest].max()) < GAP * highest:
         return (
             f"{n_highest} voxels, at the corners too, are {highest:g} and no other comes near: padding, which sets the "
             "scale of the image; set them to 0"
         )
+    if float(np.median(corner)) > INVERTED * highest:
+        return "the corners of its slices are the brightest: padding, or inverted grey values; the air must be dark"
+    if told := _no_scan(data, highest):
+        return told
     sample = np.ravel(data)[:: max(1, data.size // 500_000) | 1]
     above = sample[sample > 0]
     usual = float(np.percentile(above, 99.9 if above.size >= 1000 else 95)) if above.size else highest
@@ -129,4 +149,19 @@ def _extremes(data: npt.NDArray[np.float32]) -> str:
             f"{bright} of its voxels, the brightest at ({row}, {column}, {slice_}), are up to {highest / usual:.0f} "
             "times as bright as tissue and set the scale of the image; set such spikes to 0"
         )
+    return ""
+
+
+def _no_scan(data: npt.NDArray[np.float32], highest: float) -> str:
+    """Words on whole numbers that are regions of a drawing, or phases of 0 to 2 pi; empty if they are neither."""
+    sample = np.ravel(data)[:: max(1, data.size // 100_000) | 1]
+    if min(data.shape[1:]) < SIDE or (sample != np.round(sample)).any():
+        return ""
+    if (levels := np.unique(sample).size) <= LEVELS:
+        return f"holds {levels} different values only: a mask or segmentation, no scan"
+    height, width = (max(1, side // 8) for side in data.shape[1:])
+    air = np.concatenate([data[:, :height, :width].ravel(), data[:, -height:, -width:].ravel()]) / highest
+    mean, deviation = float(air.mean(dtype=np.float64)), float(air.std(dtype=np.float64))
+    if UNIFORM[0] < mean < UNIFORM[1] and UNIFORM[2] < deviation < UNIFORM[3]:
+        return "its air has all values alike, as a phase image has; give the magnitude image"
     return ""

@@ -11,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fsmnet.checkpoint import open_model
 from fsmnet.data.formats.fastmri import write_submission
 from fsmnet.data.head import head_mask
+from fsmnet.errors import UserError
 from fsmnet.evaluation.extremes import Found
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.scores import Row
@@ -35,6 +37,8 @@ from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
 
 logger = logging.getLogger(__name__)
+
+CHUNK = 4  # slices that measured lines are put back into at a time
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ class Scorer:
             # Scored as it is stored: normalised and back, it would lose grey levels.
             return lambda case, progress: case.zero_filled
         classical = isinstance(model, POCS)
+        putting_back = config.data_consistency == "hard" and not classical
         model, precision = for_inference(model, config.precision, config.optimise and not classical)
 
         def reconstruct(case: Accelerated, progress: str) -> Tensor:
@@ -165,14 +170,14 @@ class Scorer:
                 case,
                 self.protocol,
                 whole=classical,
+                finished=not putting_back,
                 batch=config.batch,
                 device=device,
                 precision=precision,
                 progress=progress,
                 name=name,
             )
-            as_it_is = classical or case.consistent is None or config.data_consistency == "off"
-            return image if as_it_is or case.consistent is None else case.consistent(image)
+            return self.protocol.finish(lines_put_back(case, image)) if putting_back else image
 
         return reconstruct
 
@@ -192,6 +197,24 @@ def score_case(task: Task, config: EvaluateConfig, files: Mapping[str, str]) -> 
         return _kept[key].score(task)
 
     return in_turn(score)
+
+
+def lines_put_back(case: Accelerated, image: Tensor) -> Tensor:
+    """Reconstructions ``(n, H, W)`` with the measured lines put back, or the simulated ones.
+
+    Raises:
+        UserError: a protocol that tells neither.
+    """
+    if case.consistent is not None:
+        return case.consistent(image)
+    if case.measured is None:
+        raise UserError("this protocol does not tell what was measured; leave --data-consistency out")
+    done = []
+    for first in range(0, len(image), CHUNK):
+        acquisition = case.measured(slice(first, first + CHUNK))
+        whole = acquisition.consistent(image[first : first + CHUNK])
+        done.append(whole.real if acquisition.real else whole.abs())
+    return torch.cat(done)
 
 
 Scored = list[tuple[int | None, Metrics]]

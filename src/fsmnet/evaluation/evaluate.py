@@ -77,12 +77,10 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
 
 
 def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
-    """Refuse options that need measured k-space where there is none."""
+    """Refuse options that nothing could come of."""
     check_batch(config.batch)
     if config.submission is not None and not protocol.measured:
         raise UserError("submissions are fastMRI's; leave --submission out or choose --protocol fastmri")
-    if config.data_consistency != "off" and not protocol.measured:
-        raise UserError("only protocol fastmri has measured k-space; leave --data-consistency out")
 
 
 def _told(

@@ -40,7 +40,8 @@ class EvaluateConfig(ListOptions, RunOptions, SuitabilityOptions, MaskOptions, P
     )
     data_consistency: Literal["off", "hard"] = option(
         "off",
-        "fastmri; hard: put the measured k-space lines back into the networks' images before they are scored",
+        "hard: put the measured k-space lines, or the simulated ones, back into the networks' images before they are "
+        "scored",
         group="model",
     )
     submission: Path | None = option(

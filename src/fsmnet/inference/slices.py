@@ -170,7 +170,13 @@ def reconstruct_slices(
 
 
 def reconstruct_case(
-    model: nn.Module, case: Accelerated, protocol: Protocol[Any], *, whole: bool = False, **options: Any
+    model: nn.Module,
+    case: Accelerated,
+    protocol: Protocol[Any],
+    *,
+    whole: bool = False,
+    finished: bool = True,
+    **options: Any,
 ) -> Tensor:
     """Reconstruct a case of a protocol, as it is scored: ``(n, H, W)``.
 
@@ -178,16 +184,18 @@ def reconstruct_case(
         model: for images or for k-space.
         case: what was measured.
         protocol: how images are normalised, and finished.
+        finished: bring it into the form in which it is scored, see :meth:`Protocol.finish`.
         whole: give a k-space model a scanner's lines without maps, where that is possible.
         options: the others of :func:`reconstruct_slices`.
     """
+    finish = protocol.finish if finished else lambda image: image
     return reconstruct_slices(
         model,
         case.zero_filled,
         case.slices.auxiliary,
         protocol.normalisation,
         measured=(whole and case.whole) or case.measured,
-        finish=lambda image: protocol.finish(center_fit(image, *case.zero_filled.shape[-2:])),
+        finish=lambda image: finish(center_fit(image, *case.zero_filled.shape[-2:])),
         auxiliary_zero_filled=case.auxiliary_zero_filled,
         **options,
     )

@@ -177,6 +177,9 @@ def load_mask(path: str | Path, columns: int | None = None) -> Mask:
     levels = np.unique(values) if values.ndim == 1 and values.dtype.kind in "iuf" else np.empty(0)
     if levels.size == 2 and levels[0] == 0 and levels[1] != 1:
         raise UserError(f"{path}: its values are 0 and {levels[1]:g}, those of a mask 0 and 1; save (mask > 0)")
+    if levels.size and not np.isin(levels, (0, 1)).all():
+        reach = "NaN" if np.isnan(levels).any() else f"values from {levels[0]:g} to {levels[-1]:g}"
+        raise UserError(f"{path}: holds {reach}; a mask is 1 for each column acquired, 0 for each other one")
     if values.dtype.kind not in "biuf" or values.ndim != 1 or not np.isin(values, (0, 1)).all():
         raise UserError(
             f"{path}: a mask has one axis of 0 and 1, this array has shape {np.shape(array)}; save one row of it"
@@ -210,6 +213,12 @@ def check_centre(columns: Columns, source: object) -> None:
         UserError: the middle is left out.
     """
     centre = columns.size // 2
+    missing = _run_in_the_middle(~columns)
+    if missing > max(3, columns.size // 30) and columns.mean() > 0.5 and missing >= _longest_run(~columns):
+        raise UserError(
+            f"{source}: the mask leaves out {missing} columns in the middle of {columns.size} and keeps most others: "
+            "it is inverted; it must be 1 for each column acquired, so save its opposite"
+        )
     middle, corner = _run_in_the_middle(columns), _run_in_the_middle(np.fft.fftshift(columns))
     if corner > max(3, 2 * middle) or (corner > 1 and not middle):
         raise UserError(
@@ -231,6 +240,12 @@ def _run_in_the_middle(columns: Columns) -> int:
         return 0
     before, after = np.flatnonzero(~columns[:centre]), np.flatnonzero(~columns[centre:])
     return int((centre + after[0] if after.size else columns.size) - (before[-1] + 1 if before.size else 0))
+
+
+def _longest_run(columns: Columns) -> int:
+    """Most columns next to each other."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], columns, [False]])))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def _number(value: npt.NDArray[np.generic] | None) -> float | None:

@@ -14,20 +14,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsmnet.data.options import PairOptions, SliceOptions
-from fsmnet.options import build
+from fsmnet.errors import UserError
+from fsmnet.options import build, options_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.slices import TrainingSlices
 from fsmnet.registry import Registry
 
+BUILT_IN = {
+    "brats": "fsmnet.protocols.brats:BRATS",
+    "float": "fsmnet.protocols.float:FLOAT",
+    "complex": "fsmnet.protocols.complex:COMPLEX",
+    "fastmri": "fsmnet.protocols.fastmri:FASTMRI",
+}
 PROTOCOLS: Registry[Protocol[Any]] = Registry(
     "protocol",
     "fsmnet.protocols",
-    {
-        "brats": "fsmnet.protocols.brats:BRATS",
-        "float": "fsmnet.protocols.float:FLOAT",
-        "complex": "fsmnet.protocols.complex:COMPLEX",
-        "fastmri": "fsmnet.protocols.fastmri:FASTMRI",
-    },
+    BUILT_IN,
 )
 
 
@@ -68,14 +70,32 @@ def training_slices(data: str | Path, *, seed: int = 0, augment: bool = False, *
     return protocol.training_slices(cases, recipe, seed=seed, augment=augment, resample=config.resample)
 
 
+OWN = {"fastmri": ("pairs", "coils"), "complex": ("phase", "noise", "simulated_coils")}
+"""Options that one of this package's protocols reads alone."""
+
+
 def protocol_names() -> list[str]:
     """Names of all protocols."""
     return PROTOCOLS.names()
 
 
 def protocol_of(options: PairOptions) -> Protocol[Any]:
-    """The protocol that the options name, as they configure it."""
-    return get_protocol(options.protocol).configured(options)
+    """The protocol that the options name, as they configure it.
+
+    Raises:
+        UserError: there is none, or an option that it does not read.
+    """
+    protocol = get_protocol(options.protocol)
+    for owner, names in OWN.items():
+        if protocol.name == owner or protocol.name not in BUILT_IN:
+            continue
+        for name in names:
+            if getattr(options, name) != next(one.default for one in options_of(PairOptions) if one.name == name):
+                raise UserError(
+                    f"--{name.replace('_', '-')} is read in protocol {owner} only, not in {protocol.name}; leave it "
+                    f"out, or give --protocol {owner}"
+                )
+    return protocol.configured(options)
 
 
 def get_protocol(name: str) -> Protocol[Any]:

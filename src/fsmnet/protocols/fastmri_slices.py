@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from fsmnet.data.formats.fastmri import FastMRIFile
+from fsmnet.data.formats.raw import check_values
 from fsmnet.data.pairing.fastmri_lists import FastMRIPair
+from fsmnet.data.quadrants import rolled
 from fsmnet.data.volume import content_hash, exact_hash
+from fsmnet.errors import UserError
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
@@ -89,6 +92,28 @@ def pair_fingerprint(pair: FastMRIPair) -> str:
     return exact_hash(told, *(file.target(file.slices // 2) for file in files))
 
 
+def check_convention(file: FastMRIFile) -> None:
+    """Refuse k-space that is not centred, or whose image lies otherwise than the reference; the middle slice tells.
+
+    Raises:
+        UserError: with the axes to shift, or the sign to change.
+    """
+    number = file.slices // 2
+    kspace, reference = file.kspace(number), file.target(number)
+    check_values(kspace.reshape(1, -1, *kspace.shape[-2:]), file.path)
+    size = file.image_size
+    coils = Acquisition.from_kspace(_kspace(file, number), torch.ones(file.columns, dtype=torch.bool)).coil_images
+    image = root_sum_of_squares(coils).numpy()
+    axes = rolled(image[None], center_fit(torch.from_numpy(reference), *size).numpy()[None])
+    if axes:
+        along = " and ".join(("rows", "columns")[axis] for axis in axes)
+        raise UserError(
+            f"{file.path}: the image of its k-space fits its {file.check_reference()} when rolled by half the field of "
+            f"view along {along}: the k-space was made without ifftshift of the image; make it as "
+            "fftshift(fft2(ifftshift(image)))"
+        )
+
+
 def consistent_volume(file: FastMRIFile, numbers: Sequence[int], mask: Mask, images: Tensor) -> Tensor:
     """:func:`consistent_slice` of several slices, ``(n, h, w)``."""
     columns = torch.from_numpy(mask.columns)
@@ -116,6 +141,7 @@ def accelerate_fastmri(pair: FastMRIPair, recipe: MaskRecipe, numbers: Sequence[
         recipe: how masks are drawn.
         numbers: only these slices; all if None.
     """
+    check_convention(pair.target)
     numbers = list(range(pair.slices)) if numbers is None else list(numbers)
     target, auxiliary = pair.target, pair.auxiliary
     mask = recipe.draw(target.columns, target.name)
@@ -155,6 +181,8 @@ class FastMRISlices(TrainingSlices):
     def __init__(self, pairs: Sequence[FastMRIPair], mask: MaskRecipe, *, seed: int = 0) -> None:
         self.pairs, self.mask, self.seed = list(pairs), mask, seed
         self.places = [(case, number) for case, pair in enumerate(self.pairs) for number in range(pair.slices)]
+        for pair in self.pairs:
+            check_convention(pair.target)
         self.contents = [file_content(pair.target) for pair in self.pairs]
         self.fingerprints = [pair_fingerprint(pair) for pair in self.pairs]
 

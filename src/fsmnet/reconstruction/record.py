@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fsmnet.data import formats
+from fsmnet.data.contrast import contrast_of
 from fsmnet.data.scan import source_sha256
 from fsmnet.errors import NOT_CLINICAL, UserError
 from fsmnet.files import sha256
@@ -96,6 +97,8 @@ def doubt(config: ReconstructConfig, weights: str) -> str:
         return "it was made with other weights"
     if changed := _changed_option(config, record["Options"]):
         return f"it was made with another {changed}"
+    if unmet := _unmet(config, record):
+        return unmet
     if not _same_mask(config, record["Mask"]):
         return "its mask is missing or another one"
     given = [(config.target, config.target_series), (config.auxiliary, config.auxiliary_series)]
@@ -126,6 +129,20 @@ def _changed_option(config: ReconstructConfig, recorded: dict[str, Any]) -> str:
             continue
         if not isinstance(getattr(config, name), Path) or Path(str(before)).name != Path(str(now)).name:
             return name
+    return ""
+
+
+def _unmet(config: ReconstructConfig, record: Mapping[str, Any]) -> str:
+    """What is asked for now besides the image and its record lacks or has otherwise; empty if nothing."""
+    if config.check not in (None, "off") and record.get("Check") is None:
+        return "it was made without the hold-out check"
+    suits = record.get("Suitability") or {}
+    for role in ("Target", "Auxiliary"):
+        said = getattr(config, f"{role.lower()}_contrast")
+        if said is not None and suits.get(role) != (contrast_of(said) or said.strip().lower()):
+            return f"its {role.lower()} counted as another contrast"
+    if suits.get("NotMadeForIt") and not config.anyway:
+        return "it was made anyway, though the network was not made for it"
     return ""
 
 

@@ -357,3 +357,29 @@ def test_much_more_than_the_header_tells_is_refused(tmp_path, array, monkeypatch
             file.write(b"\0" * (1 << 20))
     with pytest.raises(UserError, match="holds far more than the 6 x 7 x 4 voxels that its header tells"):
         read_volume(packed)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_type", "word"),
+    [
+        ("a", ["ORIGINAL", "PRIMARY", "P", "ND"], "phase"),
+        ("b", ["ORIGINAL", "PRIMARY", "PHASE MAP"], "phase"),
+        ("c", ["DERIVED", "PRIMARY", "M_FFE", "IMAGINARY"], "imaginary"),
+        ("sub-01_part-phase_T2w", None, "phase"),
+        ("sub-01_part-real_T2w", None, "real"),
+    ],
+)
+def test_what_is_no_magnitude_is_refused(tmp_path, write_nifti, smooth, name, image_type, word):
+    path = write_nifti(tmp_path / f"{name}.nii.gz", smooth(0, (8, 8, 3)))
+    if image_type is not None:
+        (tmp_path / f"{name}.json").write_text(json.dumps({"ImageType": image_type}))
+    for read in (read_volume, lambda path: read_header(path, path.name)):
+        with pytest.raises(UserError, match=f"{word}, no magnitude; give the magnitude image"):
+            read(path)
+
+
+def test_magnitudes_by_their_sidecar_are_read(tmp_path, write_nifti, smooth):
+    path = write_nifti(tmp_path / "sub-01_part-mag_T2w.nii.gz", smooth(0, (8, 8, 3)))
+    for words in (["ORIGINAL", "PRIMARY", "M", "ND", "NORM"], ["DERIVED", "SECONDARY"], ["P", "R"]):
+        (tmp_path / "sub-01_part-mag_T2w.json").write_text(json.dumps({"ImageType": words}))
+        assert read_volume(path).maximum > 0

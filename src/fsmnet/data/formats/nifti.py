@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fsmnet.data.formats.content import NIFTI as NIFTI_KIND
 from fsmnet.data.formats.content import is_gzip, kind_of
-from fsmnet.data.formats.nifti_header import acquired_lines, check_size, phase_encode, place
+from fsmnet.data.formats.nifti_header import acquired_lines, check_size, phase_encode, place, require_magnitude
 from fsmnet.data.stored import Stored
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Samples, Volume
@@ -40,6 +40,7 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         UserError: no NIfTI, damaged, not 3-D, not real-valued, an affine that is none, or nothing to reconstruct.
     """
+    require_magnitude(path, path)
     image, shape = _opened(path, str(path))
     affine, placed, header = place(image, path)
     try:
@@ -83,6 +84,7 @@ def read_header(path: Path, name: str) -> Volume:
     Raises:
         UserError: a file that :func:`read_nifti` would refuse, as far as the header tells.
     """
+    require_magnitude(path, name)
     image, (height, width, slices) = _opened(path, name)
     affine, placed, _ = place(image, name)
     check_size(image, name, whole=False)

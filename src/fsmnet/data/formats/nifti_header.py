@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.data.formats.content import is_gzip
+from fsmnet.data.formats.magnitude import kind_by_words
 from fsmnet.data.volume import affine_fault
 from fsmnet.errors import UserError
 from fsmnet.files import parse_json
@@ -60,6 +62,21 @@ def place(image: Any, name: object) -> tuple[npt.NDArray[np.float64], bool, Any]
         size = " x ".join(f"{edge:g}" for edge in edges)
         logger.warning("%s: its header gives voxels of %s mm; are its units (xyzt_units) right?", name, size)
     return affine, any(code > 0 for code in codes), header
+
+
+def require_magnitude(path: Path, name: object) -> None:
+    """Refuse what the sidecar's ``ImageType`` or BIDS's entity ``part`` calls a phase, real or imaginary image.
+
+    Raises:
+        UserError: with what says it.
+    """
+    stored = _sidecar(path).get("ImageType")
+    words = [str(word) for word in stored[2:]] if isinstance(stored, list) else []
+    part = re.search(r"_part-([a-z]+)(?=[_.])", path.name)
+    said = {f"its sidecar's ImageType is {words}": words, "its name has a part": [part[1]] if part else []}
+    for what, words in said.items():
+        if kind := kind_by_words(words):
+            raise UserError(f"{name}: {what}: {kind}, no magnitude; give the magnitude image")
 
 
 def acquired_lines(path: Path) -> int | None:

@@ -13,7 +13,7 @@ from fsmnet.data.formats.nifti import NIFTI, read_header
 from fsmnet.data.grid import grid_difference
 from fsmnet.data.pairing.names import candidates
 from fsmnet.data.pairing.tables import REMEDY, Row
-from fsmnet.data.same import same_files
+from fsmnet.data.same import same_scans
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.files import is_utf8
@@ -78,7 +78,7 @@ def _row(root: Path, case: str, names: tuple[str, str], found: Sequence[dict[str
     if target is not None and auxiliary is not None:
         if files[0] == files[1]:
             accepted, note = False, f"target and auxiliary are one file, {target.source}"
-        elif target.shape == auxiliary.shape and same_files(*filter(None, files)):
+        elif target.shape == auxiliary.shape and same_scans(*filter(None, files)):
             accepted, note = False, f"{target.source} and {auxiliary.source} show the same voxels; give two contrasts"
         elif difference := grid_difference(target, auxiliary):
             accepted = not same_grid

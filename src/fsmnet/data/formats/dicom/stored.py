@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from fsmnet.data.formats.dicom.headers import Header, pixel_bytes
+from fsmnet.data.formats.magnitude import kind_by_words
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
 
-# Whatever the vendor calls it: words of ImageType behind the second (Siemens, UIH: P, PHASE; Philips: PHASE MAP, R_SE,
-# I_FFE; Canon: PHASE), ComplexImageComponent, and GE's own number of the kind.
-_KINDS = {
-    "phase": r"P|PHASE|PHASE[ _-]?MAP|P_[A-Z0-9]+|VELOCITY[ _-]?MAP",
-    "real": r"R|REAL|R_[A-Z0-9]+",
-    "imaginary": r"I|IMAG|IMAGINARY|I_[A-Z0-9]+",
-}
 _GE_KINDS = {1: "phase", 2: "real", 3: "imaginary"}
 
 
 def not_magnitude(header: Header) -> tuple[str, str]:
     """What an image is instead of a magnitude, and the element that says so; empty texts where none does."""
     image_type = header.repeats["ImageType"]
-    words = [*image_type.upper().split("\\")[2:], header.component.upper()]
-    for kind, expression in _KINDS.items():
-        if any(re.fullmatch(expression, word.strip()) for word in words if word.strip()):
-            component = f", ComplexImageComponent {header.component}" if header.component else ""
-            return kind, f"ImageType {image_type}{component}"
+    if kind := kind_by_words([*image_type.split("\\")[2:], header.component]):
+        component = f", ComplexImageComponent {header.component}" if header.component else ""
+        return kind, f"ImageType {image_type}{component}"
     if header.ge_kind in _GE_KINDS:
         return _GE_KINDS[header.ge_kind], f"GE's RawDataType (0043,102F) {header.ge_kind}"
     return "", ""
