@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,14 +63,12 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
     if config.mask is not None:
         load_mask(config.mask)
     refuse_beside(config.out, "a list is shared by --processes or --cluster")
-    weights = _network_for(config)
     files = {TABLE, *(path.name for exam in exams for path in written_paths(exam.config))}
     singles = [exam.config.out.name for exam in exams]
     try:
-        with (
-            only_one(config.out, files, TABLE, beside=singles),
-            executor_of(config, ahead=config.workers) as executor,
-        ):
+        with only_one(config.out, files, TABLE, beside=singles), ExitStack() as stack:
+            weights = _network_for(config)
+            executor = stack.enter_context(executor_of(config, ahead=config.workers))
             rows = _through(exams, executor, partial(reconstruct_exam, weights=weights, trust=trust), config.out)
             remove_parts(config.out, files)  # of processes that died
     finally:
