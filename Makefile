@@ -9,10 +9,14 @@ JOBS ?= 2
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@echo "1 of 3: an environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "2 of 3: PyTorch and what else is needed; a few minutes"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo "3 of 3: installed"
+	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/fsmnet demo --out demo

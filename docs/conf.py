@@ -1,6 +1,11 @@
 """Sphinx configuration."""
 
+from pathlib import Path
+
 import fsmnet
+from fsmnet.cli.reference import page
+
+(Path(__file__).parent / "commands.md").write_text(page(), encoding="utf-8")  # of the options as they are
 
 project = "FSMNet"
 author = copyright = "The FSMNet developers"

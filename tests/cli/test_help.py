@@ -15,6 +15,7 @@ import fsmnet.cli.completion
 from fsmnet.cli.commands import COMMANDS
 from fsmnet.cli.help import flag
 from fsmnet.cli.parser import main
+from fsmnet.cli.reference import page
 from fsmnet.options import options_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,17 @@ def test_the_examples_are_commands(command, monkeypatch):
         if "runs/quick/config.yaml" not in example:  # written by the line before it
             assert main(shlex.split(example)[1:]) == 0, example
             assert type(seen.pop()) is COMMANDS[command].options
+
+
+def test_a_page_with_every_command_and_option():
+    text = page()
+    for name, command in COMMANDS.items():
+        begin = text.index(f"\n## {name}\n")
+        part = text[begin : text.find("\n## ", begin + 1)]
+        assert all(f"$ {section.example}\n" in part for section in command.sections)
+        for one in options_of(command.options):
+            assert re.search(rf"\| `[^`]*--(\[no-\])?{flag(one.name)[2:]}\b[^`]*` \| .{{8}}", part), one.name
+    assert "| null" not in text
 
 
 def words_of_the_docs() -> set[str]:

@@ -20,6 +20,7 @@ from fsmnet.inference.alone import alone
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.brats import BRATS, SIZE
 from fsmnet.reconstruction.reconstruct import reconstruct
+from fsmnet.reconstruction.stages import Reconstruction
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 
@@ -80,8 +81,24 @@ def demo(config: DemoConfig) -> Path:
         optimise=config.optimise,
         overwrite=True,
     )
+    _say_what_is_saved(result)
     say("", f"picture: {out / 'picture.png'}", f"volume:  {result.out}")
     return out
+
+
+def _say_what_is_saved(result: Reconstruction) -> None:
+    """Scores of the volume that is written, with the measured lines in it; those above are the network's alone."""
+    metrics = result.sidecar["Metrics"] or {}
+    names = {
+        "zero_filling": "zero-filling",
+        "network": "the network alone",
+        "consistent": "the saved volume: measured lines put back",
+    }
+    known = {names[name]: values for name, values in metrics.items() if values["psnr"] is not None}
+    if known:
+        width = max(map(len, known))
+        say("", f"the whole volume {result.out.name}, scored in full precision:")
+        say(*(f"{name:{width}}  {values['psnr']:.2f} dB" for name, values in known.items()))
 
 
 def command(config: DemoConfig) -> int:

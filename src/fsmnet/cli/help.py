@@ -122,7 +122,8 @@ def about(one: Option) -> str:
         return f"{one.help} (required)"
     if default is None or default is False or default in ([], {}, "") or "default:" in one.help:
         return one.help
-    shown = "on" if default is True else " ".join(map(str, default)) if isinstance(default, list) else default
+    values = default if isinstance(default, list) else [default]
+    shown = " ".join("on" if one is True else f"{one:g}" if isinstance(one, float) else str(one) for one in values)
     return f"{one.help} (default: {shown})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -39,12 +40,15 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
 
 
 def log_repairs(*volumes: Volume) -> None:
-    """Say what the volumes had to be repaired of on reading, and what is doubtful about them."""
+    """Say what the volumes had to be repaired of on reading, and what is doubtful about them; the same but once."""
     for volume in volumes:
-        if repairs := volume.repairs():
-            logger.warning(repairs)
-        for doubt in volume.doubts:
-            logger.warning(doubt)
+        for words in filter(None, (volume.repairs(), *volume.doubts)):
+            if words not in _TOLD:
+                _TOLD.append(words)
+                logger.warning(words)
+
+
+_TOLD: deque[str] = deque(maxlen=1000)  # of this program: a demonstration reads its scans twice
 
 
 def grid_difference(a: Volume, b: Volume) -> str:
