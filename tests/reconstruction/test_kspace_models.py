@@ -101,6 +101,20 @@ def test_an_auxiliary_that_the_lines_speak_against_is_left_out(remembering, scan
         assert used is None
 
 
+def test_a_network_is_adapted_to_the_scan_s_own_lines(unrolled, scans, tmp_path, checkpoint_file, caplog):
+    target, _, _ = scans
+    options = {"acceleration": 2, "center_fraction": 0.1, "mask_kind": "random", "device": "cpu", "adapt": True}
+    with caplog.at_level("INFO", "fsmnet"):
+        record = reconstruct(target, None, tmp_path / "out.nii.gz", checkpoint=unrolled, **options).sidecar
+    adapted = record["Adapted"]
+    assert 0 <= adapted["Steps"] <= adapted["StepsTried"]
+    assert adapted["HeldOutExplained"]["after"] >= adapted["HeldOutExplained"]["before"]
+    assert "target.nii.gz: adapted to its own lines" in caplog.text
+    image_network = checkpoint_file(tmp_path / "best.safetensors")
+    with pytest.raises(UserError, match="adapt is for networks that take k-space; leave it out"):
+        reconstruct(target, scans[1], tmp_path / "two.nii.gz", checkpoint=image_network, **options)
+
+
 def test_half_precision_weights_become_single(unrolled):
     model = load_model(unrolled)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

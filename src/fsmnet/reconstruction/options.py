@@ -94,6 +94,12 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
         "they are known; after a network that has it inside, as the shipped one, only where --target is simulated",
         group="model",
     )
+    adapt: bool = option(
+        False,
+        "first fit 2% of the k-space network to the scan's own lines, some kept back for the fit and some to stop it; "
+        "for scans unlike those of the training",
+        group="model",
+    )
     noise: float | None = option(
         None,
         "with --kspace: standard deviation of the complex noise in k-space, in its units, for a network that asks; "

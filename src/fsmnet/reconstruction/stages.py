@@ -36,6 +36,7 @@ from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import Mask, MaskRecipe, load_mask, save_mask, seed_from_name
 from fsmnet.pictures.panels import Picture
+from fsmnet.reconstruction.adapt import Scan, adapt
 from fsmnet.reconstruction.again import Again, Check, Map
 from fsmnet.reconstruction.inputs import (
     MAPS,
@@ -147,7 +148,10 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
-    model, precision = for_inference(model, config.precision, config.optimise and not classical)
+    if config.adapt and not takes_acquisition(model):
+        raise UserError(f"{checkpoint}: adapt is for networks that take k-space; leave it out")
+    as_it_is = classical or config.adapt  # a fitted network has gradients
+    model, precision = for_inference(model, config.precision, config.optimise and not as_it_is)
     weights = "" if classical else sha256(checkpoint)
     return Network(model, checkpoint, weights, device, precision, time.perf_counter() - started)
 
@@ -203,6 +207,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     trying, tried = time.perf_counter(), None
     if inside and helper is not None and not config.keep_auxiliary:
         helper, tried = _helpful(passes, measured, helper, target.name, input_files(config)[0].name)
+    network, fitted = _adapted(config, network, measured, helper)
     trying = time.perf_counter() - trying
     put_back = _puts_back(config, inside)
     weight = config.noise_weight if config.data_consistency == "soft" else None
@@ -246,6 +251,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         "Normalisation": "the network's own" if inside else str(normalisation),
         "Coils": measured.coils,
         "AuxiliaryTrial": tried,
+        "Adapted": fitted,
         "DataConsistency": finishing.record(),
         "SlicesReconstructed": int(keep.sum()),
         "Voxels": None if packed is None else stored.record(),
@@ -352,6 +358,27 @@ def _helpful(
         )
     record = {"Used": trial.helps, "ConfirmedByLinesKeptBack": round(trial.confirmed, 3), "Slices": trial.slices}
     return auxiliary if trial.helps else None, record
+
+
+def _adapted(
+    config: ReconstructConfig, network: Network, measured: Measured, helper: Tensor | None
+) -> tuple[Network, dict[str, Any] | None]:
+    """The network fitted to the scan's own lines, if asked for, and what the record says of it."""
+    if not config.adapt:
+        return network, None
+
+    def scan(number: int) -> Scan:
+        auxiliary = None if helper is None else helper[number, None, None].to(network.device)
+        return measured.lines(slice(number, number + 1)).to(network.device), auxiliary
+
+    name = input_files(config)[0].name
+    model, fitted = adapt(network.model, scan, len(measured.zero_filled), seed_from_name(name))
+    gain = fitted["HeldOutExplained"]
+    logger.info(
+        "%s: adapted to its own lines, %d of %d steps; lines kept back are explained by %.1f%% instead of %.1f%%",
+        *(name, fitted["Steps"], fitted["StepsTried"], 100 * gain["after"], 100 * gain["before"]),
+    )
+    return replace(network, model=model), fitted
 
 
 def _puts_back(config: ReconstructConfig, inside: bool) -> bool:
