@@ -102,6 +102,20 @@ def test_four_processes_take_the_steps_of_one(configure, start, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_first_one_says_whether_patience_is_lost(configure, start, tmp_path):
+    """The others do not validate: of a run that they go on with they know the best step until then alone."""
+    options = {"batch": 4, "validation_fraction": 0.25, "validate_every": 1, "threads": 1, **FSMNET}
+    for name in ("one", "two"):
+        train(configure(name, iterations=2, **options))
+    more = {"iterations": 6, "patience": 2, "resume": True, **options}
+    train(configure("one", **more))
+    for process in start(configure("two", **more)):
+        assert process.wait(600) == 0, process.communicate()[1]
+    one, two = ([row["step"] for row in log_rows(tmp_path / name)] for name in ("one", "two"))
+    assert two == one == [str(step) for step in range(1, 7)]
+
+
+@pytest.mark.slow
 def test_torchrun_and_a_terminal(configure, tmp_path):
     """Ctrl-C reaches the processes and torchrun, which passes it on: the step is finished and saved all the same."""
     config = configure("run", iterations=10_000, batch=2, save_every=1, threads=1, **FSMNET)

@@ -112,7 +112,7 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
     log = Log(schedule, progress, silent=not setup.is_main)
     source = batches(config, data, first, accelerator)
     together, album, usual = Together(accelerator), Album(setup), Usual()
-    finished = schedule.done(progress) or together.any(schedule.stale(progress))
+    finished = schedule.done(progress) or bool(together.first(schedule.stale(progress)))
     quiet, fault = not setup.is_main, None
     with (
         stop_on_signal(silent=quiet) as stop, log, together.watching(), Pace(silent=quiet) as pace, closing(source),
@@ -141,7 +141,7 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
                 figures.look()
                 psnr = _validate(setup, progress, album)
                 progress.seconds = together.first(clock())
-                finished = finished or together.any(schedule.stale(progress))
+                finished = finished or bool(together.first(schedule.stale(progress)))
             if psnr is not None or finished or progress.step % config.log_every == 0:
                 figures.look()
                 log.add(figures.loss, figures.norm, rate, psnr)
