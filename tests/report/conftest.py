@@ -14,6 +14,8 @@ from fsmnet.trust.check import reconstruct
 
 NASTY = "<script>alert(1)</script>&\"' \u60a3"
 
+OBLIQUE = np.array([[-1, 0, 0, 30], [0, -0.99, 0.3, 20], [0, 0.1, 2.98, 0], [0, 0, 0, 1]])
+
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory):
@@ -29,7 +31,7 @@ def scan(tmp_path_factory, smooth, checkpoint_file):
         data = smooth(seed, (60, 48, 7), 100, 3000)
         data[:8] = data[:, :5] = data[..., 0] = 0
         data *= np.linspace(0.4, 1, 7)
-        nib.save(nib.Nifti1Image(data.astype(np.int16), np.diag([-1.0, -1.0, 3.0, 1.0])), folder / f"{contrast}.nii.gz")
+        nib.save(nib.Nifti1Image(data.astype(np.int16), OBLIQUE), folder / f"{contrast}.nii.gz")
     checkpoint = checkpoint_file(folder / "best.safetensors")
     out = folder / "result.nii.gz"
     reconstruct(folder / "t2.nii.gz", folder / "t1.nii.gz", out, checkpoint=checkpoint, device="cpu", acceleration=3)

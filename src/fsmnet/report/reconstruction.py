@@ -21,7 +21,12 @@ from fsmnet.report.tables import Cell, cell
 from fsmnet.report.volumes import Packed, packed
 from fsmnet.trust.check import in_words
 
-WORDS = {"suits": "suits", "unusual": "unusual", "refuse": "not for this scan", "": "made for"}
+WORDS = {
+    "suits": "Nothing speaks against this scan",
+    "unusual": "This scan is unusual for the network",
+    "refuse": "The network is not for this scan",
+    "": "No verdict",
+}
 SCORES = {"zero_filling": "Zero-filled", "network": "Network alone", "consistent": "With the measured lines put back"}
 SOME = (0.25, 0.5, 0.75)  # of the slices with content: those that are shown still, beside that with most signal
 ACROSS = 3  # panels in a row

@@ -30,18 +30,7 @@
     // Left lies above and is cut at the wipe; right lies below it.
     async start() {
       const { Niivue, NVImage } = niivue;
-      this.images = {};
-      for (const layer of this.scan.layers) {
-        const data = bytes(this.place.querySelector(`[data-volume="${layer.key}"]`).textContent);
-        this.images[layer.key] = await NVImage.loadFromFile({
-          file: new File([data], `${layer.key}.nii.gz`),
-          name: `${layer.key}.nii.gz`,
-          colormap: layer.coloured ? HOT : "gray",
-          cal_min: 0,
-          cal_max: layer.top,
-          trustCalMinMax: false,
-        });
-      }
+      // The views first: they tell NiiVue to keep what is no error for itself.
       this.views = {};
       for (const side of ["right", "left"]) {
         const view = new Niivue({
@@ -66,6 +55,18 @@
         await view.attachToCanvas(this.stage.querySelector(`.${side}`));
         view.onLocationChange = (where) => this.moved(side, where);
         this.views[side] = view;
+      }
+      this.images = {};
+      for (const layer of this.scan.layers) {
+        const data = bytes(this.place.querySelector(`[data-volume="${layer.key}"]`).textContent);
+        this.images[layer.key] = await NVImage.loadFromFile({
+          file: new File([data], `${layer.key}.nii.gz`),
+          name: `${layer.key}.nii.gz`,
+          colormap: layer.coloured ? HOT : "gray",
+          cal_min: 0,
+          cal_max: layer.top,
+          trustCalMinMax: false,
+        });
       }
       this.fill();
       this.listen();
