@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
+import shutil
+import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+import fsmnet.files
+from fsmnet.cli import main
 from fsmnet.data.phantom import write_subjects
 
 from .registry import trial
@@ -23,11 +28,51 @@ OPTIONS = [
     "--threads", "1", "--batch", "1", "--iterations", str(STEPS), "--log-every", "1", "--save-every", "2",
     "--validation-fraction", "0.25", "--validate-every", "4", "--test-fraction", "0",
 ]  # fmt: skip
+WRITING = 0.02  # seconds that every write to the disk takes, so that kills meet it
 
 
-def command(data: Path, out: Path, *more: str) -> list[str]:
-    """A training of seconds."""
-    return [sys.executable, "-m", "fsmnet", "train", "--data", str(data), "--out", str(out), *OPTIONS, *more]
+def words(data: Path, out: Path) -> list[str]:
+    """A training of seconds; goes on with what is there."""
+    more = ["--resume"] if (out / "resume.pt").exists() else []
+    return ["train", "--data", str(data), "--out", str(out), *OPTIONS, *more]
+
+
+def begun(command: list[str], errors: Path, before: Callable[[], None] = lambda: None) -> int:
+    """The number of a process of its own that runs a command; forked, since PyTorch takes seconds to import."""
+    number = os.fork()
+    if number:
+        return number
+    code = 70
+    try:
+        with errors.open("a") as stream:
+            os.dup2(stream.fileno(), 2)
+        before()
+        code = main(command)
+    finally:
+        os._exit(code)
+
+
+def ended(number: int, seconds: float) -> int | None:
+    """Its exit code; None if it had to be killed after so many seconds."""
+    late = time.monotonic() + seconds
+    while time.monotonic() < late:
+        done, status = os.waitpid(number, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(number, signal.SIGKILL)
+    os.waitpid(number, 0)
+    return None
+
+
+def write_slowly() -> None:
+    synced = os.fsync
+
+    def slow(number: int) -> None:
+        time.sleep(WRITING)
+        synced(number)
+
+    fsmnet.files.os.fsync = slow
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -41,39 +86,71 @@ def same_weights(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@trial("kills", "SIGKILL of a training at random moments, then `--resume`, until it is done", count=50)
+def same_run(first: Path, second: Path) -> bool:
+    return all(same_weights(first / name, second / name) for name in ("last.safetensors", "best.safetensors"))
+
+
+@trial("kills", "SIGKILL of a training at random moments, then `--resume`, until it is done; again and again", count=50)
 def kills(folder: Path, count: int) -> dict[str, Any]:
-    data, straight, killed = write_data(folder), folder / "straight", folder / "killed"
+    data, straight, killed, errors = write_data(folder), folder / "straight", folder / "killed", folder / "errors"
     begin = time.monotonic()
-    subprocess.run(command(data, straight), check=True, capture_output=True)
-    seconds = time.monotonic() - begin
-    chance, done, refused = random.Random(0), 0, 0
-    while done < count:
-        for path in killed.glob("*"):
-            path.unlink()
-        ended = False
-        while not ended and done < count:
-            more = ["--resume"] if (killed / "resume.pt").exists() else []
-            process = subprocess.Popen(command(data, killed, *more), stderr=subprocess.PIPE, text=True)
-            try:
-                process.communicate(timeout=chance.uniform(0.1, 1.0) * seconds)
-                ended, refused = True, refused + bool(process.returncode)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                done += 1
-    more = ["--resume"] if (killed / "resume.pt").exists() else []
-    last = subprocess.run(command(data, killed, *more), check=False, capture_output=True, text=True)
-    same = [same_weights(straight / name, killed / name) for name in ("last.safetensors", "best.safetensors")]
-    left = [path.name for path in killed.iterdir() if path.name.startswith(".")]
-    whole = rows(straight) == rows(killed)
+    assert ended(begun(words(data, straight), errors, write_slowly), 600) == 0
+    seconds, chance = time.monotonic() - begin, random.Random(0)
+    done = writing = runs = equal = whole = refused = left = 0
+    while done < count or killed.exists():
+        code = ended(begun(words(data, killed), errors, write_slowly), chance.uniform(0.1, 0.8) * seconds)
+        if code is None:
+            done += 1
+            writing += any(killed.glob(".part-*"))
+            continue
+        runs, refused = runs + 1, refused + (code != 0)
+        if not code:
+            equal, whole = equal + same_run(straight, killed), whole + (rows(straight) == rows(killed))
+            left += len([path for path in killed.iterdir() if path.name.startswith(".")])
+        shutil.rmtree(killed)
     return {
         "kills": done,
-        "resumptions refused": refused + bool(last.returncode),
-        "weights equal bit for bit": all(same),
-        "log whole": whole,
-        "files left over": len(left),
-        "held": all(same) and whole and not refused and not last.returncode and not left,
+        "of them while a file was written": writing,
+        "runs that came to their end": runs,
+        "with weights equal to the undisturbed run's, bit for bit": equal,
+        "with the log whole": whole,
+        "resumptions refused": refused,
+        "files left over": left,
+        "held": equal == whole == runs and not refused and not left,
+    }
+
+
+@trial("full-disk", "the disk is full at the n-th KiB that a training writes, for every n until it fits", count=1)
+def full_disk(folder: Path, count: int) -> dict[str, Any]:
+    """On a file system in memory of its own, which only root can make."""
+    data, errors, place = write_data(folder), folder / "errors", folder / "disk"
+    place.mkdir()
+    tried = sentences = torn = codes = 0
+    size, said = 16, set()
+    while True:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(place)], check=True)
+        try:
+            errors.write_text("")
+            code = ended(begun(words(data, place / "run"), errors), 600)
+            lines = [line for line in errors.read_text().splitlines() if ": error: " in line]
+            good = [path for path in (place / "run").glob("*.safetensors") if load_file(path)]
+            parts = [*place.rglob(".part-*")]
+            half = len([*place.rglob("*.safetensors")]) - len(good) + len(parts)
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+        if code == 0:
+            break
+        tried, torn, codes = tried + 1, torn + half, codes + (code == 2)
+        sentences += len(lines) == 1 and "cannot be written (no space left on device); free space" in lines[0]
+        said |= {Path(line.split(": error: ")[-1].split(": ")[0]).name for line in lines}
+        size = size * 5 // 4 + 4
+    return {
+        "sizes tried": tried,
+        "exit code 2": codes,
+        "one sentence": sentences,
+        "half-written files": torn,
+        "met at": ", ".join(sorted(said)),
+        "held": codes == sentences == tried and not torn,
     }
 
 
