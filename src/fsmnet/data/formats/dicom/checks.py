@@ -11,7 +11,7 @@ from fsmnet.data.formats.dicom.geometry import ORIENTATION_TOLERANCE, POSITION_T
 from fsmnet.data.formats.dicom.headers import GEOMETRY, REPEATS, Header, Vector, parse_header, read_elements
 from fsmnet.data.formats.dicom.packages import require
 from fsmnet.data.formats.dicom.series import Series, plural
-from fsmnet.data.formats.dicom.stored import check_bits, not_magnitude
+from fsmnet.data.formats.dicom.stored import check_amount, check_bits, not_magnitude
 from fsmnet.errors import UserError
 
 _SLICE_CLASSES = {
@@ -54,6 +54,8 @@ def _check_kind(headers: list[Header], where: str) -> None:
         raise UserError(
             f"{where}: {cut[0].path.name} is an image without Rows or Columns, cut short or damaged; copy it again"
         )
+    for header in headers:
+        check_amount(header)
     if frames := [h for h in headers if h.frames > 1]:
         raise UserError(
             f"{where}: {frames[0].path.name} holds {frames[0].frames} frames (multi-frame DICOM), which are not read; "

@@ -29,6 +29,9 @@ REPEATS = {
 }
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 GE_CREATOR, GE_KIND = 0x00430010, 0x0043102F  # private to GE: 0 magnitude, 1 phase, 2 real, 3 imaginary
+UNDEFINED = 0xFFFFFFFF  # a length that says: until the delimiter
+DEFLATED = b"1.2.840.10008.1.2.1.99\0"  # a transfer syntax that pydicom unpacks as a whole, whatever comes out
+MOST_DEFLATED = 1 << 20  # bytes of such a file; they can stand for a thousand times as many
 _HEADER_TAGS: list[Any] = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
     *("SeriesNumber", "SeriesDescription", "Modality", "InstanceNumber", "InPlanePhaseEncodingDirection"),
@@ -109,7 +112,12 @@ def read_elements(path: Path) -> Any:
     bare = False
     try:
         with path.open("rb") as file:
-            bare = _bare(file.read(132))
+            head = file.read(1024)
+        bare = _bare(head[:132])
+        if DEFLATED in head and path.stat().st_size > MOST_DEFLATED:
+            raise UserError(
+                f"{path}: is deflated as a whole, and too large for that to be a slice; unpack it (dcmconv +te)"
+            )
         with quiet_pydicom():
             found = pydicom.dcmread(path, force=bare, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
         return found if not bare or "SOPClassUID" in found else None
@@ -121,6 +129,36 @@ def read_elements(path: Path) -> Any:
         if bare:
             return None
         raise UserError(f"{path}: its DICOM header is damaged; copy the file again, or take it out") from None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether no element claims more bytes than there are, for which the decoder would take memory unasked."""
+    import pydicom
+
+    try:
+        with quiet_pydicom():
+            found = pydicom.dcmread(path, force=True)
+            return _holds(found.file_meta) and _holds(found)
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return False
+    except malformed():
+        return False
+
+
+def _holds(dataset: Any) -> bool:
+    from pydicom.valuerep import VR
+
+    known = {kind.value for kind in VR}
+    for tag in dataset.keys():  # noqa: SIM118 - not a mapping
+        raw = dataset.get_item(tag)
+        length, value = getattr(raw, "length", None), raw.value
+        if length not in (None, UNDEFINED) and isinstance(value, bytes) and len(value) < length:
+            return False
+        if raw.VR is not None and raw.VR not in known:
+            return False
+        if raw.VR == "SQ" and not all(map(_holds, dataset[tag].value)):
+            return False
+    return True
 
 
 def pixel_bytes(path: Path) -> bytes:

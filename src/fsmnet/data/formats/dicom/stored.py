@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsmnet.data.formats.dicom.headers import Header, pixel_bytes
+from fsmnet.data.formats.dicom.headers import Header, is_whole, pixel_bytes
 from fsmnet.data.formats.magnitude import kind_by_words
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
+from fsmnet.files import check_claim
 
 _GE_KINDS = {1: "phase", 2: "real", 3: "imaginary"}
 
@@ -36,6 +37,22 @@ def check_bits(header: Header, where: str) -> None:
             f"{where}: {header.path.name} has BitsAllocated {header.bits_allocated}, BitsStored {header.bits_stored} "
             f"and HighBit {header.high_bit}, which describe no pixel; export the original series again"
         )
+
+
+def check_amount(header: Header) -> None:
+    """Refuse more pixels, and longer elements, than a file can hold, before memory is taken for them.
+
+    Raises:
+        UserError: so many are not in it.
+    """
+    from pydicom.uid import UID
+
+    syntax = UID(header.syntax or "1.2.840.10008.1.2")
+    packed = syntax.is_private or not syntax.is_transfer_syntax or syntax.is_compressed
+    claimed, stored = header.rows * header.columns * (header.bits_allocated // 8), header.path.stat().st_size
+    if (claimed > stored and not packed) or not is_whole(header.path):
+        raise UserError(f"{header.path}: its pixels are cut short or damaged; copy the file again")
+    check_claim(header.path, f"an image of {header.rows} x {header.columns}", claimed, stored)
 
 
 def shifted(headers: Sequence[Header]) -> bool:
@@ -108,7 +125,7 @@ def acquired_lines(header: Header) -> int | None:
     if not header.phase_encoding and not any(matrix[2:3]):
         return None  # of which axis is not known
     lines = max(matrix[2:], default=0) or header.phase_steps or 0
-    share = header.phase_share if header.phase_share and 0 < header.phase_share < 100 else 100.0
+    share = header.phase_share if header.phase_share and 1 < header.phase_share < 100 else 100.0
     return round(lines * 100 / share) if lines > 0 else None
 
 
