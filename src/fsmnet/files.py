@@ -103,7 +103,7 @@ def _remove_parts_of_the_dead(folder: Path) -> None:
 
 
 def _remove(part: Path) -> None:
-    if part.is_dir():
+    if part.is_dir() and not part.is_symlink():
         shutil.rmtree(part, ignore_errors=True)
     else:
         with suppress(OSError):

@@ -10,6 +10,7 @@ pytest.importorskip("SimpleITK")
 
 from pydicom import uid  # noqa: E402
 
+import fsmnet.data.formats.dicom.pixels  # noqa: E402
 from dicom_study import Plan, write  # noqa: E402
 from fsmnet import reconstruct  # noqa: E402
 from fsmnet.data.formats.dicom import list_series, read_series  # noqa: E402
@@ -187,3 +188,38 @@ def test_other_files_are_not_taken_for_bare_dicom(tmp_path, caplog):
     (tmp_path / "text.txt").write_text("no image " * 100)
     assert [series.n_files for series in list_series(tmp_path)] == [5]
     assert "notes.dcm: not a DICOM file, though it is named like one; it is left out" in caplog.text
+
+
+def claims_rows(data: bytes) -> bytes:
+    return data.replace(b"\x28\x00\x10\x00US\x02\x00\x12\x00", b"\x28\x00\x10\x00US\x02\x00\xff\xff")
+
+
+def claims_a_gigabyte(data: bytes) -> bytes:
+    """An element of other bytes of that length, in the place of a private one."""
+    place = data.index(b"\x29\x00\x10\x10OB\0\0") + 8
+    return data[:place] + b"\0\0\0\x40" + data[place + 4 :]
+
+
+def kind_that_is_none(data: bytes) -> bytes:
+    return data.replace(b"\x02\x00\x13\x00SH", b"\x02\x00\x13\x00SJ")
+
+
+@pytest.mark.parametrize("damage", [claims_rows, claims_a_gigabyte, kind_that_is_none])
+def test_what_a_file_cannot_hold(tmp_path, damage, monkeypatch):
+    """The decoder, which would take the memory, is not asked."""
+    [path] = write(tmp_path, Plan(shape=(1, 18, 14)))
+    before = path.read_bytes()
+    read_series(tmp_path)
+    path.write_bytes(damage(before))
+    assert path.read_bytes() != before
+    monkeypatch.setattr(fsmnet.data.formats.dicom.pixels, "_read_pixels", None)
+    with pytest.raises(UserError, match="its pixels are cut short or damaged; copy the file again"):
+        read_series(tmp_path)
+
+
+def test_deflated_files_are_no_larger_than_a_slice(tmp_path):
+    [path] = write(tmp_path, Plan(shape=(1, 18, 14)))
+    data = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99\0")
+    path.write_bytes(data + bytes(1 << 20))
+    with pytest.raises(UserError, match=r"is deflated as a whole, and too large for that to be a slice"):
+        list_series(tmp_path)
