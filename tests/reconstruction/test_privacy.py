@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import zipfile
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -21,7 +23,10 @@ NUMBERS = {"glmax", "glmin", "extents", "session_error", "slice_duration", "toff
 
 
 def planted(path: Path, voxels: np.ndarray, kind: type = nib.Nifti1Image) -> Path:
-    """A NIfTI file with an identifier in every field that can hold text, numbers where it cannot, and extensions."""
+    """A NIfTI file with an identifier in every field that can hold text, numbers where it cannot, and extensions.
+
+    Beside it a sidecar as BIDS has it, with the same.
+    """
     image = kind(voxels.astype(np.int16), np.diag([1.0, 1.0, 3.0, 1.0]))
     header = image.header
     for name, (dtype, _) in header.template_dtype.fields.items():
@@ -35,6 +40,9 @@ def planted(path: Path, voxels: np.ndarray, kind: type = nib.Nifti1Image) -> Pat
         header.extensions.append(nib.nifti1.Nifti1Extension(code if code != 2 else 6, content))
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(image, path)
+    said = dict.fromkeys(("PatientName", "PatientID", "InstitutionName", "StationName", "ProtocolName"), SECRET)
+    sidecar = path.with_name(path.name.split(".")[0] + ".json")
+    sidecar.write_text(json.dumps(said | {"SeriesDescription": f"{sidecar.stem[-2:]} {SECRET}", "Times": [SECRET]}))
     packed = path.read_bytes()
     assert SECRET.encode() in (gzip.decompress(packed) if path.suffix == ".gz" else packed)
     return path
@@ -142,3 +150,41 @@ def test_weights_name_no_folder(data, tmp_path):
         header = read_checkpoint(out / name)[1]
         assert header.training["data"] == "data"
     assert SECRET.encode() not in b"".join(contents(path) for path in out.rglob("*") if path.is_file())
+
+
+def test_kspace_of_fastmri_and_ismrmrd(tmp_path, checkpoint_file, smooth, capfd):
+    """Identifiers in attributes, in the XML header, and in data sets that nobody asks for."""
+    pytest.importorskip("ismrmrd")
+    from fastmri_tree import fft2c, write_volume
+    from ismrmrd_scan import Plan, write
+
+    images = smooth(0, (2, 40, 40))
+    home = tmp_path / "home-of-somebody"
+    files = [write_volume(home / "knee.h5", images, rows=64, columns=48, recon=40)]
+    kspace = fft2c(np.pad(images, ((0, 0), (12, 12), (4, 4)))).astype(np.complex64)
+    files.append(write(home / "scan.mrd", Plan(kspace[:, None])))
+    np.save(home / "knee.npy", np.sqrt(images) * 30)
+    np.save(home / "scan.npy", np.sqrt(np.pad(images, ((0, 0), (12, 12), (4, 4)))) * 30)
+    for file, name, header in zip(files, ("/", "dataset"), ("ismrmrd_header", "dataset/xml"), strict=True):
+        with h5py.File(file, "a") as opened:
+            xml = opened[header][()]
+            text = (xml if isinstance(xml, bytes) else xml[0]).decode()
+            person = f"<subjectInformation><patientName>{SECRET}</patientName><patientID>{SECRET}</patientID>"
+            begin = text.index(">", text.index("<ismrmrdHeader")) + 1
+            text = text[:begin] + person + "</subjectInformation>" + text[begin:]
+            kind = opened[header].dtype
+            del opened[header]
+            opened.create_dataset(header, data=[text] if name != "/" else text, dtype=kind)
+            for key in ("patient_id", "institution", "operator"):
+                opened.attrs[key] = opened[name].attrs[key] = SECRET
+            opened["notes"] = SECRET
+    out, weights = tmp_path / "out", checkpoint_file(home / "best.safetensors")
+    for file in files:
+        words = ["--kspace", str(file), "--auxiliary", str(file.with_suffix(".npy")), "--checkpoint", str(weights)]
+        for ending in (".nii.gz", ".npz", ".h5"):
+            result = out / f"{file.stem}_as{ending.replace('.', '_')}{ending}"
+            options = ["--acceleration", "4", "--device", "cpu", "--out", str(result)]
+            assert main(["reconstruct", *words, *options]) == 0, capfd.readouterr().err
+    assert found(out, SECRET, SECRET[:10], "home-of-somebody", str(tmp_path)) == []
+    said = capfd.readouterr()
+    assert SECRET not in said.out + said.err

@@ -118,7 +118,9 @@ def told_contrast(path: Path, given: str | None = None, option: str = "", series
     claims = [(name, source) for name, source in claims if name]
     if not claims:
         parent = path.absolute().parent.name
-        return Contrast(_CONTRAST.get(parent.lower(), ""), f"by its folder {parent}")
+        name = _CONTRAST.get(parent.lower(), "")
+        # A folder's name that is no contrast may be a person's; this gets into the record.
+        return Contrast(name, f"by its folder {parent}" if name else "by its folder")
     name, source = claims[0]
     others = [f"{spoken(other)} {by}" for other, by in claims[1:] if other != name]
     return Contrast(name, source, others[0] if others else "")
