@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -90,14 +91,93 @@ def lesions(results: Row) -> str:
 
 
 def robustness(results: Row) -> str:
-    found = rows_of(results, "robustness")
+    """The last run: PSNR, distance to none, what lines kept back confirm, and the distance after the trial."""
+    found = results["robustness"][-1]["rows"]
     alone = {r["acceleration"]: r["psnr"] for r in found if r["auxiliary"] == "left out"}
     names = dict.fromkeys(r["auxiliary"] for r in found)
     body = []
     for name in names:
-        by = {r["acceleration"]: r["psnr"] for r in found if r["auxiliary"] == name}
-        body.append([name, *(f"{by[a]:.2f} ({by[a] - alone[a]:+.2f})" for a in (4, 8))])
-    return markdown(["auxiliary", "4x", "8x"], body)
+        by = {r["acceleration"]: r for r in found if r["auxiliary"] == name}
+        cells = []
+        for a in (4, 8):
+            gain = by[a]["psnr"] - alone[a]
+            used = by[a].get("used", True)
+            confirmed = f"{by[a]['confirmed']:.2f}" if "confirmed" in by[a] else ""
+            cells += [f"{by[a]['psnr']:.2f} ({gain:+.2f})", confirmed, f"{gain:+.2f}" if used else "0, left out"]
+        body.append([name, *cells])
+    head = [f"{a}x{what}" for a in (4, 8) for what in ("", ", confirmed", ", after the trial")]
+    return markdown(["auxiliary", *head], body)
+
+
+def guarded(rows: list[Row]) -> str:
+    """Of each auxiliary, over the slices tried: gain in true error, and what lines kept back confirm."""
+    conditions = dict.fromkeys((r["case"], r["target"], r["auxiliary"], r["noise_percent"]) for r in rows)
+    body = []
+    for condition in conditions:
+        mine = [r for r in rows if (r["case"], r["target"], r["auxiliary"], r["noise_percent"]) == condition]
+        accelerations = sorted({r["acceleration"] for r in mine})
+        for name in dict.fromkeys(r["auxiliary_is"] for r in mine):
+            if name == "none":
+                continue
+            cells = {a: gain_and_confirmed([r for r in mine if r["acceleration"] == a], name) for a in accelerations}
+            case, target, auxiliary, level = condition
+            what = f"{case}, {target} with {auxiliary}, noise {level:g}%"
+            body.append([what, name, *(cells.get(a, "") for a in (2, 4, 8))])
+    return markdown(["", "auxiliary", "2x", "4x", "8x"], body)
+
+
+def gain_and_confirmed(rows: list[Row], name: str) -> str:
+    def total(which: str, key: str) -> float:
+        values = [r[key] for r in rows if r["auxiliary_is"] == which]
+        return sum(sum(v) if isinstance(v, list) else v for v in values)
+
+    gain = 10 * math.log10(total("none", "error") / total(name, "error"))
+    change = total(name, "change")
+    confirmed = (total("none", "kept_back") - total(name, "kept_back") + change) / (2 * change)
+    return f"{gain:+.2f} dB, {confirmed:.2f}"
+
+
+def noise(results: Row) -> str:
+    found = results["noise"][-1]["rows"]
+    body = []
+    for level in dict.fromkeys(r["noise_percent"] for r in found):
+        for a in (4, 8):
+            by = {r["method"]: r for r in found if (r["noise_percent"], r["acceleration"]) == (level, a)}
+            body.append([f"{level:g}%", f"{a}x", *(f"{r['psnr']:.2f} / {r['psnr_head']:.2f}" for r in by.values())])
+    return markdown(["noise", "", *(name.replace("_", "-") for name in by)], body)
+
+
+def equal_training(equal: Row) -> str:
+    body = []
+    for name, r in equal["training"]["networks"].items():
+        seen = ""
+        if "psnr_4x_strips" in r:
+            strips = r["psnr_4x_strips"] + r["psnr_8x_strips"] > r["psnr_4x"] + r["psnr_8x"]
+            seen = "strips" if strips else "whole slices"
+        scores = [
+            f"{r[f'psnr_{a}x{kind}']:.2f}" if f"psnr_{a}x{kind}" in r else ""
+            for kind in ("", "_strips")
+            for a in (4, 8)
+        ]
+        body.append([name, f"{r['parameters']:,}", f"{r['steps']:,}", *scores, seen])
+    head = ["", "parameters", "steps", "4x", "8x", "4x in strips", "8x in strips", "tested on"]
+    return markdown(head, body)
+
+
+def equal_scores(equal: Row) -> str:
+    """PSNR whole / head of every task, and lesions beside it."""
+    found = rows_of(equal, "psnr")
+    tasks = dict.fromkeys((r["case"], r["target"], r["auxiliary"]) for r in found)
+    body = []
+    for method in dict.fromkeys(r["method"] for r in found):
+        for a in sorted({r["acceleration"] for r in found}):
+            by = {
+                (r["case"], r["target"], r["auxiliary"]): f"{r['psnr']:.2f} / {r['psnr_head']:.2f}"
+                for r in found
+                if (r["method"], r["acceleration"]) == (method, a)
+            }
+            body.append([method.replace("_", "-"), f"{a:g}x", *(by.get(task, "") for task in tasks)])
+    return markdown(["", "", *(f"{case}, {t} with {o}" for case, t, o in tasks)], body)
 
 
 def coils(results: Row) -> str:
@@ -112,7 +192,7 @@ def coils(results: Row) -> str:
 def stability(results: Row) -> str:
     body = [
         [r["change"], f"{r['acceleration']}x", f"{r['largest']:.1e}", f"{r['psnr']:+.4f}"]
-        for r in rows_of(results, "stability")
+        for r in results["stability"][-1]["rows"]
     ]
     return markdown(["", "", "largest change (maximum 1)", "PSNR, dB"], body)
 
@@ -151,7 +231,14 @@ def main() -> None:
     args = parser.parse_args()
     results = json.loads((HERE / "results.json").read_text())
     report = json.loads((HERE / "training.json").read_text())
+    equal = json.loads((HERE / "equal.json").read_text())
+    guard = json.loads((HERE / "guard.json").read_text())
     tables = {
+        "guard": guarded(guard[-1]["rows"]),
+        "equal_training": equal_training(equal),
+        "equal_scores": equal_scores(equal),
+        "equal_lesions": lesions(equal),
+        "noise": noise(results),
         "training": training(report),
         "psnr": psnr(results, ""),
         "psnr_head": psnr(results, "_head"),
