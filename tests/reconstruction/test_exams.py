@@ -139,7 +139,7 @@ def test_what_is_skipped_is_verified(place, checkpoint_file, caplog):
     assert again() == ("done", "")
     assert again("--batch", "1", "--workers", "3") == ("skipped", "")
     assert again("--check", "1") == ("done", "done again, since it was made without the hold-out check")
-    told = ("--check", "1", "--target-contrast", "T2")
+    told = ("--check", "1", "--target-contrast", "FLAIR")
     assert again(*told) == ("done", "done again, since its target counted as another contrast")
     assert again(*told) == ("skipped", "")
     assert again("--overwrite") == ("done", "")
