@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -424,6 +425,18 @@ VOLUMES = {
 def test_wrong_volumes(place, refuses, command, damage):
     damage(place)
     refuses(place.command(command), VOLUMES[damage])
+
+
+@pytest.mark.parametrize("command", ["evaluate", "reconstruct"])
+def test_answers_for_a_script(place, capsys, command):
+    """Nothing but JSON on the standard output."""
+    more = ["--check", "off"] if command == "reconstruct" else []
+    assert main(place.command(command, "--json", "-q", *more)) == 0
+    found = json.loads(capsys.readouterr().out)
+    if command == "reconstruct":
+        assert found == json.loads((place.out / "result.json").read_text())
+    else:
+        assert found == json.loads((place.out / "summary.json").read_text())
 
 
 def test_missing_files(place, refuses):
