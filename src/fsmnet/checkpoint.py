@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "fsmnet-1"
 ERROR_NETWORK = "error_network"  # what the names of its tensors begin with
 SHIPPED = {"shipped": "fsmnet_unrolled.safetensors", "shipped-image": "fsmnet_quick_4x.safetensors"}
+EXPORTED = ("model.safetensors", "models/model.safetensors")  # the checkpoint within a folder of export
 SEEN = {"train": "was trained on", "validation": "had its checkpoint chosen on"}
 WAYS = {"name": "", "content": ", whose voxels these are", "patient": ", a scan of the same patient"}
 # What the shipped weights were trained on; their headers are older than ``heads``.
@@ -206,7 +207,7 @@ def open_model(name: str, recipe: MaskRecipe | None = None) -> nn.Module:
         return create_model(name).eval()
     if name in MODELS:
         raise UserError(f"{name} is a model without weights; give a checkpoint of it from 'fsmnet train'")
-    if Path(name).is_dir():
+    if checkpoint_file(name).is_dir():
         raise UserError(f"{name}: is a folder; give a checkpoint in it, such as {Path(name) / 'best.safetensors'}")
     if name not in SHIPPED and not Path(name).exists():
         models = (*MODELS, *SHIPPED)
@@ -279,7 +280,8 @@ def checkpoint_file(name: str | Path) -> Path:
         UserError: this build does not carry those weights.
     """
     if str(name) not in SHIPPED:
-        return Path(name)
+        inside = [Path(name) / place for place in EXPORTED]  # of 'fsmnet export --format'
+        return next((each for each in inside if each.is_file()), Path(name))
     if (path := shipped_checkpoint(str(name))) is None:
         raise UserError("this build carries no weights; give a checkpoint from 'fsmnet train' with --checkpoint")
     return path

@@ -13,15 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from fsmnet.checkpoint import Header, shipped_checkpoint
+from fsmnet.checkpoint import Header, load_model, read_checkpoint, save_checkpoint, shipped_checkpoint
 from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.export.export import export
+from fsmnet.export.lines_graph import RealUnrolled
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
-from fsmnet.export.parity import compare, noise
+from fsmnet.export.parity import as_lines, compare, noise, original
 from fsmnet.export.torch_file import as_pt2
 from fsmnet.models.output import Output
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.transforms import NormalisationRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,10 +174,110 @@ def test_networks_are_exported_by_the_command(name, ending, tmp_path, checkpoint
     assert out.stat().st_size > 100_000
 
 
-def test_a_network_for_kspace_is_refused(tmp_path, checkpoint_file):
-    checkpoint = checkpoint_file(tmp_path / "model.safetensors", "fsmnet_unrolled", steps=1, widths=[8, 8, 8])
-    with pytest.raises(UserError, match=r"model\.safetensors: is a network for k-space, which no \.pt2 or"):
-        export(ExportConfig(out=tmp_path / "network.onnx", checkpoint=checkpoint))
+@pytest.fixture
+def small_unrolled(tmp_path, checkpoint_file):
+    """Checkpoint of a network for k-space with one step and weights that do something."""
+    torch.manual_seed(0)
+    path = checkpoint_file(tmp_path / "model.safetensors", "fsmnet_unrolled", steps=1, widths=[8, 8, 8])
+    state, header = read_checkpoint(path)
+    save_checkpoint(path, {name: value + 0.05 * torch.randn_like(value) for name, value in state.items()}, header)
+    return path
+
+
+def test_a_network_for_kspace_in_real_numbers_is_the_same(small_unrolled):
+    """Also with a known noise, without an auxiliary, and for a width whose half is odd."""
+    model = load_model(small_unrolled)
+    generator = torch.Generator().manual_seed(3)
+    image = torch.randn(1, 16, 40, generator=generator, dtype=torch.complex64)
+    columns = torch.rand(40, generator=generator) < 0.5
+    for auxiliary in (torch.rand(1, 1, 16, 40, generator=generator), torch.zeros(1, 1, 16, 40)):
+        for level in (-1.0, 0.1):
+            lines, mask, other, _ = as_lines(image, auxiliary, columns)
+            given = lines, mask, other, torch.tensor([level])
+            with torch.inference_mode():
+                torch.testing.assert_close(RealUnrolled(model)(*given), original(model)(*given), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["hub", "monai"])
+def test_a_folder_is_loaded_without_this_package_and_by_it(form, tmp_path, small_unrolled):
+    """The graph with torch alone, the weights with safetensors alone, the folder as a checkpoint."""
+    out, scores = tmp_path / "folder", tmp_path / "summary.json"
+    row = {
+        "protocol": "complex",
+        "acceleration": 4.0,
+        "patients": 12,
+        "psnr_patient_mean": 40.0,
+        "ssim_patient_mean": 0.9,
+    }
+    scores.write_text(json.dumps([row | {"psnr_interval": [39.0, 41.0], "head_psnr_mean": 35.0}]))
+    export(ExportConfig(out=out, format=form, checkpoint=small_unrolled, scores=scores))
+    inside = out / ("models" if form == "monai" else "")
+    card = (out / ("docs/README.md" if form == "monai" else "README.md")).read_text()
+    assert "39.00 to 41.00" in card
+    assert "not for clinical use" in card
+    described = json.loads((out / ("configs/metadata.json" if form == "monai" else "config.json")).read_text())
+    assert {"lines", "mask", "auxiliary", "noise"} <= described.get("fsmnet", described)["inputs"].keys()
+    given = noise(lines=True).slices[0]
+    model = load_model(out)
+    with torch.inference_mode():
+        expected = original(model)(*given)
+    np.savez(tmp_path / "given.npz", *[each.numpy() for each in given])
+    program = (
+        "import sys, numpy, torch, safetensors.torch\n"
+        "given = [torch.from_numpy(x) for x in numpy.load('given.npz').values()]\n"
+        f"image = torch.export.load(r'{inside / 'model.pt2'}').module()(*given).detach().numpy()\n"
+        f"weights = safetensors.torch.load_file(r'{inside / 'model.safetensors'}')\n"
+        "assert not any(name.split('.')[0] == 'fsmnet' for name in sys.modules)\n"
+        "numpy.savez('image.npz', image=image, count=len(weights))"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    made = np.load(tmp_path / "image.npz")
+    np.testing.assert_allclose(made["image"], expected, rtol=1e-4, atol=1e-5)
+    assert made["count"] == len(model.state_dict())
+    with pytest.raises(UserError, match="exists already"):
+        export(ExportConfig(out=out, format=form, checkpoint=small_unrolled))
+
+
+def test_scores_that_are_none_are_refused_and_nothing_is_left(tmp_path, small_unrolled):
+    (tmp_path / "scores.json").write_text("[{}]")
+    with pytest.raises(UserError, match=r"scores\.json: not a summary\.json"):
+        export(
+            ExportConfig(out=tmp_path / "f", format="hub", checkpoint=small_unrolled, scores=tmp_path / "scores.json")
+        )
+    assert {path.name for path in tmp_path.iterdir()} <= {"scores.json", "model.safetensors"}
+
+
+def test_a_network_for_kspace_runs_without_pytorch(tmp_path, small_unrolled, smooth, write_nifti):
+    """The example measures a scan by a mask, and gives what the network gives."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    path, model = tmp_path / "network.onnx", load_model(small_unrolled)
+    export(ExportConfig(out=path, checkpoint=small_unrolled))
+    volumes = [smooth(seed, (21, 32, 2)) for seed in (0, 1)]
+    scans = [write_nifti(tmp_path / f"{i}.nii.gz", volume) for i, volume in enumerate(volumes)]
+    columns = np.arange(32) % 2 == 0
+    columns[12:20] = True
+    np.savez(tmp_path / "mask.npz", mask=columns)
+    out = tmp_path / "out.nii.gz"
+    script = ROOT / "examples" / "run_onnx.py"
+    subprocess.run([sys.executable, script, path, *scans, out, tmp_path / "mask.npz"], check=True)
+    x, y = (torch.from_numpy(volume / volume.max()).float().movedim(2, 0) for volume in volumes)
+    rows = [torch.nn.functional.pad(each, (0, 0, 0, 3)) for each in (x, y)]
+    with torch.inference_mode():
+        lines = Acquisition.simulate(rows[0] + 0j, torch.from_numpy(columns))
+        expected = model(lines, rows[1][:, None]).image.abs()[:, 0, :21].movedim(0, 2) * float(volumes[0].max())
+    np.testing.assert_allclose(nib.load(out).get_fdata(), expected, rtol=1e-3, atol=1e-3 * float(volumes[0].max()))
+
+
+def test_a_network_for_kspace_of_ones_own_is_refused(tmp_path, monkeypatch):
+    class Own(nn.Module):
+        takes = "acquisition"
+
+    model = Own()
+    model.recipe, model.header = {"name": "own", "options": {}}, Header({"name": "own", "options": {}})
+    monkeypatch.setattr("fsmnet.export.export.load_model", lambda path: model)
+    with pytest.raises(UserError, match="a network for k-space of your own"):
+        export(ExportConfig(out=tmp_path / "network.onnx", checkpoint=tmp_path / "own.safetensors"))
 
 
 def test_wrong_exports_are_refused_in_words(tmp_path):

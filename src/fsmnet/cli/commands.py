@@ -327,12 +327,17 @@ COMMANDS = {
     ),
     "export": Command(
         ExportConfig,
-        "write a network for use without this package (.pt2, .onnx)",
+        "write a network for use without this package (.pt2, .onnx, hub, monai)",
         (
             Section(
                 "A network of your own",
                 "fsmnet export runs/quick/best.safetensors -o quick.onnx",
                 {"checkpoint": "", "out": "file to write: .pt2 (torch.export) or .onnx", "overwrite": ""},
+            ),
+            Section(
+                "A folder that others load",
+                "fsmnet export shipped --format hub -o fsmnet-unrolled",
+                {"format": "hub (Hugging Face) or monai (a MONAI bundle)", "scores": ""},
             ),
             Section(
                 "Compared on a scan, too",

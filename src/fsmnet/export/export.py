@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import nn
 
 from fsmnet.checkpoint import checkpoint_file, load_model, versions
 from fsmnet.data.contrast import ScanFacts, told_contrast
 from fsmnet.errors import UserError
 from fsmnet.export import parity
+from fsmnet.export.folder import is_ours, write_folder
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
-from fsmnet.export.torch_file import MULTIPLE, as_pt2
-from fsmnet.files import atomic_path, sha256
+from fsmnet.export.torch_file import MULTIPLE, Save, as_pt2
+from fsmnet.files import atomic_path, make_folder, sha256
 from fsmnet.inference.alone import only_one
 from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of, takes_acquisition
+from fsmnet.models.unrolled import UnrolledFSMNet
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +31,8 @@ NORMALISATION = (
     "target: zero-filled slice minus its mean, over its population standard deviation plus 1e-11, clipped to +-6; "
     "auxiliary: likewise by its own statistics; image: times the target's deviation, plus its mean"
 )
+
+LINES = "none; the image is in the units of the lines, whose transform is centred and orthonormal along W"
 
 
 def export(config: ExportConfig) -> list[parity.Parity]:
@@ -48,9 +57,14 @@ def export(config: ExportConfig) -> list[parity.Parity]:
 
 def _check(config: ExportConfig) -> None:
     """Refuse options that cannot be used."""
-    if config.out.suffix not in (".pt2", ".onnx"):
+    if config.format != "file":
+        if config.out.exists() and not (config.overwrite and is_ours(config.out)):
+            raise UserError(
+                f"{config.out}: exists already; choose another --out, or pass --overwrite for a folder of export"
+            )
+    elif config.out.suffix not in (".pt2", ".onnx"):
         raise UserError(f"{config.out}: the format follows the ending; choose .pt2 or .onnx")
-    if config.out.exists() and not config.overwrite:
+    if config.format == "file" and config.out.exists() and not config.overwrite:
         raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
     if (config.target is None) != (config.auxiliary is None):
         missing = "--auxiliary" if config.auxiliary is None else "--target"
@@ -60,12 +74,13 @@ def _check(config: ExportConfig) -> None:
 def _export(config: ExportConfig) -> list[parity.Parity]:
     checkpoint = checkpoint_file(config.checkpoint or "shipped-image")
     model = load_model(checkpoint)
-    if takes_acquisition(model):
+    lines = takes_acquisition(model)
+    if lines and not isinstance(model, UnrolledFSMNet):
         raise UserError(
-            f"{checkpoint}: is a network for k-space, which no .pt2 or .onnx holds yet; export one for images, such as "
-            "'shipped-image'"
+            f"{checkpoint}: is a network for k-space of your own, which no .pt2 or .onnx holds; export "
+            "fsmnet_unrolled, or a network for images"
         )
-    purpose, inputs = purpose_of(model), [parity.noise()]
+    purpose, inputs = purpose_of(model), [parity.noise(lines)]
     logger.info("network: %s", purpose)
     if config.target is not None and config.auxiliary is not None:
         target = told_contrast(config.target, config.target_contrast, "by --target-contrast")
@@ -76,22 +91,45 @@ def _export(config: ExportConfig) -> list[parity.Parity]:
     metadata = {
         "model": json.dumps(recipe_of(model)),
         "weights_sha256": sha256(checkpoint),
-        "normalisation": NORMALISATION,
+        "normalisation": LINES if lines else NORMALISATION,
         "multiple": str(MULTIPLE),
         "use": "research use only, not for clinical use",
         "versions": json.dumps(versions()),
     }
-    logger.info("tracing %s; this takes about a minute", recipe_of(model)["name"])
-    save = (as_pt2 if config.out.suffix == ".pt2" else as_onnx)(model)
-    with atomic_path(config.out) as path:
-        save(path, metadata)
-        checks = [parity.compare(path, model, each) for each in inputs]
-        for check in checks:
-            logger.info("%s", check)
-            if not check.largest_difference <= config.tolerance:
-                raise UserError(
-                    f"{config.out}: not written; its image of {check.of} differs from the model's by "
-                    f"{check.largest_difference:.2g}, more than --tolerance {config.tolerance:g}"
-                )
-        save(path, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
+    logger.info("tracing %s; this takes a minute or two", recipe_of(model)["name"])
+    save = (as_onnx if config.out.suffix == ".onnx" else as_pt2)(model)
+    if config.format == "file":
+        with atomic_path(config.out) as path:
+            checks = _checked(config, model, path, inputs, save, metadata)
+            save(path, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
+        return checks
+    with TemporaryDirectory(dir=make_folder(config.out.absolute().parent)) as place:
+        folder = Path(place) / config.out.name
+        graph = write_folder(folder, config.format, model, checkpoint, metadata, config.scores)
+        checks = _checked(config, model, graph, inputs, save, metadata)
+        save(graph, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
+        if config.out.exists():
+            shutil.rmtree(config.out)
+        folder.rename(config.out)
+    return checks
+
+
+def _checked(
+    config: ExportConfig,
+    model: nn.Module,
+    path: Path,
+    inputs: list[parity.Inputs],
+    save: Save,
+    metadata: dict[str, str],
+) -> list[parity.Parity]:
+    """Write the graph and compare it with the model."""
+    save(path, metadata)
+    checks = [parity.compare(path, model, each) for each in inputs]
+    for check in checks:
+        logger.info("%s", check)
+        if not check.largest_difference <= config.tolerance:
+            raise UserError(
+                f"{config.out}: not written; its image of {check.of} differs from the model's by "
+                f"{check.largest_difference:.2g}, more than --tolerance {config.tolerance:g}"
+            )
     return checks

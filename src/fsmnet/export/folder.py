@@ -7,6 +7,7 @@ torch.export, which needs no code of this package, what it takes and gives, and 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,27 +17,59 @@ from torch import nn
 
 from fsmnet._version import __version__
 from fsmnet.checkpoint import Header, header_of
-from fsmnet.files import json_text
+from fsmnet.errors import UserError
+from fsmnet.files import json_text, parse_json
 from fsmnet.inference.suitability import purpose_of
 from fsmnet.models import recipe_of, takes_acquisition
 
 WEIGHTS, GRAPH = "model.safetensors", "model.pt2"
-LICENCES = "Apache-2.0 (code); the weights keep the licences of the scans they were trained on"
 
 
-def hub_files(model: nn.Module, metadata: Mapping[str, str]) -> dict[str, str]:
+def write_folder(
+    folder: Path, form: str, model: nn.Module, checkpoint: Path, metadata: Mapping[str, str], scores: Path | None
+) -> Path:
+    """Write all but the graph into a new folder.
+
+    Args:
+        folder: to make.
+        form: ``hub`` or ``monai``.
+        model: from the checkpoint.
+        checkpoint: copied as it is.
+        metadata: of the graph.
+        scores: ``summary.json`` of an evaluation, for the card.
+
+    Returns:
+        Where the graph belongs.
+    """
+    texts = (hub_files if form == "hub" else bundle_files)(model, metadata, _scores(model, scores))
+    weights = folder / "models" if form == "monai" else folder
+    weights.mkdir(parents=True)
+    shutil.copyfile(checkpoint, weights / WEIGHTS)
+    for name, text in (texts | {"LICENSE": licence()}).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return weights / GRAPH
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder was written by export, so that replacing it loses nothing else."""
+    return any((folder / place / WEIGHTS).is_file() and (folder / place / GRAPH).is_file() for place in ("", "models"))
+
+
+def hub_files(model: nn.Module, metadata: Mapping[str, str], scores: str) -> dict[str, str]:
     """Name and text of what a Hugging Face folder has beside weights and graph."""
     config = {"model_type": "fsmnet", "library_name": "fsmnet", "fsmnet_version": __version__} | _interface(
         model, metadata
     )
-    return {"config.json": json_text(config, 2) + "\n", "README.md": _front_matter(model) + card(model, metadata)}
+    text = _front_matter(model) + card(model, metadata, scores)
+    return {"config.json": json_text(config, 2) + "\n", "README.md": text}
 
 
-def bundle_files(model: nn.Module, metadata: Mapping[str, str]) -> dict[str, str]:
+def bundle_files(model: nn.Module, metadata: Mapping[str, str], scores: str) -> dict[str, str]:
     """Name and text of what a MONAI bundle has beside weights and graph."""
     interface = _interface(model, metadata)
     described = {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
         "version": __version__,
         "changelog": {__version__: "as written by fsmnet export"},
         "monai_version": "1.4.0",
@@ -60,7 +93,7 @@ def bundle_files(model: nn.Module, metadata: Mapping[str, str]) -> dict[str, str
     return {
         "configs/metadata.json": json_text(described, 2) + "\n",
         "configs/inference.json": json_text(inference, 2) + "\n",
-        "docs/README.md": card(model, metadata),
+        "docs/README.md": card(model, metadata, scores),
     }
 
 
@@ -108,30 +141,59 @@ def _front_matter(model: nn.Module) -> str:
     return f"---\nlicense: apache-2.0\nlibrary_name: fsmnet\npipeline_tag: image-to-image\ntags:{tags}\n---\n\n"
 
 
-def card(model: nn.Module, metadata: Mapping[str, str]) -> str:
-    """What the network is, what it saw, how it scored and what it cannot do, from the header of its checkpoint."""
-    header = header_of(model)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    parts = [
-        f"# {recipe_of(model)['name']}\n",
-        "Reconstruction of accelerated MRI with the help of a second contrast. **Research use only, not for clinical "
-        "use.**\n",
-        f"- made for: {purpose_of(model)}\n- {parameters:,} parameters; options `{json.dumps(recipe_of(model)['options'])}`"
-        f"\n- weights: `{WEIGHTS}`, SHA-256 {metadata['weights_sha256']}\n- licences: {LICENCES}\n",
-        "## Data\n",
-        _data(header),
-        "## Scores\n",
-        _scores(header),
-        "## Limits\n",
-        "It knows what it was trained on, and nothing else: other anatomy, contrasts, masks or scanners were not tried. "
-        "Structure that was not measured is a guess. "
-        "`fsmnet reconstruct` compares a scan with what the network was made for and checks it on lines kept back.\n",
-        "## Use\n",
-        "```python\nimport fsmnet\n\nmodel = fsmnet.load_model('THIS FOLDER')\n```\n\nWithout this package, with torch "
-        f"alone (`config.json` or `configs/metadata.json` says what goes in):\n\n```python\nimport torch\n\n"
-        f"network = torch.export.load('{GRAPH}').module()\n```\n",
-    ]
-    return "\n".join(parts)
+CARD = """# {name}
+
+Reconstruction of accelerated MRI with the help of a second contrast. **Research use only, not for clinical use.**
+
+- made for: {purpose}
+- {parameters:,} parameters; options `{options}`
+- weights: `{weights}`, SHA-256 {sha256}
+- licences: Apache-2.0 (code); the weights keep the licences of the scans they were trained on
+
+## Data
+
+{data}
+## Scores
+
+{scores}
+## Limits
+
+It knows what it was trained on, and nothing else: other anatomy, contrasts, masks or scanners were not tried.
+Structure that was not measured is a guess. `fsmnet reconstruct` compares a scan with what the network was made for and
+checks it on lines kept back.
+
+## Use
+
+```python
+import fsmnet
+
+model = fsmnet.load_model("THIS FOLDER")
+```
+
+Without this package, with torch alone (`config.json` or `configs/metadata.json` says what goes in and what comes out):
+
+```python
+import torch
+
+network = torch.export.load("{graph}").module()
+```
+"""
+
+
+def card(model: nn.Module, metadata: Mapping[str, str], scores: str) -> str:
+    """What the network is, what it saw, how it scored and what it cannot do."""
+    recipe = recipe_of(model)
+    return CARD.format(
+        name=recipe["name"],
+        purpose=purpose_of(model),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        options=json.dumps(recipe["options"]),
+        weights=WEIGHTS,
+        sha256=metadata["weights_sha256"],
+        data=_data(header_of(model)),
+        scores=scores,
+        graph=GRAPH,
+    )
 
 
 def _data(header: Header) -> str:
@@ -141,8 +203,24 @@ def _data(header: Header) -> str:
     return "".join(f"- {name}: {', '.join(cases) or 'none'}\n" for name, cases in said.items())
 
 
-def _scores(header: Header) -> str:
-    flat = {name: value for name, value in header.metrics.items() if isinstance(value, int | float | str)}
-    if not flat:
-        return "The checkpoint keeps no scores; `fsmnet evaluate --models THIS FOLDER` measures them.\n"
-    return "".join(f"- {name}: {value}\n" for name, value in flat.items())
+def _scores(model: nn.Module, summary: Path | None) -> str:
+    """Scores of an evaluation by ``fsmnet evaluate``, with their intervals; else what the checkpoint says."""
+    if summary is None:
+        told = {k: v for k, v in header_of(model).metrics.items() if isinstance(v, int | float | str)}
+        kept = "".join(f"- {name}: {value}\n" for name, value in told.items())
+        return kept + "\nMeasured for your data by `fsmnet evaluate --models THIS FOLDER ...`.\n"
+    try:
+        rows = parse_json(summary.read_text(encoding="utf-8"))
+        lines = [
+            f"| {row['protocol']} | {row['acceleration']:g}x | {row['patients']} | {row['psnr_patient_mean']:.2f} | "
+            f"{_interval(row['psnr_interval'])} | {row['ssim_patient_mean']:.3f} | {row['head_psnr_mean']:.2f} |\n"
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{summary}: not a summary.json of 'fsmnet evaluate' ({error})") from None
+    head = "| protocol | acceleration | patients | PSNR (dB) | 95% interval | SSIM | PSNR in the head |\n"
+    return head + "|---|---|---|---|---|---|---|\n" + "".join(lines)
+
+
+def _interval(limits: list[float] | None) -> str:
+    return "too few patients" if limits is None else f"{limits[0]:.2f} to {limits[1]:.2f}"

@@ -43,7 +43,7 @@ class RealUnrolled(nn.Module):
         image, measured = image / scale[:, None], lines / scale[:, None]
         scan = SimpleNamespace(mask=mask[:, None], noise=noise)
         known = model._known(scan, scale, auxiliary, None)  # type: ignore[arg-type]
-        weights = model.lines(mask, known)
+        weights = self._weights(mask, known)
         scales = model._modulation(known)
         features, others = model._features(_magnitude(image), auxiliary, known[:, -1])
         correction = torch.zeros_like(image)
@@ -56,6 +56,17 @@ class RealUnrolled(nn.Module):
             image = guess + correction
         return image * scale[:, None]
 
+    def _weights(self, mask: Tensor, known: Tensor) -> Tensor:
+        """:class:`fsmnet.models.unrolled.LineWeights` without arithmetic of sizes, ``(1, K, W)``."""
+        numbers = torch.arange(mask.shape[-1], device=mask.device)
+        half = (numbers[-1:] + 1) // 2
+        place = ((numbers - half).abs().to(mask.dtype) / half.to(mask.dtype))[None, :, None]
+        density = F.avg_pool1d(mask[:, None], 9, 1, 4, count_include_pad=False)[:, 0, :, None]
+        ones = torch.ones_like(density)
+        told = torch.cat([known[:, None] * ones, place * ones, density], -1)
+        weights: Tensor = 1.5 * self.model.lines.layers(told).sigmoid()
+        return weights.transpose(1, 2)
+
 
 def _magnitude(pair: Tensor) -> Tensor:
     """``(1, 2, H, W)`` to ``(1, H, W)``."""
@@ -64,12 +75,12 @@ def _magnitude(pair: Tensor) -> Tensor:
 
 def centred_waves(like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of ``2 pi (i - W/2) (k - W/2) / W`` over the root of W, each ``(W, W)``; W is even."""
-    width = like.shape[-1]
-    numbers = torch.arange(width, device=like.device)
-    places = numbers - (numbers[-1:] + 1) // 2
-    turns = (places[:, None] * places) % (numbers[-1:] + 1)  # in whole numbers, so that large products stay exact
-    angles = turns.to(like.dtype) * (2 * math.pi / width)
-    root = (numbers[-1:] + 1).to(like.dtype).sqrt()
+    numbers = torch.arange(like.shape[-1], device=like.device)
+    width = numbers[-1:] + 1  # as a tensor: ONNX knows no arithmetic of sizes
+    places = numbers - width // 2
+    turns = (places[:, None] * places) % width  # in whole numbers, so that large products stay exact
+    angles = turns.to(like.dtype) * (2 * math.pi) / width.to(like.dtype)
+    root = width.to(like.dtype).sqrt()
     return angles.cos() / root, angles.sin() / root
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fsmnet.inference.options import SuitabilityOptions
 from fsmnet.options import option, required
@@ -14,7 +15,17 @@ class ExportConfig(SuitabilityOptions):
     """Write a network with its weights for use without this package, and check that it gives the same image."""
 
     out: Path = required(
-        "file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8", group="output"
+        "file to write: .pt2 (torch.export) or .onnx; any height and width that are multiples of 8; or a folder, see "
+        "--format",
+        group="output",
+    )
+    format: Literal["file", "hub", "monai"] = option(
+        "file",
+        "hub: a folder as Hugging Face has them; monai: a MONAI bundle; both with weights, graph and card",
+        group="output",
+    )
+    scores: Path | None = option(
+        None, "summary.json of 'fsmnet evaluate', whose scores the folder's card gets", group="output"
     )
     checkpoint: Path | None = option(
         None, "weights from 'fsmnet train'; default: the shipped network for images", group="model"

@@ -14,7 +14,9 @@ from fsmnet.checkpoint import trained_recipe
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.errors import UserError
 from fsmnet.export.torch_file import MULTIPLE
+from fsmnet.models import takes_acquisition
 from fsmnet.models.output import as_output
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.float import FLOAT
 from fsmnet.transforms import pad_to_multiple, unpad
@@ -28,11 +30,12 @@ class Inputs:
 
     Attributes:
         of: what it shows, in words.
-        slices: normalised zero-filled target and auxiliary, ``(1, 1, H, W)`` each.
+        slices: what the file takes: normalised zero-filled target and auxiliary, ``(1, 1, H, W)`` each, or what
+            :class:`fsmnet.export.lines_graph.RealUnrolled` says.
     """
 
     of: str
-    slices: list[tuple[Tensor, Tensor]]
+    slices: list[tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,41 @@ class Parity:
         return f"{self.slices} slices of {self.of}: within {self.largest_difference:.1e} of the model's image, {psnr}"
 
 
-def noise() -> Inputs:
-    """Smooth noise of deviation 1, in two sizes other than the traced one."""
+def noise(lines: bool = False) -> Inputs:
+    """Smooth noise of deviation 1, in two sizes other than the traced one; as images, or as measured lines."""
     generator = torch.Generator().manual_seed(1)
-    slices = []
+    slices: list[tuple[Tensor, ...]] = []
     for height, width in ((64, 40), (72, 80)):
         rough = torch.randn(2, 1, height + 4, width + 4, generator=generator)
         target, auxiliary = (5 * nn.functional.avg_pool2d(rough, 5, stride=1)).split(1)
-        slices.append((target, auxiliary))
+        if lines:
+            columns = torch.rand(width, generator=generator) < 0.4
+            columns[width // 2 - 4 : width // 2 + 4] = True
+            slices.append(as_lines(torch.complex(target, auxiliary)[0], auxiliary.abs()[None, 0], columns))
+        else:
+            slices.append((target, auxiliary))
     return Inputs("noise", slices)
+
+
+def as_lines(image: Tensor, auxiliary: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+    """What a file for k-space takes: of an image ``(1, H, W)``, an auxiliary ``(1, 1, H, W)``, a mask ``(W,)``."""
+    measured = Acquisition.simulate(image, columns).lines
+    return as_pair(measured), columns[None].float(), auxiliary, torch.tensor([-1.0])
+
+
+def as_pair(image: Tensor) -> Tensor:
+    """Complex ``(1, 1, H, W)`` to real and imaginary part, ``(1, 2, H, W)``."""
+    return torch.view_as_real(image)[:, 0].movedim(-1, 1).contiguous()
+
+
+def original(model: nn.Module) -> Callable[..., Tensor]:
+    """Function of what a file takes to the image that the model itself gives."""
+
+    def of_lines(lines: Tensor, mask: Tensor, auxiliary: Tensor, noise: Tensor) -> Tensor:
+        measured = Acquisition(torch.complex(lines[:, :1], lines[:, 1:]), mask[0] > 0, noise=noise)
+        return as_pair(as_output(model(measured, auxiliary)).image)
+
+    return of_lines if takes_acquisition(model) else lambda *images: as_output(model(*images)).image
 
 
 def of_scan(model: nn.Module, target: Path, auxiliary: Path) -> Inputs:
@@ -83,6 +112,13 @@ def of_scan(model: nn.Module, target: Path, auxiliary: Path) -> Inputs:
     recipe = trained_recipe(model) or FLOAT.mask_recipe(MaskOptions())
     fully_sampled, helper = scan.target[::EVERY], scan.auxiliary[::EVERY]
     columns = recipe.draw(fully_sampled.shape[-1], target.name).columns
+    if takes_acquisition(model):
+        mask = torch.from_numpy(columns)
+        rows, width = (side - side % MULTIPLE for side in fully_sampled.shape[-2:])
+        inside = [each[:, :rows, :width] for each in (fully_sampled, helper)]
+        return Inputs(
+            target.name, [as_lines(x[None], a[None, None], mask[:width]) for x, a in zip(*inside, strict=True)]
+        )
     inputs = FLOAT.normalisation.inputs(FLOAT.zero_fill(fully_sampled, torch.from_numpy(columns)), helper)
     pairs = zip(inputs.target[:, None].split(1), inputs.auxiliary[:, None].split(1), strict=True)
     return Inputs(target.name, [*pairs])
@@ -99,12 +135,13 @@ def compare(path: Path, model: nn.Module, inputs: Inputs) -> Parity:
         inputs: the slices.
     """
     exported = open_file(path)
+    own = original(model)
     expected, images = [], []
-    for pair in inputs.slices:
-        height, width = pair[0].shape[-2:]
-        padded = [pad_to_multiple(image, MULTIPLE) for image in pair]
+    for given in inputs.slices:
+        height, width = given[0].shape[-2:]
+        padded = given if takes_acquisition(model) else [pad_to_multiple(image, MULTIPLE) for image in given]
         with torch.inference_mode():
-            expected.append(unpad(as_output(model(*padded)).image, height, width).flatten())
+            expected.append(unpad(own(*padded), height, width).flatten())
             images.append(unpad(exported(*padded), height, width).flatten())
     reference, image = torch.cat(expected), torch.cat(images)
     largest = float((image - reference).abs().max())
@@ -118,10 +155,10 @@ def psnr_between(expected: Tensor, image: Tensor) -> float | None:
     return 10 * math.log10(float(reference.max() - reference.min()) ** 2 / error) if error else None
 
 
-def open_file(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    """Function from normalised slices ``(1, 1, H, W)`` to the image that an exported file computes."""
+def open_file(path: Path) -> Callable[..., Tensor]:
+    """Function of what an exported file takes to the image that it computes."""
     if path.suffix == ".pt2":
-        graph: Callable[[Tensor, Tensor], Tensor] = torch.export.load(path).module()
+        graph: Callable[..., Tensor] = torch.export.load(path).module()
         return graph
     try:
         import onnxruntime
@@ -129,8 +166,10 @@ def open_file(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
         raise UserError("checking the ONNX file needs onnxruntime; pip install 'fsmnet[export]'") from None
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(target: Tensor, auxiliary: Tensor) -> Tensor:
-        [result] = session.run(["image"], {"target": target.numpy(), "auxiliary": auxiliary.numpy()})
+    names = [taken.name for taken in session.get_inputs()]
+
+    def run(*given: Tensor) -> Tensor:
+        [result] = session.run(["image"], {name: each.numpy() for name, each in zip(names, given, strict=True)})
         return torch.from_numpy(result)
 
     return run

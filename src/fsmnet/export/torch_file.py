@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fsmnet.export.lines_graph import RealUnrolled
 from fsmnet.inference.simplify import simplify
 from fsmnet.models.output import as_output
+from fsmnet.models.unrolled import UnrolledFSMNet
 
 Save = Callable[[Path, dict[str, str]], None]  # writes a network, ready in memory, with this metadata
 MULTIPLE = 8  # rows and columns of what an exported network takes are multiples of this
@@ -35,11 +37,17 @@ def traced(model: nn.Module) -> torch.export.ExportedProgram:
     height, width = (MULTIPLE * torch.export.Dim(name, min=2, max=LARGEST // MULTIPLE) for name in ("h", "w"))
     sizes = {2: height, 3: width}
     generator = torch.Generator().manual_seed(0)
-    inputs = tuple(torch.randn(1, 1, 48, 64, generator=generator) for _ in range(2))
+    auxiliary = torch.randn(1, 1, 48, 64, generator=generator)
+    if isinstance(model, UnrolledFSMNet):
+        graph: nn.Module = RealUnrolled(model)
+        lines, mask = torch.randn(1, 2, 48, 64, generator=generator), torch.ones(1, 64)
+        inputs: tuple[Tensor, ...] = (lines, mask, auxiliary.abs(), torch.tensor([-1.0]))
+        shapes = {"lines": sizes, "mask": {1: width}, "auxiliary": sizes, "noise": {}}
+    else:
+        graph, inputs = ImageOnly(model), (torch.randn(1, 1, 48, 64, generator=generator), auxiliary)
+        shapes = {"target": sizes, "auxiliary": sizes}
     with torch.no_grad():
-        return torch.export.export(
-            ImageOnly(model).eval(), inputs, dynamic_shapes={"target": sizes, "auxiliary": sizes}
-        )
+        return torch.export.export(graph.eval(), inputs, dynamic_shapes=shapes)
 
 
 def as_pt2(model: nn.Module) -> Save:
