@@ -48,7 +48,9 @@ HEADER = {
     "contrasts": {"target": "CORPDFS_FBK", "auxiliary": "CORPD_FBK"},
     "mask": {"kind": "random", "acceleration": 4.0, "center_fraction": 0.08, "seed": "name", "mixed": [[4.0, 0.08]]},
     "heads": "stripped",
+    "trust": {"familiar": {"scans": 3}, "calibration": {"rate": 0.9}},
 }
+BESIDE = {"first.weight": torch.arange(6.0).reshape(2, 3).half()}
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def model():
 @pytest.fixture
 def path(tmp_path, model):
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, model.state_dict(), Header(model.recipe, **HEADER))
+    save_checkpoint(path, model.state_dict(), Header(model.recipe, **HEADER, error_network=BESIDE))
     return path
 
 
@@ -90,7 +92,9 @@ def test_a_model_comes_back_with_its_weights_and_header(path, model):
         "name": "fsmnet",
         "options": {**OPTIONS, "modality_fusion": "selective", "branch_fusion": "attention"},
     }
-    assert vars(header) == {"model": model.recipe, **HEADER}
+    assert header.error_network.keys() == BESIDE.keys()
+    assert torch.equal(header.error_network["first.weight"], BESIDE["first.weight"])
+    assert vars(header) == {"model": model.recipe, **HEADER, "error_network": header.error_network}
     assert torch.equal(load_model(str(path)).heads[0].conv.weight, model.heads[0].conv.weight)
 
 

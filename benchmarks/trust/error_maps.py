@@ -1,9 +1,6 @@
 """Which estimator of the error knows where a reconstruction is wrong? See ``fsmnet.trust.error_map``.
 
-    python benchmarks/trust/error_maps.py --cache FOLDER
-    python benchmarks/trust/error_maps.py --cache FOLDER --out FILE.json --weights FILE.safetensors
-
-The first fits the error network without each patient in turn, and keeps the scores in FOLDER; the second gathers.
+    python benchmarks/trust/error_maps.py --cache FOLDER --weights FILE.safetensors --out FILE.json
 
 FOLDER holds what ``samples.py`` made: ``development`` and ``test``. Each estimator is compared with the true error
 within the head: by Pearson's and Spearman's correlation over all voxels of a sample, mean over a patient's samples,
@@ -17,21 +14,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scans import provenance, rounded
 from scipy.stats import rankdata
 from torch import Tensor
 
 from fsmnet.data.head import head_mask
 from fsmnet.files import write_text
-from fsmnet.trust.error_map import ErrorNetwork, edges, looked_at, residual, smoothed, spread
+from fsmnet.trust.error_map import ErrorNetwork, edges, error_network, looked_at, residual, smoothed, spread
 
 LEFT_OUT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CROP = 112
@@ -74,38 +70,39 @@ LEARNED = {f"network, {count} fold{'s' * (count > 1)}": count for count in (1, 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--last-steps", type=int, default=1500)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--last-steps", type=int, default=1200)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     development, test = read(arguments.cache / "development"), read(arguments.cache / "test")
-    learned = left_out(development, arguments)
-    if arguments.out is None:
-        return
-    found = {name: scores(development, estimate) for name, estimate in SIMPLE.items()} | learned
-    started = time.process_time()
-    final = fit(development, arguments.last_steps)
+    asked = [sample for sample in development if "flips" in sample]  # all estimators on the same samples
+    found = {name: scores(asked, estimate) for name, estimate in SIMPLE.items()}
+    found |= left_out(development, arguments)
+    final = last(development, arguments)
     on_test = {name: scores(test, estimate) for name, estimate in SIMPLE.items()}
     on_test |= {name: scores(test, estimated(final, count)) for name, count in LEARNED.items()}
     on_test["oracle"] = scores(test, lambda s: s["error"])
     result = provenance(
         seed=0,
         steps={"each patient left out": arguments.steps, "shipped": arguments.last_steps},
-        processor_seconds_of_the_last_fit=time.process_time() - started,
         data={"development": sorted({s["patient"] for s in development}), "test": sorted({s["patient"] for s in test})},
-        samples={"development": len(development), "test": len(test)},
+        samples={"fitted to": len(development), "development": len(asked), "test": len(test)},
         left_out=list(LEFT_OUT),
         parameters=sum(p.numel() for p in final.parameters()),
         development=found,
         test=on_test,
     )
-    text = json.dumps(rounded(result), indent=1) + "\n"
-    print(text, end="")
-    write_text(arguments.out, text)
-    if arguments.weights:
-        save_file({name: value.half() for name, value in final.state_dict().items()}, arguments.weights)
+    write_text(arguments.out, json.dumps(rounded(result), indent=1) + "\n")
+
+
+def last(samples: Sequence[Sample], arguments: argparse.Namespace) -> ErrorNetwork:
+    """What is shipped, fitted to all patients, its weights in half precision; taken from its file if that is there."""
+    if not arguments.weights.exists():
+        fitted = fit(samples, arguments.last_steps)
+        save_file({name: value.half() for name, value in fitted.state_dict().items()}, arguments.weights)
+    return error_network(load_file(arguments.weights))
 
 
 def left_out(samples: Sequence[Sample], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def left_out(samples: Sequence[Sample], arguments: argparse.Namespace) -> dict[s
         kept = arguments.cache / "left_out" / f"{patient}_{arguments.steps}.json"
         if not kept.exists():
             fitted = fit([s for s in samples if s["patient"] != patient], arguments.steps)
-            held_out = [sample for sample in samples if sample["patient"] == patient]
+            held_out = [sample for sample in samples if sample["patient"] == patient and "flips" in sample]
             found = {name: per_sample(held_out, estimated(fitted, count)) for name, count in LEARNED.items()}
             write_text(kept, json.dumps(rounded(found)))
         for name, some in json.loads(kept.read_text()).items():

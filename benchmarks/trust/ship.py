@@ -86,7 +86,7 @@ def tested(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         name: {
             f"{at}": [round(seen(arguments, name, exam, at)[0], 4) for exam in exams[name]]
-            for at in ((2, 4, 8, 12) if name == "shipped" else (4,))
+            for at in ((4, 8) if name == "shipped" else (4,))
         }
         for name in SHIPPED
     }

@@ -188,9 +188,7 @@ def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
             if name not in reference["ranges"]:
                 continue
             low, high = reference["ranges"][name]
-            margin = max(WIDER * (high - low), OF_VALUE * abs(high))
-            # The auxiliary may well tell more in place than it ever did.
-            if value < low - margin or (value > high + margin and name != "mirrored"):
+            if _outside(name, value, low, high):
                 role, _, what = name.rpartition(" ")
                 words = WORDS[what] if not role else f"{role}: {WORDS[what]}"
                 found.append(f"{words} is {value:.2g}, of known scans {low:.2g} to {high:.2g}")
@@ -204,6 +202,14 @@ def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
             f"the checkpoint's known scans are damaged ({error}); make them again by 'fsmnet calibrate'"
         ) from None
     return found
+
+
+def _outside(name: str, value: float, low: float, high: float) -> bool:
+    """Whether a number lies farther outside the range of known scans than may be."""
+    if name == "mirrored":  # half the way from the worst known scan to 1, where the mirror image tells as much
+        return value < (1 + low) / 2
+    margin = max(WIDER * (high - low), OF_VALUE * abs(high))
+    return not low - margin <= value <= high + margin
 
 
 def explained_before(reference: Mapping[str, Any], acceleration: float) -> tuple[float, float] | None:
