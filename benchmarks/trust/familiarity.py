@@ -5,7 +5,7 @@
 Both shipped networks reconstruct T2 with T1 of the test patients (protocol ``complex``, one coil, 0.5% noise). What
 they were made for must not be flagged; what they were not made for must be: another contrast as target, both contrasts
 exchanged, an auxiliary of another patient or moved by 4 mm, a head with skull for a network that saw none, another
-acceleration, and a made-up knee. Nothing is said of the contrasts: files have no names here. What known scans show
+acceleration, and a made-up knee. All files say that they are T2 and T1, even where they are not. What known scans show
 comes from the checkpoints, which hold no test patient; ``flagged_at_home`` does the same with the development patients,
 each compared with the others only (images and relations, without the network: ``ship.py`` has looked at them).
 """
@@ -109,8 +109,11 @@ def cases(arguments: argparse.Namespace, name: str) -> Any:
 
 def judged(network: nn.Module, case: Accelerated, pixel: Any, name: str) -> tuple[str, list[str]]:
     """The verdict as ``fsmnet reconstruct`` comes to it."""
-    unnamed = Contrast("", "")
-    facts = [ScanFacts(role, unnamed, appearance(one.numpy())) for role, one in parts(case.slices)]
+    claimed = {"target": "t2", "auxiliary": "t1"}  # by the files' names, be they right or not
+    facts = [
+        ScanFacts(role, Contrast(claimed[role], "by its file's name"), appearance(one.numpy()))
+        for role, one in parts(case.slices)
+    ]
     purpose = purpose_of(network)
     suits = suitability(purpose, *facts, anyway=True)
     again = reconstructed(name, network, case)

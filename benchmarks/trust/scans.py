@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from figures import rounded as rounded  # for the scripts beside this one
 
 from fsmnet.checkpoint import trained_normalisation
+from fsmnet.data.formats import read_volume
 from fsmnet.data.pairing.names import load_pair
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import takes_acquisition
@@ -103,7 +105,11 @@ def accelerated(
 
 @lru_cache(maxsize=2)
 def _prepared(target: Path, auxiliary: Path) -> tuple[Slices, tuple[float, float, float]]:
-    volumes = load_pair(target, auxiliary)
+    if target.parent == auxiliary.parent:
+        volumes = load_pair(target, auxiliary)
+    else:  # another patient's, as if it lay on the same grid
+        first, second = read_volume(target), read_volume(auxiliary)
+        volumes = first, replace(second, affine=first.affine)
     return Complex().prepare(*volumes), volumes[0].pixel
 
 
