@@ -61,9 +61,7 @@ def test_a_calibrated_map_is_a_bound_and_an_uncalibrated_one_says_so(calibrated,
     assert np.array_equal(plain.image, bound.image)
     expected, raised = (read_volume(tmp_path / f"{name}_error.nii.gz").data for name in ("plain", "bound"))
     factors = calibration_of(read_checkpoint(copy)[1].trust["calibration"]).factors
-    steps = [
-        nib.load(tmp_path / f"{name}_error.nii.gz").dataobj.slope for name in ("plain", "bound")
-    ]
+    steps = [nib.load(tmp_path / f"{name}_error.nii.gz").dataobj.slope for name in ("plain", "bound")]
     near = [np.abs(raised - factor * expected) <= 0.5 * (steps[1] + factor * steps[0]) + 1e-4 for factor in factors]
     assert np.any(near, axis=0).all()
     assert raised.sum() > expected.sum()
