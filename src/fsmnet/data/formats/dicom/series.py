@@ -69,9 +69,10 @@ class Series:
         return f"series {'without number' if self.number is None else self.number} '{self.description}'"
 
     def __str__(self) -> str:
-        return (
+        """In one line, whatever a damaged header says; a UID has 64 characters at most."""
+        return " ".join(
             f"{self.label} ({self.modality}, {plural(self.n_files, 'file')}, "
-            f"{self.columns} x {self.rows}, UID {self.series_uid})"
+            f"{self.columns} x {self.rows}, UID {self.series_uid[:64]})".split()
         )
 
 
