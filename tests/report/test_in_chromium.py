@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pytest
 
 from browser import Page
+from fsmnet.cli import main
 from fsmnet.report.report import report
 
 
@@ -152,3 +156,37 @@ def test_printed_it_shows_pictures_in_place_of_the_viewer(page_of, scan):
         assert page.js("return [...document.querySelectorAll('details')].every((part) => part.open)")
     finally:
         page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def opened(driver, path):
+    page = Page(driver, path, 1000)
+    page.path = path
+    page.viewer()
+    assert page.pixels().std() > 10
+    before = page.pixels()
+    page.keys(".stage", "\ue013")
+    assert np.abs(page.pixels() - before).max() > 30
+    assert_quiet(page)
+
+
+@pytest.mark.slow
+def test_a_patients_scan(driver, tmp_path):
+    """OMSL-04, the whole head, three slices of it."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "native" / "OMSL-04-s1"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    for contrast in ("t1", "t2"):
+        image = nib.load(folder / f"OMSL-04-s1_{contrast}.nii.gz")
+        nib.save(image.slicer[:, :, 20:23], tmp_path / f"{contrast}.nii.gz")
+    scans = [str(tmp_path / f"{contrast}.nii.gz") for contrast in ("t2", "t1")]
+    assert main(["reconstruct", *scans, "-o", str(tmp_path / "r.nii.gz"), "--acceleration", "4", "--report"]) == 0
+    opened(driver, tmp_path / "r_report.html")
+
+
+@pytest.mark.slow
+def test_the_demonstration(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsmnet.cli.demo.SLICES", 3)
+    assert main(["demo", "-o", str(tmp_path / "demo"), "--device", "cpu", "--report"]) == 0
+    page = tmp_path / "demo" / "report.html"
+    opened(driver, page)
+    assert "Evaluation, 4x" in page.read_text(encoding="utf-8")
