@@ -56,10 +56,24 @@ def test_where_trainers_put_a_state_dict(source):
 
 @pytest.mark.parametrize(
     "prefix",
-    ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model._orig_mod.", "model.module.net."],
+    [
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "model._orig_mod.",
+        "model.module.net.",
+        "_fsdp_wrapped_module.",
+    ],
 )
 def test_prefixes_of_wrappers(prefix):
     assert same(state_of({"state_dict": {prefix + name: tensor for name, tensor in STATE.items()}}))
+
+
+def test_what_thop_and_wrappers_within_add_goes():
+    found = {name.replace("conv.", "conv._checkpoint_wrapped_module."): tensor for name, tensor in STATE.items()}
+    counts = {f"{where}total_{what}": torch.zeros(1) for where in ("", "conv.") for what in ("ops", "params")}
+    assert same(state_of(found | counts))
 
 
 def test_what_averaging_adds_goes():

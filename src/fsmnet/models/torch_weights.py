@@ -30,6 +30,7 @@ NAMES = (
 _BESIDE = re.compile(r"optim|sched|scaler|rng|callback|discriminator|netd$|loops|loss|config|args|hyper", re.IGNORECASE)
 # DataParallel, torch.compile, DeepSpeed, Lightning modules and methods of the released networks.
 PREFIXES = ("module.", "_forward_module.", "network.", "rec_model.", "model.", "net.", "generator.")
+_WRAPPED = re.compile(r"_(orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")  # anywhere in a name
 _DEPTH = 4
 
 
@@ -105,7 +106,8 @@ def _rank(place: tuple[str, ...]) -> tuple[int, int]:
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names without what DataParallel, torch.compile and others have put before them."""
-    found = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
+    counts = ("total_ops", "total_params")  # which thop leaves in every module
+    found = {_WRAPPED.sub("", name): tensor for name, tensor in state.items() if not name.endswith(counts)}
     while prefix := next((one for one in PREFIXES if any(name.startswith(one) for name in found)), ""):
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
     return found
