@@ -196,7 +196,7 @@ def test_output_into_a_closed_pipe(tmp_path):
 # -- mistakes on the command line and in YAML -------------------------------------------------------------------------
 
 PARSER = {
-    "no command": ([], "fsmnet", "which command? demo, train, evaluate,"),
+    "no command": ([], "fsmnet", "which command? demo, train, runs,"),
     "unknown command": (["trian"], "fsmnet", r"unknown command 'trian' (did you mean train?)"),
     "option before the command": (["--batch", "3"], "fsmnet", "--batch stands before the command; write the"),
     "unknown option": (["train", "--featurs", "3"], "fsmnet train", "unknown option --featurs"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -54,8 +55,11 @@ def test_a_bare_locale_evaluates_with_the_same_masks(data, tmp_path):
         done = fsmnet(*words, tmp_path / out, **environment)
         assert done.returncode == 0, done.stderr
         assert b"\x1b" not in done.stdout + done.stderr
-    for name in ("metrics.csv", "summary.json"):
-        assert (tmp_path / "bare" / name).read_bytes() == (tmp_path / "usual" / name).read_bytes()
+    bare, usual = (tmp_path / out for out in ("bare", "usual"))
+    assert (bare / "metrics.csv").read_bytes() == (usual / "metrics.csv").read_bytes()
+    summaries = [json.loads((out / "summary.json").read_text(encoding="utf-8")) for out in (bare, usual)]
+    assert all(summary[0].pop("seconds") >= 0 for summary in summaries)
+    assert summaries[0] == summaries[1]
 
 
 def test_a_mistake_is_told_without_steering(tmp_path):

@@ -138,15 +138,14 @@ def read_ismrmrd(path: Path) -> None:
 
 
 def checkpoint_samples(folder: Path) -> Iterator[Path]:
-    import torch
-
     from fsmnet.checkpoint import Header, save_checkpoint
     from fsmnet.models import create_model, recipe_of
+    from fsmnet.models.released_weights import export_released
 
     model = create_model("mdunet", features=4)
     training = {"protocol": "float", "target": "t2", "auxiliary": "t1", "acceleration": 4.0}
     save_checkpoint(folder / "w.safetensors", model.state_dict(), Header(recipe_of(model), training))
-    torch.save({"network": {"a.weight": torch.ones(2, 3), "b": torch.zeros(4)}, "step": 3}, folder / "w.pth")
+    export_released(create_model("fsmnet_released", features=8), folder / "w.pth")
     yield from (folder / name for name in ("w.safetensors", "w.pth"))
 
 

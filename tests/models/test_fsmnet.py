@@ -197,7 +197,10 @@ def test_wrong_options_are_refused_in_words(name, options, sentence):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown model 'fsmnett'; choose one of zero_filling, .*fsmnet_released"):
+    with pytest.raises(
+        UserError,
+        match=r"'fsmnett' \(did you mean fsmnet\?\); choose one of .*fsmnet_released",
+    ):
         create_model("fsmnett")
     assert {"zero_filling", *VARIANTS} <= set(list_models())
 

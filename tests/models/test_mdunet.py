@@ -82,7 +82,7 @@ def test_every_parameter_gets_a_gradient(fusion):
     out = model(golden.image(1, shape), golden.image(2, shape))
     assert out.image.shape == shape
     assert (out.auxiliary_image is None) == (fusion == "input")
-    sum(image.abs().mean() for image in out if image is not None).backward()
+    sum(image.abs().mean() for image in out[:3] if image is not None).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
 
 

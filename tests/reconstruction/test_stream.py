@@ -11,6 +11,7 @@ import torch
 
 from fsmnet.data.formats import read_volume
 from fsmnet.data.scan import Scan, begin_nifti
+from fsmnet.data.stored import Stored
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.inference.slices import Batch
@@ -46,7 +47,7 @@ def test_parts_make_the_whole(tmp_path, target, size, put_back):
         threads.append(threading.current_thread())
         return 0.5
 
-    writer = begin_nifti(target, out, "a test")
+    writer = begin_nifti(target, out, "a test", Stored())
     with Finishing(scan, target, KEEP, writer, beside, put_back=put_back) as finishing:
         for start in range(0, 5, size):
             part = slice(start, start + size)

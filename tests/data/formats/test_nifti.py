@@ -12,6 +12,7 @@ import pytest
 
 from fsmnet.data.formats import read_volume, volume_stem, write_volume
 from fsmnet.data.formats.nifti import GEOMETRY, NiftiWriter, check_output_name, read_header
+from fsmnet.data.stored import Stored
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 
@@ -100,7 +101,7 @@ def test_a_file_is_nibabel_s_to_the_byte_whatever_parts_it_comes_in(tmp_path, ar
 
     for turned in (False, True):
         path = tmp_path / f"result{suffix}"
-        writer = NiftiWriter(volume, path, kind, "parts", turned)
+        writer = NiftiWriter(volume, path, Stored(np.dtype(kind).name), "parts", turned)
         for part in (slice(0, 1), slice(1, 1), slice(1, 4)):
             writer.add(slices[part].swapaxes(1, 2) if turned else slices[part])
         assert not path.exists()
