@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -72,7 +73,9 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     scorer.pictures.draw_extremes()
     seconds = {name: sum(scores.seconds[name] for scores in found.values()) for name in scorer.models}
     told = {name: _told(name, scorer.pictures, known, scorer.purposes, seconds) for name in scorer.models}
-    contents = {task.case.case: found[task.number].content for task in tasks}
+    # As the tables name them: in UTF-8, whatever the locale took the folder's name for.
+    names = {task.number: os.fsencode(task.case.case).decode("utf-8", "surrogateescape") for task in tasks}
+    contents = {name: found[number].content for number, name in names.items()}
     return _write(config, scorer.recipe, rows, planes, told, contents)
 
 
