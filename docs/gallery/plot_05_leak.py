@@ -51,7 +51,7 @@ pocs = fsmnet.create_model("pocs")
 for title, image in (("magnitude", magnitude), ("complex", measured)):
     acquisition = fsmnet.Acquisition.simulate(image[None], mask)
     zero_filled = acquisition.zero_filled.abs()
-    projected = pocs(acquisition, auxiliary[None, None]).image[:, 0]
+    projected = pocs(acquisition, auxiliary[None, None]).image[:, 0].abs()
     scores = [fsmnet.psnr(magnitude[None].numpy(), found.numpy()) for found in (zero_filled, projected)]
     print(f"{title:10s} zero-filled {scores[0]:.2f} dB, POCS {scores[1]:.2f} dB, gain {scores[1] - scores[0]:.2f} dB")
 
