@@ -66,7 +66,7 @@ def print_figure(shown: Shown, path: Path) -> None:
         for axis in axes.flat:
             axis.set_axis_off()
         for number, (name, image) in enumerate(images.items()):
-            lines = [name, shown.captions.get(name, "").replace(", ", "\n")]
+            lines = [name, *shown.captions.get(name, "").split(", ")]
             axes[0][number].set_title("\n".join(_plain(line) for line in lines if line), fontsize=7)
             _show(axes[0][number], image, top, view.stretch)
             _frame(axes[0][number], zoom)
