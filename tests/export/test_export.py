@@ -215,6 +215,7 @@ def test_a_folder_is_loaded_without_this_package_and_by_it(form, tmp_path, small
     card = (out / ("docs/README.md" if form == "monai" else "README.md")).read_text()
     assert "39.00 to 41.00" in card
     assert "not for clinical use" in card
+    assert (out / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     described = json.loads((out / ("configs/metadata.json" if form == "monai" else "config.json")).read_text())
     assert {"lines", "mask", "auxiliary", "noise"} <= described.get("fsmnet", described)["inputs"].keys()
     given = noise(lines=True).slices[0]

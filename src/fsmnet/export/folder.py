@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from importlib import resources
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from fsmnet._version import __version__
-from fsmnet.checkpoint import Header, header_of
+from fsmnet.checkpoint import EXPORTED, Header, header_of
 from fsmnet.errors import UserError
 from fsmnet.files import json_text, parse_json
 from fsmnet.inference.suitability import purpose_of
 from fsmnet.models import recipe_of, takes_acquisition
 
-WEIGHTS, GRAPH = "model.safetensors", "model.pt2"
+WEIGHTS, GRAPH = EXPORTED[0], "model.pt2"
 
 
 def write_folder(
@@ -54,7 +54,7 @@ def write_folder(
 
 def is_ours(folder: Path) -> bool:
     """Whether a folder was written by export, so that replacing it loses nothing else."""
-    return any((folder / place / WEIGHTS).is_file() and (folder / place / GRAPH).is_file() for place in ("", "models"))
+    return any((folder / place).is_file() and (folder / place).with_name(GRAPH).is_file() for place in EXPORTED)
 
 
 def hub_files(model: nn.Module, metadata: Mapping[str, str], scores: str) -> dict[str, str]:
@@ -98,11 +98,8 @@ def bundle_files(model: nn.Module, metadata: Mapping[str, str], scores: str) -> 
 
 
 def licence() -> str:
-    """Text of this package's licence, from wherever it is installed."""
-    for text in resources.files("fsmnet").joinpath("LICENSE"), Path(__file__).parents[3] / "LICENSE":
-        if text.is_file():
-            return text.read_text(encoding="utf-8")
-    return "Apache-2.0\n"
+    """Text of the licence that this package was installed with."""
+    return distribution("fsmnet").read_text("licenses/LICENSE") or "Apache-2.0\n"
 
 
 def _interface(model: nn.Module, metadata: Mapping[str, str]) -> dict[str, Any]:
