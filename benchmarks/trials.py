@@ -50,17 +50,25 @@ def tried(name: str, count: int | None) -> dict[str, Any]:
     count = trial.count if count is None else count
     with tempfile.TemporaryDirectory() as folder:
         figures = trial.work(Path(folder), count)
-    words = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    commit = subprocess.run(words, capture_output=True, text=True, check=True, cwd=HERE)
     return {
         "what": trial.what,
         "command": f"python benchmarks/trials.py --only {name}" + (f" --count {count}" if count != trial.count else ""),
         "count": count,
         "seed": 0,
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "python": platform.python_version(),
         "figures": figures,
     }
+
+
+def commit() -> str:
+    """The commit that is checked out; "-dirty" where a tracked file but those that this program writes differs."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=HERE.parent).stdout
+
+    written = [f":(exclude,top){path}" for path in ("benchmarks/trials.json", "docs/trials.md")]
+    return git("rev-parse", "HEAD").strip() + "-dirty" * bool(git("diff", "--name-only", "HEAD", "--", ".", *written))
 
 
 def with_table(page: str, results: dict[str, Any]) -> str:
