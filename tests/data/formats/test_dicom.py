@@ -195,9 +195,9 @@ def test_voxels_that_are_not_finite_become_0_and_are_counted(study, monkeypatch)
     original = dicom.pixels._read_pixels
 
     def spoilt(series, headers):
-        array, affine = original(series, headers)
+        array = original(series, headers)
         array[1, 2, 3], array[0, 0, 0] = np.nan, np.inf
-        return array if series.number == 3 else np.full_like(array, np.nan), affine
+        return array if series.number == 3 else np.full_like(array, np.nan)
 
     monkeypatch.setattr(dicom.pixels, "_read_pixels", spoilt)
     volume = read_series(study, 3)

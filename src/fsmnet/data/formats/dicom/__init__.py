@@ -12,7 +12,7 @@ axes that nibabel would give for such a file: ``data[k, i, j]`` is slice k, colu
 The order of rows is DICOM's, as ITK keeps it (dcm2niix turns it round and says so in its affine). DICOM's coordinates
 are LPS+ millimetres; the affine's are RAS+: the first two rows change sign (PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1).
 
-Needs pydicom (headers, writing) and SimpleITK (pixels and geometry): ``pip install 'fsmnet[dicom]'``.
+Needs pydicom (headers, writing) and SimpleITK (pixels): ``pip install 'fsmnet[dicom]'``.
 """
 
 from __future__ import annotations

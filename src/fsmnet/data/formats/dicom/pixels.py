@@ -1,4 +1,8 @@
-"""Reading a series: pixels and geometry by SimpleITK, the geometry compared with every header."""
+"""Reading a series: pixels by SimpleITK, the place in space by the headers.
+
+SimpleITK 2.5.0 and older point the third axis of slices that are numbered against their normal the wrong way,
+so its geometry is not asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fsmnet.data.formats.dicom.checks import checked
-from fsmnet.data.formats.dicom.geometry import POSITION_TOLERANCE_MM, known, normal
-from fsmnet.data.formats.dicom.headers import Header, Vector
+from fsmnet.data.formats.dicom.geometry import affine
+from fsmnet.data.formats.dicom.headers import Header
 from fsmnet.data.formats.dicom.packages import require
 from fsmnet.data.formats.dicom.series import Series, choose_series, list_series
 from fsmnet.data.formats.dicom.stored import acquired_lines, clear_padding, shifted, unpacked
@@ -21,7 +25,7 @@ from fsmnet.errors import UserError
 
 
 def read_series(source: Path | Series, which: str | int | None = None) -> Volume:
-    """Read one series: pixels and geometry by SimpleITK, checked against the headers of every slice.
+    """Read one series: pixels by SimpleITK, the place in space by the headers of all slices.
 
     RescaleSlope and RescaleIntercept are applied, padding becomes 0. NaN, infinite and negative values become 0 and are
     counted.
@@ -41,12 +45,12 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
     series = source if isinstance(source, Series) else choose_series(list_series(source), which)
     headers = checked(series)
     where = f"{series.folder}: {series}"
-    array, affine = _read_pixels(series, headers)
+    array = _read_pixels(series, headers)
     array, padding = clear_padding(unpacked(headers) if shifted(headers) else array, headers, where)
     values = magnitudes(np.ascontiguousarray(array.transpose(0, 2, 1)), where)
     return Volume(
         values.data,
-        affine,
+        affine(headers),
         series.folder,
         values.n_nan,
         values.n_negative,
@@ -56,8 +60,8 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
     )
 
 
-def _read_pixels(series: Series, headers: list[Header]) -> tuple[Array, Vector]:
-    """Pixels ``(S, Rows, Columns)`` and RAS+ affine in mm by SimpleITK, the affine checked against every header."""
+def _read_pixels(series: Series, headers: list[Header]) -> Array:
+    """Pixels ``(S, Rows, Columns)`` by SimpleITK."""
     sitk = require("SimpleITK")
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
@@ -68,26 +72,7 @@ def _read_pixels(series: Series, headers: list[Header]) -> tuple[Array, Vector]:
             image = reader.Execute()
         except RuntimeError:
             raise UserError(_undecodable(series, headers, sitk)) from None
-    array = sitk.GetArrayFromImage(image)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    affine = np.eye(4)
-    affine[:3, :3] = direction * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    if len(headers) == 1:  # one image has no step, and SimpleITK does not look at its thickness
-        affine[:3, 2] = normal(headers[0]) * (headers[0].thickness or 1.0)
-    corners = np.array([[i, j] for i in (0, series.columns - 1) for j in (0, series.rows - 1)], dtype=np.float64)
-    for k, header in enumerate(headers):
-        row, column = np.split(known(header.orientation), 2)
-        rows_apart, columns_apart = known(header.spacing)
-        for i, j in corners:
-            by_tags = known(header.position) + row * columns_apart * i + column * rows_apart * j
-            apart = float(np.linalg.norm((affine @ [i, j, k, 1])[:3] - by_tags))
-            if apart > 2 * POSITION_TOLERANCE_MM:
-                raise UserError(
-                    f"{series.folder}: {series}: SimpleITK places a corner of {header.path.name} {apart:.3f} mm from "
-                    "where its header does; convert the series to NIfTI with another program"
-                )
-    return array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return np.asarray(sitk.GetArrayFromImage(image))
 
 
 def _undecodable(series: Series, headers: list[Header], sitk: Any) -> str:
