@@ -23,10 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from lesions import place, shares
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fsmnet.cli.presets import FOLDER
 from fsmnet.data.augment import Parameters, Sample, augment, draw, measure
 from fsmnet.models import create_model
 from fsmnet.models.unrolled import Step, UnrolledFSMNet, contrast_scale
@@ -153,7 +155,7 @@ class Training:
         self.rate = torch.tensor(0.0, device=device)
         on_gpu = device.type == "cuda"
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=on_gpu, capturable=on_gpu
+            self.parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True, capturable=on_gpu
         )
         self.loss = torch.zeros((), device=device)
         self.frequency_loss = SpatialFrequencyLoss()
@@ -339,11 +341,18 @@ def psnr(image: Tensor, target: Tensor) -> float:
 
 
 def build(name: str) -> tuple[nn.Module, float]:
-    """A network of the plan and its highest learning rate: the sizes and the rate of the preset ``compare_small``."""
+    """A network of the plan and its highest learning rate.
+
+    ``unrolled``, ``alone``, ``short``: the shipped size; ``wide``: the preset ``unrolled_wide``; ``paper``: FSMNet with
+    64 features; others by their name, in the sizes and with the rate of the preset ``compare_small``.
+    """
     if name in ("unrolled", "alone", "short"):
         return UnrolledFSMNet(), 1.5e-3
     if name == "wide":
-        return UnrolledFSMNet(12, (48, 64, 96)), 1e-3
+        preset = yaml.safe_load((FOLDER / "unrolled_wide.yaml").read_text())
+        return create_model(preset["model"], **preset["model_options"]), preset["learning_rate"]
+    if name == "paper":  # the paper's width
+        return create_model("fsmnet", features=64), 1e-3
     options = {"fsmnet": {"features": 16}, "mdunet": {"features": 16}, "dcamsr": {"nf": 16}}.get(name, {})
     return create_model(name, **options), 1e-3
 
@@ -374,7 +383,7 @@ def train(
     pool = torch.cuda.graph_pool_handle() if on_gpu else None
     for key in distinct:
         variant = next(v for v in variants if id(v) == key)
-        Step.forward = COMPILED if args.compile and training.name == "unrolled" else STEP
+        Step.forward = COMPILED if args.compile and training.name in ("unrolled", "wide") else STEP
         eager = lambda variant=variant: training.step(variant)  # noqa: E731
         try:
             run[key] = captured(eager, pool) if on_gpu and not args.eager else eager
@@ -437,7 +446,7 @@ def save(training: Training, check: Check, out: Path) -> dict[str, float]:
     """Averaged weights to a file; their scores."""
     model = training.averaged()
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    if not isinstance(model, UnrolledFSMNet):  # for comparison only
+    if not isinstance(model, UnrolledFSMNet) or training.name == "wide":  # for comparison only, or large
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     part = out / f"{training.name}.part"
     save_file(state, part)

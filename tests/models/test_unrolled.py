@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fsmnet.cli.presets import FOLDER
 from fsmnet.errors import UserError
+from fsmnet.inference.cost import predict_cost
 from fsmnet.models.unrolled import UnrolledFSMNet, contrast_scale, from_channels, to_channels
 from fsmnet.physics.acquisition import Acquisition
 
@@ -174,6 +177,21 @@ def test_channels_and_image_are_each_other():
 def test_impossible_sizes_are_refused(steps: int, widths: tuple[int, ...]):
     with pytest.raises(UserError, match="must be"):
         UnrolledFSMNet(steps, widths)
+
+
+def test_the_wide_preset_is_as_large_as_it_says_and_learns():
+    preset = (FOLDER / "unrolled_wide.yaml").read_text()
+    options = yaml.safe_load(preset)["model_options"]
+    cost = predict_cost("fsmnet_unrolled", options, 240, 240, 1)
+    assert cost is not None
+    assert f"{cost.parameters:,} parameters" in preset
+    assert f"{cost.gflops:.1f} GFLOP" in preset
+    model = UnrolledFSMNet(**options).train()
+    scan, auxiliary = scan_of(8, 16, batch=1)
+    results = model(scan, auxiliary).iterates
+    assert len(results) == options["steps"]
+    sum(result.abs().mean() for result in results).backward()
+    assert all(step.leave.weight.grad.abs().sum() > 0 for step in model.steps)
 
 
 def test_trained_weights_fit_and_restore_a_disc():
