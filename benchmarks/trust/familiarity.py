@@ -36,10 +36,11 @@ from fsmnet.physics.masks import seed_from_name
 from fsmnet.protocols.cases import Accelerated, Slices
 from fsmnet.protocols.complex import Complex
 from fsmnet.trust.calibrate import reference
-from fsmnet.trust.check import BLANK, NETWORK, verdict
 from fsmnet.trust.familiar import SUITS, reference_of, unusual
 from fsmnet.trust.holdout import hold_out, simple_methods
 from fsmnet.trust.simulated import reconstructed
+from fsmnet.trust.verdict import verdict
+from fsmnet.trust.words import BLANK, NETWORK
 
 MOVED = 4.0  # millimetres
 GLIOMA, LESIONS = ("TCGA-FG-6692", "t2", "t1"), ("OMSL-04-s1", "t2", "t1")

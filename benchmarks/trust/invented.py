@@ -1,11 +1,13 @@
 """Lost and invented structure: lesions that only one contrast shows, in phantoms and in real scans.
 
-    python benchmarks/trust/invented.py --data FOLDER --scans phantom|TCGA-FG-6692|OMSL-04-s1 --cache FOLDER
+    python benchmarks/trust/invented.py --data FOLDER --scans phantom|TCGA-FG-6692|OMSL-04-s1 --cache FOLDER --slices 10
     python benchmarks/trust/invented.py --cache FOLDER --out FILE.json
 
 The first reconstructs T2 (with T1) of slices at 4x and 8x (protocol ``complex``, one coil, 0.5% noise) three times: as
 it is, with lesions in the T2 only, and with lesions in the T1 only. A lesion is an ellipse with a soft rim, 2 to 12 mm
-across, as many bright as dark, of 0.3 of the maximum (what would be negative is 0). The second gathers:
+across, as many bright as dark, of 0.3 of the maximum (what would be negative is 0); a slice gets up to 40 that do not
+touch. What is done is kept in the cache, a file for each scan and method, so that a further network (``--networks
+NAME=CHECKPOINT``) costs its own passes only. The second gathers:
 
 kept     share of the contrast of a lesion in the T2 only that the image shows; 1 is right
 false    contrast of a lesion in the T1 only that the image shows, as a share of its own; 0 is right
@@ -45,9 +47,10 @@ from fsmnet.trust.holdout import simple_methods
 
 SIZE = 0.3  # of the maximum
 ACROSS = (2.0, 12.0)  # millimetres
-EACH, BINS = 20, ((2, 4), (4, 8), (8, 12))
+EACH, BINS = 40, ((2, 4), (4, 8), (8, 12))
 PIXEL = {"OMSL-04-s1": 0.6}  # millimetres; 1 of all others
 SHIPPED = {"fsmnet": "shipped-image", "fsmnet_unrolled": "shipped"}
+SIMPLE = ("zero-filling", "POCS")  # of :func:`fsmnet.trust.holdout.simple_methods`, one coil
 MAPPED = "fsmnet_unrolled"
 
 
@@ -73,23 +76,24 @@ def main() -> None:
 
 
 def reconstructed(arguments: argparse.Namespace) -> None:
-    """All lesions of a scan, a line of JSON each; goes on where it was stopped."""
+    """All lesions of a scan, a file for each method, a line of JSON for each lesion; goes on where it was stopped."""
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    file = arguments.cache / f"{arguments.scans}.jsonl"
-    done = {json.loads(line)["slice"] for line in file.read_text().splitlines()} if file.exists() else set()
     named = SHIPPED | dict(one.split("=", 1) for one in arguments.networks)
-    networks = {name: optimise(load_model(checkpoint), "float32") for name, checkpoint in named.items()}
-    for number, target, auxiliary in pairs(arguments):
-        if number in done:
-            continue
-        rows = [
-            row
-            for acceleration in (4, 8)
-            for row in one_slice(arguments.scans, number, target, auxiliary, acceleration, networks)
-        ]
-        with file.open("a") as lines:
-            lines.writelines(json.dumps(rounded(row)) + "\n" for row in rows)
-        print(arguments.scans, number, file=sys.stderr, flush=True)
+    for name in [*SIMPLE, *named]:
+        file = arguments.cache / f"{arguments.scans}_{name}.jsonl"
+        done = {json.loads(line)["slice"] for line in file.read_text().splitlines()} if file.exists() else set()
+        network = None if name in SIMPLE else optimise(load_model(named[name]), "float32")
+        for number, target, auxiliary in pairs(arguments):
+            if number in done:
+                continue
+            rows = [
+                row
+                for acceleration in (4, 8)
+                for row in one_slice(arguments.scans, number, target, auxiliary, acceleration, name, network)
+            ]
+            with file.open("a") as lines:
+                lines.writelines(json.dumps(rounded(row)) + "\n" for row in rows)
+            print(arguments.scans, name, number, file=sys.stderr, flush=True)
 
 
 def pairs(arguments: argparse.Namespace) -> Any:
@@ -129,9 +133,9 @@ def placed(image: Tensor, pixel: float, seed: tuple[int, ...]) -> tuple[Tensor, 
 
 
 def one_slice(
-    scan: str, number: int, target: Tensor, auxiliary: Tensor, acceleration: float, networks: dict[str, Any]
+    scan: str, number: int, target: Tensor, auxiliary: Tensor, acceleration: float, name: str, network: Any
 ) -> list[dict[str, Any]]:
-    """A row for each lesion and method."""
+    """A row for each lesion, by the method of this name: a network, or one of :data:`SIMPLE`."""
     seed = (acceleration, *seed_from_name(scan), number)
     mask = torch.from_numpy(make_mask("random", target.shape[-1], acceleration, seed=seed).columns)
     pixel, protocol = PIXEL.get(scan, 1.0), Complex(noise=0.005)
@@ -142,31 +146,32 @@ def one_slice(
     plain, with_lesions = (protocol.measure(image[None], mask, [seed]) for image in (target, changed))
     rows: list[dict[str, Any]] = []
 
-    def put(method: str, kind: str, values: dict[str, Tensor], lesions: Tensor, across: list[float]) -> None:
+    def put(kind: str, values: dict[str, Tensor], lesions: Tensor, across: list[float]) -> None:
         for k, size in enumerate(across):
             sign = "bright" if lesions[k].sum() > 0 else "dark"
-            place = {"scan": scan, "slice": number, "acceleration": acceleration, "method": method}
+            place = {"scan": scan, "slice": number, "acceleration": acceleration, "method": name}
             rows.append(place | {"in": kind, "sign": sign, "size": size} | {n: float(v[k]) for n, v in values.items()})
 
-    for name, network in networks.items():
-        method = method_of(network, plain, auxiliary[None])
-        first, lesioned = (method(one)[0].abs() for one in (plain, with_lesions))
-        copied = method(plain, shown)[0].abs()
-        kept = {"share": shares(lesioned - first, in_target, changed - target)}
-        false = {"share": shares(copied - first, in_other, shown - auxiliary)}
-        if name == MAPPED:
-            blank = torch.zeros_like(auxiliary)
-            without, lesioned_without = (method(one, blank)[0].abs() for one in (plain, with_lesions))
-            kept["blank"] = shares(lesioned_without - without, in_target, changed - target)
-            kept["map"] = stands_out((lesioned - lesioned_without).abs(), in_target)
-            kept["map_before"] = stands_out((first - without).abs(), in_target)
-            false["map"] = stands_out((copied - without).abs(), in_other)
-            false["map_before"] = stands_out((first - without).abs(), in_other)
-        put(name, "target", kept, in_target, sizes)
-        put(name, "auxiliary", false, in_other, sizes_other)
-    for name, simple in simple_methods(plain).items():
+    if network is None:
+        simple = simple_methods(plain)[name]
         difference = (simple(with_lesions).abs() - simple(plain).abs())[0]
-        put(name, "target", {"share": shares(difference, in_target, changed - target)}, in_target, sizes)
+        put("target", {"share": shares(difference, in_target, changed - target)}, in_target, sizes)
+        return rows
+    method = method_of(network, plain, auxiliary[None])
+    first, lesioned = (method(one)[0].abs() for one in (plain, with_lesions))
+    copied = method(plain, shown)[0].abs()
+    kept = {"share": shares(lesioned - first, in_target, changed - target)}
+    false = {"share": shares(copied - first, in_other, shown - auxiliary)}
+    if name == MAPPED:
+        blank = torch.zeros_like(auxiliary)
+        without, lesioned_without = (method(one, blank)[0].abs() for one in (plain, with_lesions))
+        kept["blank"] = shares(lesioned_without - without, in_target, changed - target)
+        kept["map"] = stands_out((lesioned - lesioned_without).abs(), in_target)
+        kept["map_before"] = stands_out((first - without).abs(), in_target)
+        false["map"] = stands_out((copied - without).abs(), in_other)
+        false["map_before"] = stands_out((first - without).abs(), in_other)
+    put("target", kept, in_target, sizes)
+    put("auxiliary", false, in_other, sizes_other)
     return rows
 
 

@@ -14,8 +14,8 @@ from fsmnet.cli import main
 from fsmnet.data.formats import read_volume
 from fsmnet.errors import UserError
 from fsmnet.trust.calibrate import calibrate
-from fsmnet.trust.check import in_words
 from fsmnet.trust.conformal import calibration_of
+from fsmnet.trust.words import in_words
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_calibrated_map_is_a_bound_and_an_uncalibrated_one_says_so(calibrated,
     assert "expected error" in in_words(checked)
     assert checked["Verdict"]["ComparedWithScans"] == 0
     assert "75% of patients" in bound.sidecar["Maps"]["error"]["says"]
-    assert "error at most" in in_words(bound.sidecar["Check"])
+    assert "error below a bound that is" in in_words(bound.sidecar["Check"])
     assert bound.sidecar["Check"]["Verdict"]["ComparedWithScans"] == 8
     assert bound.sidecar["Check"]["HoldOut"]["OfKnownScans"] is not None
     assert np.array_equal(plain.image, bound.image)

@@ -22,7 +22,8 @@ from fsmnet.physics.masks import make_mask
 from fsmnet.physics.simulate import smooth_phase
 from fsmnet.reconstruction.again import Again
 from fsmnet.reconstruction.measured import of_image
-from fsmnet.trust.check import BLANK, NETWORK, check, in_words
+from fsmnet.trust.check import check
+from fsmnet.trust.words import BLANK, NETWORK, in_words
 
 
 @pytest.fixture

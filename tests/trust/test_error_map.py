@@ -68,27 +68,27 @@ def test_the_network_takes_any_size_and_any_brightness(image):
 
 
 def test_without_a_network_the_hold_out_check_gives_the_scale(image):
-    found = expected_error(again(image), None, 0.1 * image, missing=3.0)
+    found = expected_error(again(image), None, 0.1 * image, range(2), missing=3.0)
     assert found.estimator == BY_SPREAD
     assert float(found.values.double().square().sum()) == pytest.approx(2 * 3.0, rel=1e-5)  # of a real image all
-    assert expected_error(again(image), None, 0.1 * image, missing=float("nan")) is None
-    assert expected_error(again(image), None, 0 * image, missing=3.0) is None
+    assert expected_error(again(image), None, 0.1 * image, range(2), missing=float("nan")) is None
+    assert expected_error(again(image), None, 0 * image, range(2), missing=3.0) is None
 
 
 def test_the_network_of_the_checkpoint_is_asked(image):
     torch.manual_seed(1)
     weights = {name: tensor.half() for name, tensor in ErrorNetwork().state_dict().items()}
     nan = float("nan")
-    found = expected_error(again(image, weights), 0.1 * image, 0.1 * image, missing=nan)
+    found = expected_error(again(image, weights), 0.1 * image, 0.1 * image, range(2), missing=nan)
     assert found.estimator == LEARNED
     assert found.values.shape == image.shape
     for other in (
-        expected_error(again(image, weights), None, 0.1 * image, missing=nan),  # it looks at what the auxiliary did
-        expected_error(again(image, weights), 0.1 * image, 0.2 * image, missing=nan),  # and at the spread
+        expected_error(again(image, weights), None, 0.1 * image, range(2), missing=nan),  # the auxiliary's influence
+        expected_error(again(image, weights), 0.1 * image, 0.2 * image, range(2), missing=nan),  # the spread
     ):
         assert not torch.equal(found.values, other.values)
     alone = replace(again(image, weights), auxiliary=None)
-    assert torch.isfinite(expected_error(alone, None, 0.1 * image, missing=nan).values).all()
+    assert torch.isfinite(expected_error(alone, None, 0.1 * image, range(2), missing=nan).values).all()
 
 
 def test_spread_over_folds_is_how_far_fewer_lines_lead(image):
@@ -99,7 +99,7 @@ def test_spread_over_folds_is_how_far_fewer_lines_lead(image):
     )
     others = [without(scan.lines(0), one).zero_filled.abs()[0] for one in sets]
     expected = spread(image[0], torch.stack(others))
-    assert torch.allclose(spread_over_folds(scan, sets)[0], expected, atol=1e-6)
+    assert torch.allclose(spread_over_folds(scan, sets, [0])[0], expected, atol=1e-6)
 
 
 def test_damaged_weights_are_told():

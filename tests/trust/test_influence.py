@@ -34,7 +34,7 @@ def test_who_ignores_the_auxiliary_is_not_influenced(auxiliary):
 def test_the_map_shows_what_was_copied_in_the_image_s_units(auxiliary):
     scan = again(auxiliary, lambda zero_filled, other, lines: 3.0 + 5 * other)
     found = influence(scan, [0, 1], [1])
-    assert torch.equal(found.map().values, 5 * auxiliary)
+    assert torch.equal(found.map([0, 1], 2).values, 5 * auxiliary)
     assert found.share_blank == pytest.approx(float((5 * auxiliary).norm() / scan.result.norm()))
     changed = 5 * (moved(auxiliary) - auxiliary)[1]
     assert found.share_moved == pytest.approx(float(changed.norm() / scan.result[1].norm()))

@@ -68,7 +68,9 @@ def _one(config: ReconstructConfig, as_json: bool, report: bool) -> int:
         reading = beside.submit(read_inputs, config)
         with _for_good():
             from fsmnet.reconstruction.reconstruct import finish
-            from fsmnet.trust.check import check_of, in_words
+            from fsmnet.trust.check import check_of
+            from fsmnet.trust.verdict import by_reference
+            from fsmnet.trust.words import tell
         result = finish(config, reading, check_of(config))
     if as_json:
         answer(*json_text(result.sidecar).splitlines())
@@ -80,11 +82,10 @@ def _one(config: ReconstructConfig, as_json: bool, report: bool) -> int:
             logger.info("%-14s %s; in the head %s", name, _shown(values), _shown(values, "head_"))
         lines = "" if result.mask is None else f", {result.mask.achieved_acceleration:.2f}x"
         logger.info("scores in float, per volume; slices: %d%s", result.sidecar["Scored"]["slices"], lines)
-        network, zero_filled = (metrics[name]["psnr"] for name in ("network", "zero_filling"))
-        if network is not None and (zero_filled is None or network < zero_filled):
-            logger.warning("the network is worse than zero-filling here; it was trained for other scans, do not use it")
     if result.sidecar["Check"] is not None:
-        logger.info("%s", in_words(result.sidecar["Check"]))
+        tell(result.sidecar["Check"])
+    for reason in by_reference(metrics) if result.sidecar["Check"] is None else ():
+        logger.warning("do not use this network on this scan, because %s", reason)
     logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
     if report:
         from fsmnet.report.report import report_scan

@@ -31,6 +31,8 @@ class Again:
         refusals: why the network should not be used on this scan, where the user wants it anyway.
         doubts: what else speaks against it, see :class:`fsmnet.inference.suitability.Suitability`.
         pixel: distance between neighbours along slices, rows and columns in millimetres; 0 where it is not known.
+        scores: of the images that were made, by their names in the record; None without a reference.
+        seconds: that the network takes for a slice; 0 where it is not known.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Again:
     refusals: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     pixel: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scores: Mapping[str, Mapping[str, float | None]] | None = None
+    seconds: float = 0.0
 
     def lines(self, number: int) -> Acquisition:
         """What was measured of a slice, in the image's rows and all columns; lines ``(1, C, H, W)``."""

@@ -122,7 +122,7 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
     trust_maps: bool = option(
         True,
         "with the check, also write images beside the result: the expected error as OUT_error, and as OUT_influence "
-        "what a blank auxiliary would change, which takes a further pass of the network",
+        "what a blank auxiliary would change; they take two further passes of the network, over slices 2 mm apart",
         material=False,
         group="output",
     )

@@ -58,6 +58,7 @@ from fsmnet.reconstruction.suitability import verdict
 logger = logging.getLogger(__name__)
 
 METHOD = "pocs"  # without weights, in place of a checkpoint
+LEFT_OUT = "the auxiliary was left out, since measured lines that were kept back speak against it"
 DESCRIPTION = f"FSMNet reconstruction, {NOT_CLINICAL}"
 
 
@@ -228,11 +229,13 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         waiting = time.perf_counter()
         found = finishing.wait()
     written = time.perf_counter()
-    checks = None
+    checks, metrics = None, finishing.metrics()
     if trust is not None:
         name, done = input_files(config)[0].name, torch.from_numpy(finishing.result)[keep].div_(target.maximum)
         again = Again(name, measured, helper, passes, put_back, weight, done, network.model)
-        checks = trust(replace(again, refusals=suits.refusals, doubts=suits.doubts, pixel=target.pixel))
+        doubts = (*suits.doubts, *([] if tried is None or tried["Used"] else [LEFT_OUT]))
+        again = replace(again, refusals=suits.refusals, doubts=doubts, pixel=target.pixel, scores=metrics)
+        checks = trust(replace(again, seconds=finishing.network / max(len(done), 1)))
     checked = time.perf_counter()
     complex_image = None
     if inputs.kspace is not None and (phased := finishing.complex_image()) is not None:
@@ -240,7 +243,6 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         complex_image[keep.numpy()] = phased.numpy() * target.maximum
     contents = [content_hash(part) for part in (target.data, target.data[len(target.data) // 2])]  # or of a knee's file
     seen = warn_if_seen(network.model, network.file, case_names(input_files(config)[0]), contents)
-    metrics = finishing.metrics()
     choice = choice_of(network.model, network.precision)
     record = {
         "SeenInTraining": None if seen is None else asdict(seen),

@@ -19,7 +19,7 @@ from fsmnet.report.niivue import niivue
 from fsmnet.report.scan import Shown
 from fsmnet.report.tables import Cell, cell
 from fsmnet.report.volumes import Packed, packed
-from fsmnet.trust.check import in_words
+from fsmnet.trust.words import in_words
 
 WORDS = {
     "suits": "Nothing speaks against this scan",

@@ -126,7 +126,8 @@ def measure(
     sets = folds(case.mask.columns, 1, seed_from_name(again.name), again.lines(0).real)
     unseen = held_out(again, sets)
     change = None if again.auxiliary is None else influence(again, every, every[:1]).blank
-    expected = expected_error(again, change, spread_over_folds(again, sets), unseen.missing(case.mask.columns))
+    apart = spread_over_folds(again, sets, every)
+    expected = expected_error(again, change, apart, every, unseen.missing(case.mask.columns))
     if expected is None or again.result is None:
         raise UserError(f"{name}: no error can be expected of it at {acceleration:g}x; its mask has too few lines")
     image, truth = again.result.numpy(), case.slices.target.numpy()

@@ -1,7 +1,8 @@
-"""The checks of one reconstruction, for its record and in one line; and ``fsmnet.reconstruct``, which makes them."""
+"""The checks of one reconstruction, for its record; and ``fsmnet.reconstruct``, which makes them."""
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 from pathlib import Path
@@ -9,32 +10,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from fsmnet.checkpoint import Header, header_of
 from fsmnet.errors import UserError
+from fsmnet.inference.slices import WORTH_TELLING, progress_bar
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.holdout import BANDS, Columns, Unseen, folds
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.reconstruction.again import Again, Check, Checked
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.reconstruct import configured, run
 from fsmnet.reconstruction.stages import Reconstruction
+from fsmnet.trust.between import said, slices_for_maps
 from fsmnet.trust.error_map import expected_error, spread_over_folds
-from fsmnet.trust.familiar import (
-    REFUSE,
-    SUITS,
-    UNUSUAL,
-    Verdict,
-    by_hold_out,
-    explained_before,
-    look,
-    unusual,
-)
+from fsmnet.trust.familiar import SUITS, explained_before, explained_of_test_patients
 from fsmnet.trust.holdout import Reconstruct, hold_out, simple_methods
 from fsmnet.trust.influence import influence
 from fsmnet.trust.told import told_error
+from fsmnet.trust.verdict import known_scans, verdict
+from fsmnet.trust.words import BLANK, NETWORK, tell
+
+logger = logging.getLogger(__name__)
 
 SLICES = 16  # at most, spread over the volume: a share of energy needs no more
-NETWORK, BLANK = "network", "network, auxiliary blank"
 
 
 def reconstruct(
@@ -59,49 +57,89 @@ def reconstruct(
         UserError: files or options that cannot be used.
     """
     config = configured({"target": target, "auxiliary": auxiliary, "out": out, "kspace": kspace} | options)
-    return run(config, check_of(config))
+    result = run(config, check_of(config))
+    if (found := result.sidecar["Check"]) and found["Verdict"]["Kind"] != SUITS:
+        tell(found)
+    return result
 
 
 def check_of(config: ReconstructConfig) -> Check | None:
     """The checks that a configuration asks for; None for none. By default one fold, and none in a list of exams."""
-    count = config.check
+    count, one = config.check, config.pairs is None
     if count is None:
-        count = 1 if config.pairs is None else "off"
-    return None if count == "off" else partial(check, count=count, maps=config.trust_maps)
+        count = 1 if one else "off"
+    return None if count == "off" else partial(check, count=count, maps=config.trust_maps, alone=one)
 
 
-def check(again: Again, count: int = 1, maps: bool = False) -> Checked:
+def check(again: Again, count: int = 1, maps: bool = False, alone: bool = True) -> Checked:
     """What the record says of the hold-out check, of the auxiliary's influence and of the error to expect.
 
-    It takes ``3 + 2 count`` more passes over at most :data:`SLICES` slices, and with maps ``1 + count`` over all.
+    It takes ``2 + 2 count`` more passes over at most :data:`SLICES` slices, half of them for one, and with maps ``1 +
+    count`` over those that :func:`fsmnet.trust.between.slices_for_maps` chooses, less what both share.
 
     Args:
         again: the reconstruction.
         count: sets of lines to keep back, 1 to 5.
         maps: whether to make maps, too.
+        alone: whether it is the only scan: then the seconds that it will take are told before; in a list the verdict
+            is told, if it is none that suits.
 
     Returns:
         The maps, and JSON values. Where the hold-out check cannot be made, ``HoldOut`` is None and ``Why`` says why
         not; ``Auxiliary`` is None without one.
     """
     every = len(again.measured.zero_filled)
-    numbers = torch.linspace(0, every - 1, min(SLICES, every)).round().long().tolist()
-    record, unseen, sets = _held_out(again, numbers, count)
+    looked = slices_for_maps(every, again.pixel[0])
+    places = torch.linspace(0, len(looked) - 1, min(SLICES, len(looked))).round().long().tolist()
+    numbers = [looked[place] for place in places]
+    sets, why = _sets(again, count)
+    if alone:
+        _tell(again, _passes(again, len(numbers), len(looked) if maps else 0, len(sets)))
+    record, unseen, fewer = _held_out(again, numbers, sets, why)
     explained = {name: one.explained for name, one in unseen.items()}
     made, auxiliary, change = {}, None, None
     if again.auxiliary is not None:
-        found = influence(again, list(range(every)) if maps else numbers, numbers)
+        found = influence(again, looked if maps else numbers, numbers[::2])
         if maps:
-            made["influence"], change = found.map(), found.blank
+            made["influence"], change = found.map(looked, every), found.blank
         lost = {"ExplainedLessWithoutIt": _number(explained[NETWORK] - explained[BLANK])} if explained else {}
         auxiliary = found.record() | lost
     told = None
     if maps and sets:
-        apart = spread_over_folds(again, sets)
-        if (expected := expected_error(again, change, apart, _missing(again, unseen))) is not None:
-            made["error"], told = told_error(again, expected)
-    judged = verdict(again, numbers, explained).record()
-    return Checked(record | {"Auxiliary": auxiliary, "Error": told, "Verdict": judged}, made)
+        apart = spread_over_folds(again, sets, looked, fewer)
+        expected = expected_error(again, change, apart, looked, _missing(again, unseen))
+        if expected is not None:
+            made["error"], told = told_error(again, expected, said(looked, every))
+    shares = {name: _number(one) for name, one in explained.items()}
+    judged = verdict(again, numbers, shares).record()
+    found_all = record | {"Auxiliary": auxiliary, "Error": told, "Verdict": judged}
+    if not alone and judged["Kind"] != SUITS:
+        tell(found_all, again.name)
+    return Checked(found_all, made)
+
+
+def _sets(again: Again, count: int) -> tuple[list[Columns], str]:
+    """The lines to keep back; none where that cannot be done, and why not."""
+    measured = again.measured
+    if measured.acquisition is None or measured.mask is None:
+        return [], "no line of the target's k-space is known"
+    try:
+        return folds(measured.mask.columns, count, seed_from_name(again.name), measured.acquisition(0).real), ""
+    except UserError as error:
+        return [], str(error)
+
+
+def _passes(again: Again, checked: int, mapped: int, count: int) -> int:
+    """How many slices will go through the network; ``mapped`` is 0 without maps."""
+    helped = again.auxiliary is not None
+    passes = checked * count * (1 + helped) + helped * (max(mapped, checked) + (checked + 1) // 2)
+    return passes + count * max(mapped - checked, 0)
+
+
+def _tell(again: Again, passes: int) -> None:
+    """Say before what it will cost, where that is worth saying."""
+    if (seconds := passes * again.seconds) > WORTH_TELLING:
+        logger.info("checking it: about %.0f s, %d slices again; --check off leaves it out", seconds, passes)
 
 
 def _missing(again: Again, unseen: dict[str, Unseen]) -> float:
@@ -111,55 +149,30 @@ def _missing(again: Again, unseen: dict[str, Unseen]) -> float:
     return unseen[NETWORK].missing(again.measured.mask.columns)
 
 
-def verdict(again: Again, numbers: list[int], explained: dict[str, float]) -> Verdict:
-    """Whether the network suits the scan, from all that is known.
-
-    Args:
-        again: the reconstruction, with its result.
-        numbers: the slices to look at.
-        explained: shares that the hold-out check explained, by method; empty where it was not made.
-    """
-    header, mask = Header({}) if again.model is None else header_of(again.model), again.measured.mask
-    known = header.trust.get("familiar", {})
-    refused, doubted = list(again.refusals), list(again.doubts)
-    if explained and mask is not None:
-        acceleration = mask.acceleration or mask.achieved_acceleration
-        more = by_hold_out({n: _number(one) for n, one in explained.items()}, explained_before(known, acceleration))
-        refused, doubted = refused + more[0], doubted + more[1]
-    if known and again.result is not None:
-        auxiliary = None if again.auxiliary is None else again.auxiliary[..., again.measured.place[1]].numpy()
-        doubted += unusual(look(again.result.numpy(), auxiliary, again.pixel, numbers), known)
-    kind = REFUSE if refused else UNUSUAL if doubted else SUITS
-    return Verdict(kind, (*refused, *doubted), int(known.get("scans", 0)))
+Fewer = dict[int, list[Tensor]]  # slice -> its images from fewer lines, one of each set
 
 
-HeldOut = tuple[dict[str, Any], dict[str, Unseen], list[Columns]]
-
-
-def _held_out(again: Again, numbers: list[int], count: int) -> HeldOut:
-    """The hold-out check for the record, what was found by method, and the lines; nothing where it cannot be made."""
-    measured = again.measured
-    if measured.acquisition is None or measured.mask is None:
-        return _not_made("no line of the target's k-space is known")
-    real = measured.acquisition(0).real
-    try:
-        sets = folds(measured.mask.columns, count, seed_from_name(again.name), real)
-    except UserError as error:
-        return _not_made(str(error))
-    found = _hold_out(again, numbers, sets)
+def _held_out(
+    again: Again, numbers: list[int], sets: list[Columns], why: str
+) -> tuple[dict[str, Any], dict[str, Unseen], Fewer]:
+    """The hold-out check for the record, what was found by method, and the network's images; nothing without sets."""
+    if not sets:
+        return {"HoldOut": None, "Why": why}, {}, {}
+    found, fewer = _hold_out(again, numbers, sets)
+    acquisition = again.lines(numbers[0])
     record = {
         "HoldOut": {
             "Explained": {name: _number(one.explained) for name, one in found.items()},
             "ExplainedByBand": {name: [_number(x) for x in one.explained_by_band] for name, one in found.items()},
             "BandsUpTo": [(band + 1) / BANDS for band in range(BANDS)],
             "LinesKeptBack": [np.flatnonzero(columns).tolist() for columns in sets],
-            "ConjugatesKeptBackTogether": real,
+            "ConjugatesKeptBackTogether": acquisition.real,
             "Slices": len(numbers),
-            "OfKnownScans": _before(again),
+            **_before(again),
             "ImpliedError": _implied(again, numbers, found),
         }
     }
-    return record, found, sets
+    return record, found, fewer
 
 
 def _implied(again: Again, numbers: list[int], found: dict[str, Unseen]) -> float | None:
@@ -171,70 +184,37 @@ def _implied(again: Again, numbers: list[int], found: dict[str, Unseen]) -> floa
     return _number(math.sqrt(missing / energy)) if energy > 0 else None
 
 
-def _before(again: Again) -> dict[str, float] | None:
-    """What the network explained of the scans that its checkpoint knows, at about this acceleration."""
-    mask = again.measured.mask
-    if again.model is None or mask is None:
-        return None
-    known = header_of(again.model).trust.get("familiar", {})
-    found = explained_before(known, mask.acceleration or mask.achieved_acceleration)
-    return None if found is None else {"Least": found[0], "Mean": found[1]}
+def _before(again: Again) -> dict[str, dict[str, float] | None]:
+    """What the network explained of other scans at about this acceleration: those it knows, and its test patients'."""
+    mask, known = again.measured.mask, known_scans(again)
+    assert mask is not None
+    acceleration = mask.acceleration or mask.achieved_acceleration
+    before, test = explained_before(known, acceleration), explained_of_test_patients(known, acceleration)
+    return {
+        "OfKnownScans": None if before is None else {"Least": before[0], "Mean": before[1]},
+        "OfTestPatients": None if test is None else {"Least": test[0], "Most": test[1]},
+    }
 
 
-def in_words(record: dict[str, Any]) -> str:
-    """What the checks found, in one line.
-
-    Args:
-        record: of :func:`check`.
-    """
-    verdict = record["Verdict"]
-    suits = "the network suits this scan" if verdict["ComparedWithScans"] else "nothing speaks against this scan"
-    kind = {SUITS: suits, UNUSUAL: "unusual for this network", REFUSE: "not for this network"}
-    why = f", because {verdict['Because'][0]}" if verdict["Because"] else ""
-    more = f" (and {len(verdict['Because']) - 1} more)" if len(verdict["Because"]) > 1 else ""
-    return f"trust: {kind[verdict['Kind']]}{why}{more}; {_hold_out_in_words(record)}{_error_in_words(record['Error'])}"
-
-
-def _hold_out_in_words(record: dict[str, Any]) -> str:
-    found = record["HoldOut"]
-    if found is None:
-        return f"hold-out check: not made, since {record['Why']}"
-    shares = found["Explained"].items()
-    explained = {name: "no share" if x is None else f"{round(x, 2) + 0.0:.0%}" for name, x in shares}
-    lines = sum(map(len, found["LinesKeptBack"]))
-    others = [f"{name} {share}" for name, share in explained.items() if name not in (NETWORK, BLANK)]
-    blank = f"; with a blank auxiliary {explained[BLANK]}" if BLANK in explained else ""
-    before = found["OfKnownScans"]
-    known = "" if before is None else f"of known scans {before['Mean']:.0%}, at least {before['Least']:.0%}; "
-    return (
-        f"hold-out check: {lines} measured lines kept back, and the network explains {explained[NETWORK]} of their "
-        f"energy ({known}{', '.join(others)}, nothing at all 0%{blank})"
-    )
-
-
-def _error_in_words(told: dict[str, Any] | None) -> str:
-    if told is None:
-        return ""
-    share = f"{told['MeanInHead']:.1%} of the head's brightness"
-    return f"; error at most {share}" if told["Calibrated"] else f"; expected error {share}, not calibrated"
-
-
-def _not_made(why: str) -> HeldOut:
-    return {"HoldOut": None, "Why": why}, {}, []
-
-
-def _hold_out(again: Again, numbers: list[int], sets: list[Columns]) -> dict[str, Unseen]:
+def _hold_out(again: Again, numbers: list[int], sets: list[Columns]) -> tuple[dict[str, Unseen], Fewer]:
     """The network, with and without the auxiliary, and the simple methods, over some slices."""
     found: dict[str, Unseen] = {}
-    for number in numbers:
+    fewer: Fewer = {number: [] for number in numbers}
+
+    def network(acquisition: Acquisition, number: int) -> Tensor:
+        fewer[number].append(again.image(number, acquisition))
+        return fewer[number][-1]
+
+    for place in progress_bar(range(len(numbers)), "lines kept back", "slice"):
+        number = numbers[place]
         acquisition, auxiliary = again.lines(number), None
-        methods: dict[str, Reconstruct] = {NETWORK: partial(again.image, number)}
+        methods: dict[str, Reconstruct] = {NETWORK: partial(network, number=number)}
         if again.auxiliary is not None:
             auxiliary = again.measured.in_columns(again.auxiliary[number][None])
             methods[BLANK] = partial(again.image, number, auxiliary=torch.zeros_like(again.auxiliary[number]))
         for name, one in hold_out(acquisition, methods | simple_methods(acquisition, auxiliary), sets).items():
             found[name] = found[name] + one if name in found else one
-    return found
+    return found, fewer
 
 
 def _number(share: float) -> float | None:

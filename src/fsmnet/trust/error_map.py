@@ -28,6 +28,7 @@ from fsmnet.inference.slices import progress_bar
 from fsmnet.models.unrolled import contrast_scale
 from fsmnet.physics.holdout import Columns, without
 from fsmnet.reconstruction.again import Again
+from fsmnet.trust.between import between
 
 DILATIONS = (1, 2, 4)
 PART = 0.05  # of the image's brightness: the unit of the network's output
@@ -118,19 +119,27 @@ def smoothed(change: Tensor, sigma: float = SMOOTH) -> Tensor:
     return torch.from_numpy(ndimage.gaussian_filter(squares, around)).clamp_min(0).sqrt().float()
 
 
-def spread_over_folds(again: Again, sets: Sequence[Columns]) -> Tensor:
-    """:func:`spread` of a reconstruction over those from the lines that folds leave, ``(n, H, W)``; a pass for each.
+def spread_over_folds(
+    again: Again, sets: Sequence[Columns], slices: Sequence[int], made: Mapping[int, Sequence[Tensor]] | None = None
+) -> Tensor:
+    """:func:`spread` of a reconstruction over those from the lines that folds leave, ``(m, H, W)``; a pass for each.
 
     Args:
         again: with its result and an acquisition.
         sets: the lines that each fold keeps back, of :func:`fsmnet.physics.holdout.folds`.
+        slices: which ``m``.
+        made: slice -> its images ``(1, H, W)`` from the lines that each fold leaves, where they are there already.
     """
     result, place = again.result, again.measured.place[1]
     assert result is not None
     found = []
-    for number in progress_bar(range(len(result)), "from fewer lines", "slice"):
-        acquisition = again.lines(number)
-        others = [again.image(number, without(acquisition, columns))[0].abs()[..., place] for columns in sets]
+    for position in progress_bar(range(len(slices)), "from fewer lines", "slice"):
+        number = slices[position]
+        images = (made or {}).get(number)
+        if images is None:
+            acquisition = again.lines(number)
+            images = [again.image(number, without(acquisition, columns)) for columns in sets]
+        others = [image[0].abs()[..., place] for image in images]
         found.append(spread(result[number], torch.stack(others)))
     return torch.stack(found)
 
@@ -151,22 +160,27 @@ class Expected:
 LEARNED, BY_SPREAD = "error network", "spread over folds, scaled by the hold-out check"
 
 
-def expected_error(again: Again, change: Tensor | None, apart: Tensor, missing: float) -> Expected | None:
+def expected_error(
+    again: Again, change: Tensor | None, apart: Tensor, slices: Sequence[int], missing: float
+) -> Expected | None:
     """The error to expect of a reconstruction: by the network that belongs to its weights, else by the spread alone.
 
     Args:
         again: with its result and an acquisition.
-        change: what a blank auxiliary changes, ``(n, H, W)``; None without an auxiliary.
-        apart: :func:`spread` over the folds of the hold-out check, ``(n, H, W)``.
+        change: what a blank auxiliary changes, ``(m, H, W)``; None without an auxiliary.
+        apart: :func:`spread` over the folds of the hold-out check, ``(m, H, W)``.
+        slices: which ``m`` of all slices these are of.
         missing: energy of a slice's error by the hold-out check; NaN if there is none.
 
     Returns:
         None where neither can tell.
     """
     header = Header({}) if again.model is None else header_of(again.model)
-    near = smoothed(apart)
+    count = len(again.measured.zero_filled)
+    near = between(smoothed(apart), slices, count)
     if header.error_network:
-        return Expected(_learned(again, change, near, error_network(header.error_network)), LEARNED)
+        around = None if change is None else between(smoothed(change), slices, count)
+        return Expected(_learned(again, around, near, error_network(header.error_network)), LEARNED)
     energy = near.double().square().sum()
     if not (math.isfinite(missing) and energy > 0):
         return None
@@ -192,7 +206,7 @@ def error_network(weights: Mapping[str, Tensor]) -> ErrorNetwork:
 
 
 def _learned(again: Again, change: Tensor | None, near: Tensor, network: ErrorNetwork) -> Tensor:
-    """By the error network, a slice at a time; ``near`` is the smoothed spread."""
+    """By the error network, a slice at a time; ``change`` and ``near``, the spread, are smoothed."""
     result, measured = again.result, again.measured
     assert result is not None
     assert measured.mask is not None
@@ -202,7 +216,7 @@ def _learned(again: Again, change: Tensor | None, near: Tensor, network: ErrorNe
         blank = torch.zeros_like(image)
         auxiliary = blank if again.auxiliary is None else again.auxiliary[number][..., measured.place[1]]
         zero_filled = measured.zero_filled[number].abs()
-        influence = blank if change is None else smoothed(change[number])
+        influence = blank if change is None else change[number]
         shown = [one[None] for one in (image, zero_filled, auxiliary, influence, near[number])]
         images, unit = looked_at(*shown)
         with torch.inference_mode():

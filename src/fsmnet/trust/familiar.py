@@ -214,14 +214,22 @@ def _outside(name: str, value: float, low: float, high: float) -> bool:
 
 def explained_before(reference: Mapping[str, Any], acceleration: float) -> tuple[float, float] | None:
     """Least and mean of what was explained of known scans at the nearest acceleration; None if none is near."""
-    known = {float(at): shares for at, shares in reference.get("explained", {}).items()}
+    known = _nearest(reference.get("explained", {}), acceleration)
+    return None if known is None else (known[0], known[1])
+
+
+def explained_of_test_patients(reference: Mapping[str, Any], acceleration: float) -> tuple[float, float] | None:
+    """Least and most of what was explained of patients that only tested the network; likewise."""
+    known = _nearest(reference.get("explained_of_test_patients", {}), acceleration)
+    return (min(known), max(known)) if known else None
+
+
+def _nearest(known: Mapping[str, Sequence[float]], acceleration: float) -> Sequence[float] | None:
+    """What is known at the nearest acceleration; None if that is half as much again, or less than two thirds."""
     if not known:
         return None
-    nearest = min(known, key=lambda at: abs(math.log(at / acceleration)))
-    if not 0.66 < nearest / acceleration < 1.5:
-        return None
-    least, mean = known[nearest]
-    return least, mean
+    nearest = min(known, key=lambda at: abs(math.log(float(at) / acceleration)))
+    return known[nearest] if 0.66 < float(nearest) / acceleration < 1.5 else None
 
 
 def by_hold_out(

@@ -8,6 +8,7 @@ copied. Neither says by itself that the image is wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from fsmnet.inference.slices import progress_bar
 from fsmnet.reconstruction.again import Again, Map
+from fsmnet.trust.between import between, said
 
 SHIFT = 2  # pixels along the phase-encode axis, whose lines are missing
 
@@ -34,9 +36,10 @@ class Influence:
     share_blank: float
     share_moved: float
 
-    def map(self) -> Map:
-        """The change with a blank auxiliary as an image."""
-        return Map(self.blank, "what a blank auxiliary would change", "influence of the auxiliary")
+    def map(self, slices: Sequence[int], count: int) -> Map:
+        """The change with a blank auxiliary as an image of all ``count`` slices, of which it knows some."""
+        says = f"what a blank auxiliary would change{said(slices, count)}"
+        return Map(between(self.blank, slices, count), says, "influence of the auxiliary")
 
     def record(self) -> dict[str, Any]:
         """The shares as JSON values."""
@@ -66,7 +69,8 @@ def influence(again: Again, numbers: list[int], moving: list[int]) -> Influence:
     blank = torch.zeros_like(auxiliary[0])
     bar = progress_bar(range(len(numbers)), "without the auxiliary", "slice")
     changes = torch.stack([(again.magnitude(numbers[i], blank) - result[numbers[i]]).abs() for i in bar])
-    shifted = torch.stack([again.magnitude(n, moved(auxiliary[n])) - result[n] for n in moving])
+    bar = progress_bar(range(len(moving)), "with the auxiliary moved", "slice")
+    shifted = torch.stack([again.magnitude(n, moved(auxiliary[n])) - result[n] for n in (moving[i] for i in bar)])
     return Influence(changes, _share(changes, result[numbers]), _share(shifted, result[moving]))
 
 

@@ -13,12 +13,13 @@ from fsmnet.trust.conformal import brightness, calibration_of
 from fsmnet.trust.error_map import Expected
 
 
-def told_error(again: Again, expected: Expected) -> tuple[Map, dict[str, Any]]:
+def told_error(again: Again, expected: Expected, note: str = "") -> tuple[Map, dict[str, Any]]:
     """The map to be written, and what the record says of it.
 
     Args:
         again: the reconstruction, with its result.
         expected: its expected error.
+        note: what else the map must say of itself.
 
     Raises:
         UserError: a damaged calibration in the checkpoint.
@@ -37,9 +38,9 @@ def told_error(again: Again, expected: Expected) -> tuple[Map, dict[str, Any]]:
     )
     if calibration is not None and not why:
         values = torch.from_numpy(calibration.bound(values.numpy(), unit))
-        shown = Map(values, calibration.says(), f"{calibration.rate:.0%} of errors are below this")
+        shown = Map(values, f"{calibration.says()}{note}", f"{calibration.rate:.0%} of errors are below this")
     else:
-        shown = Map(values, f"expected error, a mean and no bound: {why}", "expected error, not calibrated")
+        shown = Map(values, f"expected error, a mean and no bound: {why}{note}", "expected error, not calibrated")
     head = torch.from_numpy(head_mask(result.numpy()))
     return shown, {
         "Estimator": expected.estimator,
