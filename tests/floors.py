@@ -27,7 +27,7 @@ FLOORS = (
     ("training", "reconstruction"),
     ("evaluation",),
     ("export", "trust"),
-    ("report", "benchmark"),
+    ("pages", "benchmark"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -23,6 +23,7 @@ from fsmnet.files import (
     atomic_write,
     check_claim,
     make_folder,
+    making_way,
     open_numpy,
     parse_json,
     remove_parts,
@@ -204,6 +205,23 @@ def test_what_killed_processes_left_goes_at_the_next_start(tmp_path):
     fsmnet.files._SEEN.clear()  # as in a new process
     write_text(tmp_path / "b.txt", "b")
     assert names(tmp_path) == sorted([*foreign, "b.txt"])
+
+
+def test_a_folder_makes_way_for_the_one_that_replaces_it(tmp_path):
+    old, new = tmp_path / "bundle", tmp_path / "made"
+    for folder, text in ((old, "old"), (new, "new")):
+        folder.mkdir()
+        (folder / "a.txt").write_text(text)
+    with pytest.raises(OSError, match="nothing to rename"), making_way(old):
+        raise OSError("nothing to rename")
+    assert (old / "a.txt").read_text() == "old"
+    with making_way(old):
+        new.rename(old)
+    assert (old / "a.txt").read_text() == "new"
+    assert names(tmp_path) == ["bundle"]
+    with making_way(tmp_path / "nothing there"):
+        pass
+    assert names(tmp_path) == ["bundle"]
 
 
 def test_hash_of_a_folder(tmp_path):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers; tests/test_imports.py compar
     from fsmnet.models import create_model, list_models, register_model
     from fsmnet.models.output import Output
     from fsmnet.models.released_weights import export_released, load_released
+    from fsmnet.pages.report import report
     from fsmnet.physics.acquisition import Acquisition, undersample, zero_fill
     from fsmnet.physics.espirit import estimate_maps
     from fsmnet.physics.masks import Mask, load_mask, make_mask, register_mask_kind, save_mask
@@ -42,6 +43,7 @@ _NAMES = {
     "fsmnet.models": ("create_model", "list_models", "register_model"),
     "fsmnet.models.output": ("Output",),
     "fsmnet.models.released_weights": ("export_released", "load_released"),
+    "fsmnet.pages.report": ("report",),
     "fsmnet.physics.acquisition": ("Acquisition", "undersample", "zero_fill"),
     "fsmnet.physics.espirit": ("estimate_maps",),
     "fsmnet.physics.masks": ("Mask", "load_mask", "make_mask", "register_mask_kind", "save_mask"),
@@ -80,6 +82,7 @@ __all__ = [
     "register_mask_kind",
     "register_model",
     "register_protocol",
+    "report",
     "save_mask",
     "ssim",
     "train",

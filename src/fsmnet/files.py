@@ -84,6 +84,26 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{_own_part()}{uuid.uuid4().hex[:8]}-{path.name}")
 
 
+@contextmanager
+def making_way(out: Path) -> Iterator[None]:
+    """Set a folder aside for the block that puts a new one in its place; it comes back where none does.
+
+    Whoever calls this holds the name: nobody else writes under it.
+    """
+    if not out.is_dir():
+        yield
+        return
+    aside = out.with_name(f"{PART}earlier0-{out.name}")
+    _remove(aside)  # of a process that was killed here; there is a whole one again
+    out.rename(aside)
+    try:
+        yield
+    finally:
+        if not out.exists():
+            aside.rename(out)
+        remove_parts(out.parent, {out.name})
+
+
 def remove_parts(folder: Path, names: Collection[str]) -> None:
     """Remove what writers of these names left in a folder when they were killed; nobody may be writing them now."""
     for part in list(folder.iterdir()):

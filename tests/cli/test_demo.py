@@ -58,6 +58,7 @@ def test_training_a_network_of_its_own(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "phantom-0000, 4x, protocol brats:" in printed
     assert f"picture: {out / 'picture.png'}" in printed
+    assert (out / "report.html").stat().st_size > 100_000
 
     # Again into the same folder: heads and training are kept, the rest is made anew.
     before = {path: path.stat().st_mtime_ns for path in (out / "heads").rglob("*.nii.gz")}

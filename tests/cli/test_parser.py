@@ -199,7 +199,12 @@ PARSER = {
     "no command": ([], "fsmnet", "which command? demo, train, runs,"),
     "unknown command": (["trian"], "fsmnet", r"unknown command 'trian' (did you mean train?)"),
     "option before the command": (["--batch", "3"], "fsmnet", "--batch stands before the command; write the"),
-    "unknown option": (["train", "--featurs", "3"], "fsmnet train", "unknown option --featurs"),
+    "unknown option": (["train", "--glory", "3"], "fsmnet train", "unknown option --glory; see"),
+    "option of a network": (
+        ["train", "--featurs", "3"],
+        "fsmnet train",
+        "unknown option --featurs (did you mean --model-options '{features: VALUE}'?)",
+    ),
     "misspelt option": (["train", "--bacth=3"], "fsmnet train", "unknown option --bacth (did you mean --batch?)"),
     "misspelt choice": (
         ["train", "--schedule", "cosin"],
@@ -251,7 +256,11 @@ PARSER = {
 }
 
 YAML = {
-    "unknown": ("featurs: 3", "unknown option 'featurs' in {file}"),
+    "unknown": ("glory: 3", "unknown option 'glory' in {file}"),
+    "of a network": (
+        "features: 3",
+        "unknown option 'features' in {file} (did you mean model_options: {{features: VALUE}}?)",
+    ),
     "misspelt": ("bacth: 3", "unknown option 'bacth' in {file} (did you mean batch?)"),
     "as a flag": ("center-fraction: 0.1", "unknown option 'center-fraction' in {file} (did you mean center_fraction?)"),
     "as a switch": ("no-augment: true", "unknown option 'no-augment' in {file}"),

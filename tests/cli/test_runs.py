@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,16 @@ def test_a_rehearsal_leaves_nothing(heads, tmp_path, capsys):
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "slices:  15 of 64 x 64; a batch: [1, 1, 64, 64]" in text
-    assert "5 steps" in text
+    assert "budget:  ends after 5 steps, about " in text
+    assert "cases:   3 for train, 1 for validation, 0 for test" in text
     assert main([*words, "--validation-fraction", "0.25", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [len(names) for names in found["cases"].values()] == [3, 1, 0]
     assert found["loss"] > 0
+    assert (found["ends_by"], found["steps"]) == ("steps", 5)
+    assert found["seconds"] == pytest.approx(5 * found["seconds_a_step"])
+    assert main([*words, "--iterations", "100000", "--minutes", "0.5"]) == 0
+    assert re.search(r"budget:  ends after 30 s, about \d+ steps at that pace\n", capsys.readouterr().out)
     assert list(tmp_path.iterdir()) == []
     assert files_below(heads) == before
 

@@ -93,6 +93,22 @@ def test_repairs_of_both_volumes_are_told(tmp_path, write_nifti, smooth, caplog)
     ]
 
 
+def test_negative_voxels_of_a_whole_folder_are_told_once(tmp_path, write_nifti, smooth, caplog, monkeypatch):
+    monkeypatch.setattr("fsmnet.data.grid._TOLD", [])
+    paths = []
+    for number in range(4):
+        array = smooth(number, (8, 8, 4))
+        array[0, 0, : number + 1] = -1 - np.arange(number + 1)
+        paths.append(write_nifti(tmp_path / f"case-{number}.nii.gz", array))
+    with caplog.at_level(logging.INFO, "fsmnet"):
+        for _ in range(2):
+            load_pair(*paths[:2])
+            load_pair(*paths[2:])
+    assert caplog.messages == [
+        f"{paths[0]}: 1 negative voxels of 256 set to 0 (interpolation makes a few; of further files -v tells)"
+    ]
+
+
 @pytest.mark.parametrize(
     "affine",
     [

@@ -268,10 +268,10 @@ def test_where_the_headers_place_them_is_judged(pair, caplog, monkeypatch):
 def test_repairs_are_told_before_registration(pair, caplog, monkeypatch):
     monkeypatch.setattr("fsmnet.data.register._improve", lambda _, start, *__: start)
     target, auxiliary = pair
-    register_rigid(replace(auxiliary, n_nan=3), replace(target, n_negative=2))
+    register_rigid(replace(auxiliary, n_nan=3), replace(target, n_nan=2))
     assert caplog.messages[:2] == [
-        f"{name}: {what} voxels of {target.data.size} set to 0"
-        for name, what in (("t2.nii.gz", "2 negative"), ("t1.nii.gz", "3 NaN or infinite"))
+        f"{name}: {number} NaN or infinite voxels of {target.data.size} set to 0"
+        for name, number in (("t2.nii.gz", 2), ("t1.nii.gz", 3))
     ]
 
 

@@ -189,6 +189,7 @@ def test_no_title_is_a_path_or_a_case(configure, checkpoint_file, tmp_path):
     shown = load_shown(config.out / "picture.npz")
     assert list(shown.images) == ["FSMNet, 8 features (1)", "FSMNet, 8 features (2)", "Zero-filled"]
     assert [row["title"] for row in summary] == list(shown.images) == list(shown.captions)
+    assert all(caption.startswith("volume: ") for caption in shown.captions.values())
     assert shown.title == "case 1, slice 0, 4x, protocol float"
     assert shown.contrasts == ("T2", "T1")
     assert shown.columns.sum() == load_mask(config.out / "masks" / "phantom-0000.npz").columns.sum()

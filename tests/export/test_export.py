@@ -239,6 +239,32 @@ def test_a_folder_is_loaded_without_this_package_and_by_it(form, tmp_path, small
         export(ExportConfig(out=out, format=form, checkpoint=small_unrolled))
 
 
+@pytest.mark.slow
+def test_monai_loads_the_bundle(tmp_path, small_unrolled):
+    """Its configuration by MONAI's own parser, without this package; tried with the version that the bundle names."""
+    version = pytest.importorskip("monai", reason="monai is not here; pip install --no-deps monai").__version__
+    export(ExportConfig(out=tmp_path / "bundle", format="monai", checkpoint=small_unrolled))
+    assert json.loads((tmp_path / "bundle/configs/metadata.json").read_text())["monai_version"] == version
+    given = noise(lines=True).slices[0]
+    np.savez(tmp_path / "given.npz", *[each.numpy() for each in given])
+    program = (
+        "import sys, numpy, torch\n"
+        "from monai.bundle import ConfigParser\n"
+        "parser = ConfigParser()\n"
+        "parser.read_config('bundle/configs/inference.json')\n"
+        "parser.read_meta('bundle/configs/metadata.json')\n"
+        "parser['bundle_root'] = 'bundle'\n"
+        "given = [torch.from_numpy(x) for x in numpy.load('given.npz').values()]\n"
+        "image = parser.get_parsed_content('network')(*given).detach().numpy()\n"
+        "assert not any(name.split('.')[0] == 'fsmnet' for name in sys.modules)\n"
+        "numpy.savez('image.npz', image=image)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    with torch.inference_mode():
+        expected = original(load_model(tmp_path / "bundle"))(*given)
+    np.testing.assert_allclose(np.load(tmp_path / "image.npz")["image"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_scores_that_are_none_are_refused_and_nothing_is_left(tmp_path, small_unrolled):
     (tmp_path / "scores.json").write_text("[{}]")
     with pytest.raises(UserError, match=r"scores\.json: not a summary\.json"):

@@ -204,3 +204,14 @@ def test_consistency_improves_an_image_and_keeps_the_truth(tmp_path, coils):
     assert better < 0.8 * error(wrong)
     assert better < error(zero_filled)
     assert error(consistent_slice(pair.target, 1, everything, wrong)) < 1e-5
+
+
+def test_what_must_be_alike_in_a_batch_of_k_space(tmp_path):
+    """Files of one image size may differ in lines, which only a network that takes them minds."""
+    pairs = [open_pair(tmp_path / name, **SMALL | {"columns": columns}) for name, columns in (("a", 40), ("b", 44))]
+    data = FastMRISlices(pairs, AT_4X)
+    assert data.shape(0) == data.shape(1) == (32, 32)
+    for strip in (None, 8):
+        first, second = (data.measured_shape(case, strip) for case in (0, 1))
+        assert first != second
+        assert (48 in first) is (strip is None)

@@ -247,6 +247,31 @@ def test_processes_share_every_batch_between_them(n_slices, share, world):
         assert [key for rank in ranks for key in rank[step]] == together[step]
 
 
+@given(st.integers(1, 12), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(0, 15))
+def test_slices_of_two_sizes_never_share_a_batch(few, many, share, world, start):
+    sizes, batch = [(1,)] * few + [(2,)] * many, share * world
+    n_slices, steps = len(sizes), 40
+    drawn = batches(steps, n_slices, batch, 7, sizes=sizes)
+    assert all(len({sizes[index] for _, index in keys}) == 1 and len(keys) == batch for keys in drawn)
+    # What waits for others of its size is less than a batch of each, so every slice comes once an epoch.
+    epochs = (steps * batch) // n_slices
+    seen = [index for keys in drawn for _, index in keys]
+    assert all(abs(seen.count(index) - epochs) <= 2 + 2 * batch for index in range(n_slices))
+    positions = [position for keys in drawn for position, _ in keys]
+    assert len({*positions}) == len(positions)
+    assert max(positions) < steps * batch + 2 * batch
+    assert (
+        batches(6, n_slices, batch, 7, start, sizes=sizes)
+        == batches(start + 6, n_slices, batch, 7, sizes=sizes)[start:]
+    )
+    ranks = [batches(steps, n_slices, batch, 7, 0, rank, world, sizes) for rank in range(world)]
+    assert [[key for rank in ranks for key in rank[step]] for step in range(steps)] == drawn
+
+
+def test_one_size_is_drawn_as_if_none_were_told():
+    assert batches(9, 10, 4, 7, 3, sizes=[(5, 5)] * 10) == batches(9, 10, 4, 7, 3)
+
+
 def test_epochs_and_seeds_have_orders_of_their_own():
     orders = {tuple(index for _, index in batches(2, 50, 50, seed)[epoch]) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4

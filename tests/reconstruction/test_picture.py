@@ -54,7 +54,7 @@ def test_a_picture_is_left_by_default(go):
     assert found[method].image.max() == slice_of_result.max()
     assert found[method].top == found["Zero-filled"].top < slice_of_result.max() * 1.5
     scores = result.sidecar["Metrics"]["consistent"]
-    assert found[method].caption == f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
+    assert found[method].caption == f"volume: {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
     truth = found["T2, fully sampled"].image
     assert np.allclose(found[errors[1]].image, 100 * abs(found[method].image - truth) / truth.max(), atol=1e-3)
     texts = [picture.title, *picture.notes, *found, *(panel.caption for panel in found.values())]

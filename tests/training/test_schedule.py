@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsmnet.training.run import train
-from fsmnet.training.schedule import learning_rate_factor
+from fsmnet.training.schedule import Progress, Schedule, learning_rate_factor
 
 
 def test_learning_rate_by_hand(configure):
@@ -35,3 +35,14 @@ def test_epochs_and_minutes_are_budgets_too(configure):
     assert result.progress.seconds + result.progress.pace > 0.3  # no further step would fit
     # A second later the time is still spent.
     assert train(configure("minutes", iterations=None, minutes=0.3 / 60, resume=True)).progress == result.progress
+
+
+def test_what_ends_a_run_and_when(configure):
+    both = Schedule(configure(iterations=1000, minutes=1.0), slices=20)
+    assert both.expected(0.01) == (1000, 10.0)
+    assert both.expected(2.0) == (30, 60.0)
+    assert both.expected(100.0) == (1, 60.0)
+    assert not both.ends_by_steps(Progress(step=25, seconds=50.0, pace=2.0))
+    assert both.ends_by_steps(Progress(step=900, seconds=9.0, pace=0.01))
+    assert Schedule(configure(iterations=None, epochs=2.5), slices=20).expected(2.0) == (50, 100.0)
+    assert Schedule(configure(iterations=None, minutes=1.0), slices=20).expected(2.0) == (30, 60.0)

@@ -22,7 +22,7 @@ from fsmnet.cli.options import (
 from fsmnet.data.options import PairConfig
 from fsmnet.export.options import ExportConfig
 from fsmnet.options import Options
-from fsmnet.report.options import ReportConfig
+from fsmnet.pages.options import ReportConfig
 from fsmnet.trust.options import CalibrateConfig
 
 
@@ -71,7 +71,7 @@ COMMANDS = {
                     "out": "",
                     "acceleration": "",
                     "seed": "of the head",
-                    "report": "also one page with a viewer, OUT/report.html",
+                    "report": "one page with a viewer, OUT/report.html",
                 },
             ),
             Section(
@@ -94,6 +94,7 @@ COMMANDS = {
                     "out": "folder for checkpoints, log, configuration, split",
                     "target": "contrast that is accelerated",
                     "auxiliary": "contrast that is fully sampled",
+                    "test_fraction": "share of the patients kept for 'fsmnet evaluate'",
                 },
             ),
             Section(
@@ -102,14 +103,15 @@ COMMANDS = {
                 {"resume": ""},
             ),
             Section(
-                "What would be trained: data, shapes, cost, one step; leaves nothing",
+                "What would be trained: data, split, shapes, cost, time; leaves nothing",
                 "fsmnet train DATA --config quick -o runs/quick --dry-run",
-                {"dry_run": "read the data, build the network, take one step"},
+                {"dry_run": "read the data, build the network, take a step"},
             ),
             Section(
                 "A recipe of your own",
                 "fsmnet train DATA --model mdunet --minutes 30 --schedule cosine --acceleration 8 -o runs/own",
                 {
+                    "protocol": "complex, float, brats or fastmri (default: complex)",
                     "model": "see 'fsmnet models'",
                     "model_options": "such as '{features: 16, blocks: 2}'",
                     "acceleration": "",
@@ -123,7 +125,7 @@ COMMANDS = {
             Section(
                 "fastMRI's knee",
                 "fsmnet train KNEE --config fastmri_fsmnet --pairs pairs.csv -o runs/knee",
-                {"pairs": "list of pairs from 'fsmnet pair KNEE --layout fastmri'"},
+                {"pairs": "from 'fsmnet pair KNEE --layout fastmri'"},
             ),
         ),
         positional=("data",),
@@ -145,6 +147,7 @@ COMMANDS = {
                     "data": "folder of cases",
                     "models": "checkpoints, 'shipped', zero_filling, pocs",
                     "out": "folder for scores, masks and the picture",
+                    "report": "also one page, OUT/report.html",
                     "acceleration": "",
                     "target": "contrast that is accelerated",
                     "auxiliary": "contrast that is fully sampled",
@@ -178,6 +181,7 @@ COMMANDS = {
                     "out": "folder; started again, finished methods are skipped",
                     "minutes": "",
                     "iterations": "",
+                    "report": "also one page, OUT/report.html",
                 },
             ),
             Section(
@@ -206,7 +210,8 @@ COMMANDS = {
                     "out": "result; its mask and record come beside it",
                     "acceleration": "how many times fewer lines; default: the network's",
                     "checkpoint": "weights from 'fsmnet train'; default: the shipped network",
-                    "resample": "",
+                    "report": "also one page with a viewer, OUT_report.html",
+                    "resample": "bring the auxiliary onto the target's grid",
                 },
             ),
             Section(

@@ -31,7 +31,7 @@ class TrainCommand(TrainConfig, group="output"):
 
     dry_run: bool = option(
         False,
-        "read the data, build the network, take one step, say what the run will be; leave nothing",
+        "read the data, build the network, take a step or two, say what the run will be; leave nothing",
         material=False,
     )
     json: bool = option(False, "with --dry-run: print what it found as JSON, and nothing else", material=False)
@@ -56,7 +56,7 @@ class CompareCommand(CompareConfig, group="output"):
 class ReconstructCommand(ReconstructConfig, group="output"):
     """Reconstruct an accelerated contrast with the help of a fully sampled one."""
 
-    report: bool = option(False, f"{REPORT}OUT_report.html; not of a list", material=False)
+    report: bool = option(False, f"{REPORT}OUT_report.html; of a list, one beside each result", material=False)
     json: bool = option(False, "print the record as JSON, of a list its table, and nothing else", material=False)
 
 
@@ -99,7 +99,7 @@ class DemoConfig(RunOptions, group="data"):
     """Make a head, accelerate it, reconstruct it, and show the picture; needs no data."""
 
     out: Path = option(Path("demo"), "folder for images, scores and the picture", group="output")
-    report: bool = option(False, f"{REPORT}OUT/report.html", group="output")
+    report: bool = option(True, f"{REPORT}OUT/report.html", group="output")
     minutes: float = option(4.0, "training time if no weights are shipped or --train is given", group="model")
     train: bool = option(False, "train the quick network here instead of using the shipped one", group="model")
     acceleration: float = option(4, "requested acceleration", group="mask")

@@ -119,7 +119,8 @@ def _positional(rest: Sequence[str], command: Command, flags: Mapping[str, Any])
     unknown = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
     if unknown is not None:
         known = [*_kinds(command.options), "config", "quiet", "verbose", "log", "help", "help_all"]
-        raise UserError(f"unknown option {unknown}{similar(unknown, known, flag)}")
+        hint = similar(unknown, known, flag) or _of_a_network(unknown, command.options, "--model-options '{}'")
+        raise UserError(f"unknown option {unknown}{hint}")
     places = [(names,) if isinstance(names, str) else names for names in command.positional]
     free = [names[0] for names in places if not flags.keys() & {*names}]
     if free and item_type(_kinds(command.options)[free[-1]]) is not None:
@@ -128,6 +129,16 @@ def _positional(rest: Sequence[str], command: Command, flags: Mapping[str, Any])
     if len(rest) > len(free):
         raise UserError(f"{rest[len(free)]!r} belongs to no option")
     return dict(zip(free, rest, strict=False))
+
+
+def _of_a_network(name: str, config: type[Options], write: str) -> str:
+    """A hint where an option of a network is given as if it were one of the command; empty if it is none."""
+    if "model_options" not in _kinds(config):
+        return ""
+    from fsmnet.models import list_models, model_options  # PyTorch, for a mistake only
+
+    known = {option for model in list_models() for option in model_options(model)}
+    return similar(name, known, lambda option: write.format(f"{{{option}: VALUE}}"))
 
 
 def _values_of_flags(flags: dict[str, Any], config: type[Options]) -> dict[str, Any]:
@@ -163,7 +174,8 @@ def _values_of_file(name: str, config: type[Options]) -> dict[str, Any]:
     kinds, values = _kinds(config), _content(file, config)
     for key, value in values.items():
         if key not in kinds:
-            raise UserError(f"unknown option {str(key)!r} in {name}{similar(str(key), kinds)}")
+            hint = similar(str(key), kinds) or _of_a_network(str(key), config, "model_options: {}")
+            raise UserError(f"unknown option {str(key)!r} in {name}{hint}")
         checked(kinds[key], value, f"{key} in {name}")
     return values
 

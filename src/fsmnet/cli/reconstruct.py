@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from fsmnet.cli.options import ReconstructCommand
 from fsmnet.cli.terminal import answer, say
@@ -42,17 +43,17 @@ def command(config: ReconstructCommand) -> int:
     plain = ReconstructConfig(**values_of(config, ReconstructConfig))
     if config.pairs is None:
         return _one(plain, config.json, config.report)
-    if config.report:
-        raise UserError("--report is of one scan; leave it out and run 'fsmnet report' on those of the list to look at")
-    return _list(plain, config.json)
+    return _list(plain, config.json, config.report)
 
 
-def _list(config: ReconstructConfig, as_json: bool) -> int:
+def _list(config: ReconstructConfig, as_json: bool, report: bool) -> int:
     from fsmnet.reconstruction.exam_table import FAILED, table_lines
-    from fsmnet.reconstruction.exams import run_list
+    from fsmnet.reconstruction.exams import results, run_list
     from fsmnet.trust.check import check_of
 
     rows = run_list(config, check_of(config))
+    if report:
+        _pages(results(config, rows))
     if as_json:
         answer(*json_text([asdict(row) for row in rows]).splitlines())
     else:
@@ -60,8 +61,28 @@ def _list(config: ReconstructConfig, as_json: bool) -> int:
     return 3 if any(row.status == FAILED for row in rows) else 0
 
 
+def _pages(results: Iterable[tuple[ReconstructConfig, bool]]) -> None:
+    """A page beside each result that is new or has none."""
+    from fsmnet.pages.report import report_scan
+
+    for config, new in results:
+        page = _page_of(config.out)
+        if not new and page.exists():
+            continue
+        try:
+            report_scan(config.out, read_inputs(config), page)
+        except UserError as error:
+            logger.warning("%s: not written: %s", page, error)
+        else:
+            logger.info("page: %s", page)
+
+
+def _page_of(out: Path) -> Path:
+    return out.with_name(f"{volume_stem(out)}_report.html")
+
+
 def _one(config: ReconstructConfig, as_json: bool, report: bool) -> int:
-    page = config.out.with_name(f"{volume_stem(config.out)}_report.html")
+    page = _page_of(config.out)
     if report and page.exists() and not config.overwrite:
         raise UserError(f"{page}: exists already; pass --overwrite to replace it, or choose another --out")
     with alone_at(config), ThreadPoolExecutor(1) as beside:
@@ -88,7 +109,7 @@ def _one(config: ReconstructConfig, as_json: bool, report: bool) -> int:
         logger.warning("do not use this network on this scan, because %s", reason)
     logger.info("written: %s and its .json; %s", result.out, NOT_CLINICAL)
     if report:
-        from fsmnet.report.report import report_scan
+        from fsmnet.pages.report import report_scan
 
         logger.info("page: %s", report_scan(result.out, reading.result(), page))
     return 0

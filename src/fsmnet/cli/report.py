@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from fsmnet.cli.terminal import say
-from fsmnet.report.options import ReportConfig
-from fsmnet.report.report import report
+from fsmnet.pages.options import ReportConfig
+from fsmnet.pages.report import report
 
 logger = logging.getLogger(__name__)
 
@@ -21,5 +21,5 @@ def command(config: ReportConfig) -> int:
 
 def write_beside(folder: Path, sources: Path | None = None) -> None:
     """The page of a folder that was just written, in that folder."""
-    config = ReportConfig(results=[folder], out=folder / "report.html", sources=sources, overwrite=True)
-    logger.info("page: %s", report(config))
+    page = report(ReportConfig(results=[folder], out=folder / "report.html", sources=sources, overwrite=True))
+    logger.info("page: %s, to be opened in a browser", page)

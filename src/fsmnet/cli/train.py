@@ -55,9 +55,10 @@ def _rehearse(config: TrainConfig, as_json: bool) -> int:
     if found["training_bytes"] is not None:
         memory, work = human_bytes(found["training_bytes"]), found["gflops_a_slice"]
         say(f"cost:    {work:.1f} GFLOP a slice, about {memory} for training")
-    first, steps, minutes = found["seconds_of_first_step"], found["steps"], found["minutes"]
-    whole = [] if steps is None else [f"{steps} steps, at that pace {in_words(steps * first)}"]
-    whole += [] if minutes is None else [f"{minutes:g} minutes"]
-    say(f"one step: loss {found['loss']:.4f}, {first:.2f} s, with what is set up in the first one")
-    say(f"budget:  {' or '.join(whole) or 'epochs'}; nothing was written")
+    first, pace, steps = found["seconds_of_first_step"], found["seconds_a_step"], found["steps"]
+    say(f"a step:  loss {found['loss']:.4f}, {pace:.2g} s; the first one, with what is set up in it, {first:.2g} s")
+    whole = in_words(found["seconds"])
+    by_steps = f"{steps} steps, about {whole} at that pace and the validations"
+    by_time = f"{whole}, about {steps} steps at that pace"
+    say(f"budget:  ends after {by_steps if found['ends_by'] == 'steps' else by_time}", "nothing was written")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -40,15 +39,26 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
 
 
 def log_repairs(*volumes: Volume) -> None:
-    """Say what the volumes had to be repaired of on reading, and what is doubtful about them; the same but once."""
+    """Say what the volumes had to be repaired of on reading, and what is doubtful about them; the same but once.
+
+    A few negative voxels, as interpolation makes them in all files of a folder, are told of the first file alone.
+    """
     for volume in volumes:
         for words in filter(None, (volume.repairs(), *volume.doubts)):
-            if words not in _TOLD:
-                _TOLD.append(words)
+            if words in _TOLD:
+                continue
+            _TOLD.append(words)
+            if volume.n_nan or words in volume.doubts:
                 logger.warning(words)
+            elif NEGATIVE not in _TOLD:
+                _TOLD.append(NEGATIVE)
+                logger.warning("%s (%s)", words, NEGATIVE)
+            else:
+                logger.debug(words)
 
 
-_TOLD: deque[str] = deque(maxlen=1000)  # of this program: a demonstration reads its scans twice
+NEGATIVE = "interpolation makes a few; of further files -v tells"
+_TOLD: list[str] = []  # of this program: a demonstration reads its scans twice
 
 
 def grid_difference(a: Volume, b: Volume) -> str:

@@ -69,8 +69,9 @@ class Pictures:
         """Write the picture of the first case, and keep its slice."""
         titled = {self.titles[name]: image for name, image in images.items()}
         number = case.slices.numbers[index]
+        of = "this slice" if self.protocol.unit == "slice" else "volume"
         captions = {
-            self.titles[row.model]: f"{row.metrics.psnr:.2f} dB, SSIM {row.metrics.ssim:.3f}"
+            self.titles[row.model]: f"{of}: {row.metrics.psnr:.2f} dB, SSIM {row.metrics.ssim:.3f}"
             for row in rows
             if row.case == pair.case and row.slice in (number, None)
         }

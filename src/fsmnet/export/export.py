@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +18,7 @@ from fsmnet.export.folder import is_ours, write_folder
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.torch_file import MULTIPLE, Save, as_pt2
-from fsmnet.files import atomic_path, make_folder, sha256
+from fsmnet.files import atomic_path, make_folder, making_way, sha256
 from fsmnet.inference.alone import only_one
 from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of, takes_acquisition
@@ -108,9 +107,8 @@ def _export(config: ExportConfig) -> list[parity.Parity]:
         graph = write_folder(folder, config.format, model, checkpoint, metadata, config.scores)
         checks = _checked(config, model, graph, inputs, save, metadata)
         save(graph, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
-        if config.out.exists():
-            shutil.rmtree(config.out)
-        folder.rename(config.out)
+        with making_way(config.out):
+            folder.rename(config.out)
     return checks
 
 

@@ -23,6 +23,7 @@ from fsmnet.inference.suitability import purpose_of
 from fsmnet.models import recipe_of, takes_acquisition
 
 WEIGHTS, GRAPH = EXPORTED[0], "model.pt2"
+MONAI = "1.6.1"  # loads a bundle in tests/export/test_export.py
 
 
 def write_folder(
@@ -72,7 +73,7 @@ def bundle_files(model: nn.Module, metadata: Mapping[str, str], scores: str) -> 
     described = {
         "version": __version__,
         "changelog": {__version__: "as written by fsmnet export"},
-        "monai_version": "1.4.0",
+        "monai_version": MONAI,
         "pytorch_version": json.loads(metadata["versions"])["torch"],
         "numpy_version": json.loads(metadata["versions"])["numpy"],
         "required_packages_version": {},

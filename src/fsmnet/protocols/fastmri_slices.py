@@ -191,6 +191,16 @@ class FastMRISlices(TrainingSlices):
         """Distinct slice sizes (H, W)."""
         return {pair.size for pair in self.pairs}
 
+    def shape(self, case: int) -> tuple[int, ...]:
+        """(H, W)."""
+        return self.pairs[case].size
+
+    def measured_shape(self, case: int, strip: int | None = None) -> tuple[int, ...]:
+        """Coils, rows and columns of the k-space, then (H, W); without the rows where a strip is taken of them."""
+        *coils, rows, columns = self.pairs[case].target.shape[1:]
+        height, width = self.pairs[case].size
+        return (*coils, columns, width, *(() if strip is not None else (rows, height)))
+
     def example_mask(self) -> Mask:
         """The mask of the first file."""
         first = self.pairs[0].target

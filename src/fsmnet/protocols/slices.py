@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,15 @@ class TrainingSlices(Dataset[Sample]):
     def sizes(self) -> set[tuple[int, int]]:
         """Distinct slice sizes (H, W)."""
 
+    def shape(self, case: int) -> tuple[int, ...]:
+        """What a case's slices must have in common with others to share a batch: (H, W); by default the case."""
+        return next(iter(self.sizes)) if len(self.sizes) == 1 else (case,)
+
+    def measured_shape(self, case: int, strip: int | None = None) -> tuple[int, ...]:
+        """The same of what :meth:`measured` gives, where ``strip`` rows are taken of it, or all."""
+        shape = self.shape(case)
+        return shape if strip is None else shape[1:] or shape
+
     def heads(self) -> str:
         """``stripped`` of the skull, ``whole`` or ``both``, as the images look; empty where that does not show."""
         return ""
@@ -162,7 +172,8 @@ class MeasuredSlices(Dataset[MeasuredSample]):
 class RunSampler(Sampler[list[tuple[int, int]]]):
     """Endless batches in an order that follows from the seed and the position alone.
 
-    Every epoch is a new permutation of the slices; batches run across epochs, so that each has full size.
+    Every epoch is a new permutation of the slices; batches run across epochs, so that each has full size. Slices of
+    several sizes cannot share a batch: each waits until as many of its size were drawn as fill one.
 
     Args:
         n_slices: slices in the data set.
@@ -171,27 +182,49 @@ class RunSampler(Sampler[list[tuple[int, int]]]):
         start: step to begin with; resuming needs nothing else.
         rank: of this process.
         world: number of processes; each takes its share of every batch.
+        sizes: what tells the size of each slice; all have one size if there is none.
     """
 
-    def __init__(self, n_slices: int, batch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        n_slices: int,
+        batch: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        sizes: Sequence[tuple[int, ...]] = (),
+    ) -> None:
         if n_slices < 1:
             raise UserError("there is no slice to train on")
         if batch % world:
             raise UserError(f"a batch of {batch} cannot be shared by {world} processes; make it a multiple of {world}")
         self.n_slices, self.batch, self.seed, self.start = n_slices, batch, seed, start
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.sizes = rank, world, sizes
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Lists of (position, slice number)."""
-        step, epoch, order = self.start, -1, np.empty(0, dtype=np.int64)
         share = self.batch // self.world
-        while True:
-            first = step * self.batch + self.rank * share
-            keys = []
-            for position in range(first, first + share):
-                if position // self.n_slices != epoch:
-                    epoch = position // self.n_slices
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.n_slices)
-                keys.append((position, int(order[position % self.n_slices])))
-            yield keys
-            step += 1
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        if len({*self.sizes}) > 1:
+            return (keys[mine] for keys in islice(self._of_one_size(), self.start, None))
+        draws = self._draws(self.start * self.batch)
+        return (list(islice(draws, self.batch))[mine] for _ in count())
+
+    def _draws(self, position: int) -> Iterator[tuple[int, int]]:
+        """What is drawn from a position on."""
+        begin, first = divmod(position, self.n_slices)
+        for epoch in count(begin):
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.n_slices).tolist()
+            yield from enumerate(order[first:], epoch * self.n_slices + first)
+            first = 0
+
+    def _of_one_size(self) -> Iterator[list[tuple[int, int]]]:
+        """Batches from the first on, of one size each."""
+        waiting: dict[tuple[int, ...], list[tuple[int, int]]] = {size: [] for size in self.sizes}
+        for position, index in self._draws(0):
+            keys = waiting[self.sizes[index]]
+            keys.append((position, index))
+            if len(keys) == self.batch:
+                yield [*keys]
+                keys.clear()

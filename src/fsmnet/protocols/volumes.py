@@ -228,6 +228,10 @@ class SlicePairs(TrainingSlices):
         """Distinct slice sizes (H, W)."""
         return {(s.target.shape[-2], s.target.shape[-1]) for s in self.cases}
 
+    def shape(self, case: int) -> tuple[int, ...]:
+        """(H, W)."""
+        return tuple(self.cases[case].target.shape[-2:])
+
     def heads(self) -> str:
         """As some cases look, evenly spread."""
         shown = [self.cases[number].target.numpy() for number in thinned(len(self.cases), HEADS)]

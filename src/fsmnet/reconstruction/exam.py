@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import PART, reason, remove_parts
+from fsmnet.files import making_way, reason
 from fsmnet.inference.elsewhere import placed
 from fsmnet.inference.here import in_turn
 from fsmnet.reconstruction.again import Check
@@ -113,26 +113,8 @@ def _write(computed: Computed) -> None:
     config = computed.inputs.config
     with _dicom(config), ExitStack() as aside:
         for path in (config.out, *(beside(config.out, name) for name in MAPS)):
-            aside.enter_context(_set_aside(path))
+            aside.enter_context(making_way(path))
         write(computed)
-
-
-@contextmanager
-def _set_aside(out: Path) -> Iterator[None]:
-    """Make way for a new series in the place of one; the old one goes when the new one is there."""
-    if not out.is_dir():
-        yield
-        return
-    aside = out.with_name(f"{PART}earlier0-{out.name}")
-    out.rename(aside)
-    try:
-        yield
-    except BaseException:
-        if not out.exists():
-            aside.rename(out)
-        raise
-    finally:
-        remove_parts(out.parent, {out.name})
 
 
 def _dicom(config: ReconstructConfig) -> AbstractContextManager[Any]:

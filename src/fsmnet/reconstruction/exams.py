@@ -40,7 +40,7 @@ from fsmnet.reconstruction.exam import (
     keep_network,
     reconstruct_exam,
 )
-from fsmnet.reconstruction.exam_table import FAILED, TABLE, Row, write_rows
+from fsmnet.reconstruction.exam_table import DONE, FAILED, SKIPPED, TABLE, Row, write_rows
 from fsmnet.reconstruction.inputs import check_options, written_paths
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.stages import load_network
@@ -74,6 +74,19 @@ def run_list(config: ReconstructConfig, trust: Check | None = None) -> list[Row]
     finally:
         forget_network()
     return rows
+
+
+def results(config: ReconstructConfig, rows: Sequence[Row]) -> Iterator[tuple[ReconstructConfig, bool]]:
+    """Options, as for it alone, of each exam of a list that has a result, and whether that is new.
+
+    Args:
+        config: of the list.
+        rows: what :func:`run_list` said.
+    """
+    status = {row.case: row.status for row in rows}
+    for exam in _exams(config):
+        if status.get(exam.case) in (DONE, SKIPPED):
+            yield exam.config, status[exam.case] == DONE
 
 
 def _network_for(config: ReconstructConfig) -> str:

@@ -82,8 +82,12 @@ def picture_of(
 
 
 def _caption(score: Mapping[str, float | None] | None) -> str:
-    """The volume's scores."""
+    """The scores, and of what they are: not of the slice above them."""
     if score is None:
         return ""
     psnr, ssim = score["psnr"], score["ssim"]
-    return ("identical" if psnr is None else f"{psnr:.2f} dB") + ("" if ssim is None else f", SSIM {ssim:.3f}")
+    return (
+        "volume: "
+        + ("identical" if psnr is None else f"{psnr:.2f} dB")
+        + ("" if ssim is None else f", SSIM {ssim:.3f}")
+    )

@@ -37,6 +37,7 @@ class TrainingData:
         contrasts: names of target and auxiliary, as far as they are known.
         slices: what is trained on.
         samples: the same, as the network takes them.
+        shapes: of each slice what it must have in common with others to share a batch.
         validation: the validation cases, under-sampled.
         heads: of the training cases, see :attr:`fsmnet.checkpoint.Header.heads`.
     """
@@ -48,6 +49,7 @@ class TrainingData:
     contrasts: dict[str, str]
     slices: TrainingSlices
     samples: Dataset[Any]
+    shapes: list[tuple[int, ...]]
     validation: list[Accelerated]
     heads: str
 
@@ -76,12 +78,10 @@ def read_data(config: TrainConfig, earlier: Split | None, before: Split | None =
         chosen, masks, seed=config.seed, augment=config.augment, resample=config.resample, cache=cache
     )
     samples: Dataset[Any] = slices
+    shapes = [slices.shape(case) for case in range(len(chosen))]
     if takes_acquisition(model_class(config.model)):
         samples = MeasuredSlices(slices, seed=config.seed, strip=config.strip, blank=config.blank_auxiliary)
-    if len({(config.strip or height, width) for height, width in slices.sizes}) > 1 and config.batch > 1:
-        sizes = ", ".join(f"{h} x {w}" for h, w in sorted(slices.sizes))
-        remedy = "" if protocol.measured else " or protocol to brats"
-        raise UserError(f"slices of different sizes ({sizes}) cannot share a batch; set batch to 1{remedy}")
+        shapes = [slices.measured_shape(case, config.strip) for case in range(len(chosen))]
     most = max(1, config.validate_slices // max(1, len(split.validation))) if config.validate_slices else None
     validation = [
         protocol.accelerate(cases[name], masks, resample=config.resample, cache=cache, most=most)
@@ -100,6 +100,7 @@ def read_data(config: TrainConfig, earlier: Split | None, before: Split | None =
         protocol.contrasts(config, chosen),
         slices,
         samples,
+        [shapes[case] for case, _ in slices.places],
         validation,
         slices.heads(),
     )
@@ -153,7 +154,7 @@ def batches(
     rank, world = accelerator.process_index, accelerator.num_processes
     loader: DataLoader[Any] = DataLoader(
         data.samples,
-        batch_sampler=RunSampler(len(data.slices), config.batch, config.seed, start=start, rank=rank, world=world),
+        batch_sampler=RunSampler(len(data.slices), config.batch, config.seed, start, rank, world, data.shapes),
         num_workers=config.workers,
         worker_init_fn=leave_interrupts_to_the_main_process,
         generator=torch.Generator(),  # else every start of the loader would draw from the weights' generator

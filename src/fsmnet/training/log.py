@@ -61,7 +61,14 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
         _cases(data.split, data.split.validation),
         config.protocol,
     )
+    if (sizes := len({*data.shapes})) > 1 and config.batch > 1:
+        logger.info("slices of %d sizes: each batch of %d is of one of them", sizes, config.batch)
     logger.info("mask %s", mask.describe())
+    if not data.split.test:
+        logger.info(
+            "no test cases (--test-fraction 0.25 would keep a quarter of the patients apart): score the network on "
+            "other patients than these"
+        )
     free = psutil.virtual_memory().available
     if cost is not None and device.type == "cpu" and cost.training_bytes > free:
         remedy = "lower batch or the model's size, raise accumulate, or turn checkpointing on"
@@ -160,7 +167,7 @@ class Log:
         if self.silent or now - at < TOLD_EVERY or progress.step == step:
             return
         pace, left = (progress.seconds - seconds) / (progress.step - step), self.schedule.seconds_left(progress)
-        most = self.schedule.steps()
+        most = self.schedule.steps() if self.schedule.ends_by_steps(progress) else None
         logger.log(
             logging.INFO if self._bar.disable else logging.DEBUG,
             "step %d%s, %.0f%%: loss %.4f, %.3g s a step, %s left",

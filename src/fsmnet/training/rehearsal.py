@@ -1,4 +1,4 @@
-"""A training before it is one: its data, split, shapes and cost, and one step; nothing is left behind."""
+"""A training before it is one: its data, split, shapes and cost, and a step or two; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from fsmnet.training.schedule import Progress, Schedule
 from fsmnet.training.setup import check_model, choose_accelerator, options_of_model, set_up
 from fsmnet.training.state import read_state
 from fsmnet.training.step import Figures, take_step
+
+PATIENT = 20.0  # seconds that the first step may take for a second one to follow, which sets up nothing any more
 
 
 def rehearse(config: TrainConfig) -> dict[str, Any]:
@@ -37,15 +39,21 @@ def rehearse(config: TrainConfig) -> dict[str, Any]:
         options = options_of_model(tried, data)
         announce(tried, data, options, accelerator.device)
         setup, schedule = set_up(tried, data, accelerator, options, initial), Schedule(tried, len(data.slices))
-        batch = next(batches(tried, data, 0, accelerator))
-        figures, began = Figures(tried.out, accelerator), time.perf_counter()
-        take_step(setup, batch, schedule.learning_rate(Progress()), figures, 1)
-        figures.look()
-        seconds = time.perf_counter() - began
+        source, figures = batches(tried, data, 0, accelerator), Figures(tried.out, accelerator)
+        losses: list[float] = []
+        seconds: list[float] = []
+        while not seconds or (len(seconds) == 1 and seconds[0] < PATIENT):
+            began = time.perf_counter()
+            batch = next(source)
+            take_step(setup, batch, schedule.learning_rate(Progress()), figures, len(seconds) + 1)
+            figures.look()
+            losses.append(figures.loss)
+            seconds.append(time.perf_counter() - began)
+        source.close()
     height, width = max(data.slices.sizes)
     part = -(-config.batch // config.accumulate)
     cost = predict_cost(config.model, options, height, width, part, config.checkpointing)
-    split = data.split
+    split, (steps, whole) = data.split, schedule.expected(seconds[-1])
     return {
         "model": setup.recipe,
         "device": str(accelerator.device),
@@ -57,8 +65,10 @@ def rehearse(config: TrainConfig) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in setup.model.parameters()),
         "gflops_a_slice": None if cost is None else cost.gflops,
         "training_bytes": None if cost is None else cost.training_bytes,
-        "loss": figures.loss,
-        "seconds_of_first_step": seconds,
-        "steps": schedule.steps(),
-        "minutes": config.minutes,
+        "loss": losses[0],
+        "seconds_of_first_step": seconds[0],
+        "seconds_a_step": seconds[-1],
+        "ends_by": "steps" if steps == schedule.steps() else "minutes",
+        "steps": steps,
+        "seconds": whole,
     }

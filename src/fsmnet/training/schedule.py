@@ -59,16 +59,22 @@ class Schedule:
 
     def share_done(self, progress: Progress) -> float:
         """How much of the budget is spent, 0 to 1: of steps, epochs and minutes the one that is nearest to its end."""
-        config, shares = self.config, []
-        if config.iterations is not None:
-            shares.append(progress.step / config.iterations)
-        if config.epochs is not None:
-            shares.append(progress.step / math.ceil(config.epochs * self.slices / config.batch))
-        if config.minutes is not None:
-            # A step that does not fit any more is not begun.
-            next_one = progress.seconds + progress.pace
-            shares.append(1.0 if next_one > 60 * config.minutes else progress.seconds / (60 * config.minutes))
-        return min(1.0, max(shares))
+        return min(1.0, max(self._share_of_steps(progress), self._share_of_time(progress)))
+
+    def ends_by_steps(self, progress: Progress) -> bool:
+        """Whether the number of steps ends the run, at the speed so far, and not the time."""
+        return self._share_of_steps(progress) >= self._share_of_time(progress)
+
+    def _share_of_steps(self, progress: Progress) -> float:
+        steps = self.steps()
+        return 0.0 if steps is None else progress.step / steps
+
+    def _share_of_time(self, progress: Progress) -> float:
+        if self.config.minutes is None:
+            return 0.0
+        # A step that does not fit any more is not begun.
+        next_one = progress.seconds + progress.pace
+        return 1.0 if next_one > 60 * self.config.minutes else progress.seconds / (60 * self.config.minutes)
 
     def steps(self) -> int | None:
         """Steps of the whole run; None where minutes alone end it."""
@@ -78,6 +84,14 @@ class Schedule:
         if config.epochs is not None:
             counts.append(math.ceil(config.epochs * self.slices / config.batch))
         return min(counts, default=None)
+
+    def expected(self, pace: float) -> tuple[int, float]:
+        """Steps and seconds of the whole run where a step takes ``pace`` seconds; validations come on top."""
+        steps, minutes = self.steps(), self.config.minutes
+        fitting = math.inf if minutes is None else max(1, 60 * minutes // pace)
+        if steps is not None and steps <= fitting:
+            return steps, steps * pace
+        return int(fitting), 60 * (minutes or 0.0)
 
     def stale(self, progress: Progress) -> bool:
         """Whether ``patience`` validations passed without a better one."""

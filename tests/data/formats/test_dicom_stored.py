@@ -16,6 +16,8 @@ from fsmnet import reconstruct  # noqa: E402
 from fsmnet.data.formats.dicom import list_series, read_series  # noqa: E402
 from fsmnet.data.formats.dicom.headers import is_dicom  # noqa: E402
 from fsmnet.data.pairing.propose import propose_pairs  # noqa: E402
+from fsmnet.data.stored import Stored  # noqa: E402
+from fsmnet.data.voxels import chosen  # noqa: E402
 from fsmnet.errors import UserError  # noqa: E402
 
 PLAIN = Plan(slope=None)
@@ -54,6 +56,26 @@ def test_signed_pixels_of_fewer_bits(tmp_path, high):
     volume = read_series(tmp_path)
     assert volume.n_negative == np.count_nonzero(values < 0) > 0
     assert np.array_equal(volume.data, turned(np.maximum(values, 0)))
+
+
+def test_a_result_as_nifti_has_the_whole_numbers_of_the_series(tmp_path):
+    write(tmp_path / "plain", Plan(slope=0.5, intercept=3.0))
+    volume = read_series(tmp_path / "plain")
+    assert volume.stored == Stored("int16", 0.5, 3.0)
+    image = chosen(volume)
+    assert (image.type, image.slope, image.intercept) == ("int16", 0.5, 3.0)
+
+    def full(k, d):
+        d.BitsStored, d.HighBit = 16, 15
+
+    write(tmp_path / "full", PLAIN, full)
+    assert read_series(tmp_path / "full").stored == Stored("uint16", 1.0, 0.0)
+
+    def each(k, d):
+        d.RescaleSlope, d.RescaleIntercept = 1 + k, 0
+
+    write(tmp_path / "each", PLAIN, each)
+    assert chosen(read_series(tmp_path / "each")) == Stored()
 
 
 @pytest.mark.parametrize(("stored", "high"), [(12, 10), (17, 16), (12, 16)])

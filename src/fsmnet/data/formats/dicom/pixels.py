@@ -18,7 +18,7 @@ from fsmnet.data.formats.dicom.geometry import affine
 from fsmnet.data.formats.dicom.headers import Header
 from fsmnet.data.formats.dicom.packages import require
 from fsmnet.data.formats.dicom.series import Series, choose_series, list_series
-from fsmnet.data.formats.dicom.stored import acquired_lines, clear_padding, shifted, unpacked
+from fsmnet.data.formats.dicom.stored import acquired_lines, clear_padding, shifted, unpacked, voxels_of
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Volume
 from fsmnet.errors import UserError
@@ -57,6 +57,7 @@ def read_series(source: Path | Series, which: str | int | None = None) -> Volume
         series=series.label,
         doubts=(*((f"{where}: {padding}",) if padding else ()), *values.doubts),
         acquired=acquired_lines(headers[0]),
+        stored=voxels_of(headers),
     )
 
 

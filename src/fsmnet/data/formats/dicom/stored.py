@@ -8,6 +8,7 @@ import numpy as np
 
 from fsmnet.data.formats.dicom.headers import Header, is_whole, pixel_bytes
 from fsmnet.data.formats.magnitude import kind_by_words
+from fsmnet.data.stored import Stored
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
 from fsmnet.files import check_claim
@@ -87,6 +88,15 @@ def unpacked(headers: Sequence[Header]) -> Array:
             pixels = (pixels ^ sign) - sign
         planes.append(pixels.reshape(header.rows, header.columns) * header.slope + header.intercept)
     return np.stack(planes).astype(np.float32)
+
+
+def voxels_of(headers: Sequence[Header]) -> Stored:
+    """How a result as NIfTI holds whole numbers as the series does; floats where slices have slopes of their own."""
+    if len({(header.slope, header.intercept) for header in headers}) > 1:
+        return Stored()
+    bits = max(header.bits_stored + (not header.signed) for header in headers)  # and one for the sign
+    kind = "int16" if bits <= 16 else "uint16" if bits == 17 and not headers[0].signed else "int32"
+    return Stored(kind, headers[0].slope, headers[0].intercept)
 
 
 def clear_padding(array: Array, headers: Sequence[Header], where: str) -> tuple[Array, str]:

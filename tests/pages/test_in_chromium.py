@@ -10,7 +10,7 @@ import pytest
 
 from browser import Page
 from fsmnet.cli import main
-from fsmnet.report.report import report
+from fsmnet.pages.report import report
 
 
 @pytest.fixture(scope="module")

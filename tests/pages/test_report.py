@@ -13,9 +13,9 @@ import pytest
 from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.files import json_text
-from fsmnet.report import niivue
-from fsmnet.report.niivue import niivue as script
-from fsmnet.report.report import report
+from fsmnet.pages import niivue
+from fsmnet.pages.niivue import niivue as script
+from fsmnet.pages.report import report
 
 
 @pytest.fixture
@@ -142,6 +142,25 @@ def test_what_is_no_result_is_refused(tmp_path, scan, page_of):
         page_of(tmp_path / "folder")
 
 
+def test_a_list_leaves_a_page_beside_each_result(scan, tmp_path, caplog):
+    pairs = tmp_path / "pairs.csv"
+    target, auxiliary = (scan.with_name(name) for name in ("t2.nii.gz", "t1.nii.gz"))
+    rows = f"a,{target},{auxiliary},accepted,", f"b,{target.with_name('nothing.nii.gz')},{auxiliary},accepted,"
+    pairs.write_text("\n".join(["case,target,auxiliary,status,reason", *rows]))
+    words = ["reconstruct", "--pairs", str(pairs), "-o", str(tmp_path / "out"), "--checkpoint"]
+    words += [str(scan.with_name("best.safetensors")), "--acceleration", "3", "--check", "off", "--report"]
+    assert main(words) == 3
+    page = tmp_path / "out" / "a_report.html"
+    assert 'data-volume="reference"' in page.read_text(encoding="utf-8")
+    assert sorted(path.name for path in page.parent.glob("*.html")) == ["a_report.html"]
+    page.write_text("kept, since its exam is skipped")
+    assert main(words) == 3
+    assert page.read_text().startswith("kept")
+    page.unlink()
+    assert main(words) == 3
+    assert page.exists()
+
+
 def test_pages_of_the_other_commands(scan, heads, tmp_path, capsys, caplog):
     out = tmp_path / "again.nii.gz"
     scans = [str(scan.with_name(name)) for name in ("t2.nii.gz", "t1.nii.gz")]
@@ -156,5 +175,3 @@ def test_pages_of_the_other_commands(scan, heads, tmp_path, capsys, caplog):
     words = ["evaluate", str(heads), "--models", "zero_filling", "--protocol", "float", "-o", str(scores), "--report"]
     assert main(words) == 0
     assert "Evaluation, 4x" in (scores / "report.html").read_text(encoding="utf-8")
-    assert main(["reconstruct", "--pairs", "x.csv", "-o", str(tmp_path), "--report"]) == 2
-    assert "--report is of one scan" in capsys.readouterr().err

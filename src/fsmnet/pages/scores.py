@@ -15,8 +15,8 @@ from fsmnet.errors import UserError
 from fsmnet.evaluation.compare import folder_of
 from fsmnet.evaluation.statistics import confidence_interval, patient_means
 from fsmnet.files import from_cell, parse_json
-from fsmnet.report.charts import Chart, curves, dots, image_source, scatter
-from fsmnet.report.tables import Cell, cell
+from fsmnet.pages.charts import Chart, curves, dots, image_source, scatter
+from fsmnet.pages.tables import Cell, cell
 
 Points = list[tuple[float, float]]
 
@@ -254,7 +254,7 @@ def _pictures(
     for name in names:
         path = folder / name
         if path.is_file() and path.stat().st_size <= MOST_PICTURE:
-            kind = "chart" if name == "figure.png" else "dark"
+            kind = "chart wide" if name == "figure.png" else "dark"
             found.append({"source": image_source(path.read_bytes(), "png"), "says": SAYS[name], "kind": kind})
     return found
 

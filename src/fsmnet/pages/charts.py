@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Chart = dict[str, str]
 MARKERS = "os^DvP*X"
 WIDTH = 4.6  # inches
+FEW = 20  # points of a curve up to which each is marked; one alone would not be seen
 
 
 def plain(text: str) -> str:
@@ -92,8 +93,10 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: 
     """Lines by name."""
 
     def draw(axes: Axes) -> None:
+        few = max(map(len, lines.values())) <= FEW
         for number, (name, points) in enumerate(lines.items()):
-            axes.plot(*zip(*points, strict=True), label=plain(name), color=f"C{number % 10}")
+            style = _style(number) if few else {"color": f"C{number % 10}"}
+            axes.plot(*zip(*points, strict=True), label=plain(name), **style)
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.3)
@@ -103,12 +106,16 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: 
 
 def scatter(points: Mapping[str, tuple[float, float]], across: str, up: str, says: str) -> Chart:
     """A point for each method; the horizontal axis is logarithmic."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
     def draw(axes: Axes) -> None:
         for number, (name, (x, y)) in enumerate(points.items()):
             axes.plot([x], [y], linestyle="none", label=plain(name), **_style(number))
         axes.set_xscale("log")
         axes.margins(0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.3)

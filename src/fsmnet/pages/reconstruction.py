@@ -11,14 +11,14 @@ import numpy as np
 from fsmnet.data.contrast import spoken
 from fsmnet.files import json_text
 from fsmnet.models.titles import title_of
+from fsmnet.pages.charts import Chart, bands, image_source
+from fsmnet.pages.niivue import niivue
+from fsmnet.pages.scan import Shown
+from fsmnet.pages.tables import Cell, cell
+from fsmnet.pages.volumes import Packed, packed
 from fsmnet.pictures.panels import Panel, Picture, content, draw
 from fsmnet.pictures.view import view_of
 from fsmnet.reconstruction.picture import slice_to_show
-from fsmnet.report.charts import Chart, bands, image_source
-from fsmnet.report.niivue import niivue
-from fsmnet.report.scan import Shown
-from fsmnet.report.tables import Cell, cell
-from fsmnet.report.volumes import Packed, packed
 from fsmnet.trust.words import in_words
 
 WORDS = {

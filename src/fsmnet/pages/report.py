@@ -12,13 +12,13 @@ from fsmnet.errors import UserError
 from fsmnet.evaluation.figure import draw_figure
 from fsmnet.files import write_text
 from fsmnet.options import by_name
+from fsmnet.pages.niivue import niivue
+from fsmnet.pages.options import ReportConfig
+from fsmnet.pages.page import render
+from fsmnet.pages.reconstruction import section
+from fsmnet.pages.scan import shown
+from fsmnet.pages.scores import comparison_section, evaluation_section, is_comparison, is_evaluation
 from fsmnet.reconstruction.inputs import Inputs, read_record, sidecar_path
-from fsmnet.report.niivue import niivue
-from fsmnet.report.options import ReportConfig
-from fsmnet.report.page import render
-from fsmnet.report.reconstruction import section
-from fsmnet.report.scan import shown
-from fsmnet.report.scores import comparison_section, evaluation_section, is_comparison, is_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ LEAST = 2 << 20  # bytes for volumes, whatever is asked for
 
 @by_name(ReportConfig)
 def report(config: ReportConfig) -> Path:
-    """Make a page of results; see :class:`fsmnet.report.options.ReportConfig`.
+    """Make a page of results; see :class:`fsmnet.pages.options.ReportConfig`.
 
     Returns:
         The page.

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fsmnet import __version__
 from fsmnet.errors import NOT_CLINICAL
-from fsmnet.report.niivue import LICENCE, NAME, niivue
+from fsmnet.pages.niivue import LICENCE, NAME, niivue
 
 FOLDER = Path(__file__).parent
 

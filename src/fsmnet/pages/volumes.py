@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.data.volume import Array
-from fsmnet.report.scan import Shown
+from fsmnet.pages.scan import Shown
 
 MARGIN = 4  # voxels kept around the content
 VOXELS = 24_000_000  # of one layer at most: what a phone's graphics memory takes several times

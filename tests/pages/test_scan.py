@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from fsmnet.errors import UserError
+from fsmnet.pages.scan import Layer, Shown, shown
+from fsmnet.pages.volumes import BRIGHTER, packed
 from fsmnet.physics.acquisition import undersample, zero_fill
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.inputs import read_record, sidecar_path
-from fsmnet.report.scan import Layer, Shown, shown
-from fsmnet.report.volumes import BRIGHTER, packed
 
 
 def by_key(found):
