@@ -12,7 +12,7 @@ import torch
 from matplotlib.image import imread
 
 import golden
-from fsmnet.checkpoint import load_model
+from fsmnet.checkpoint import Header, load_model, save_checkpoint
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
@@ -20,9 +20,9 @@ from fsmnet.evaluation.case import lines_put_back
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import load_shown
-from fsmnet.evaluation.scores import METRICS_COLUMNS
+from fsmnet.evaluation.scores import METRICS_COLUMNS, summary_lines
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.models import MODELS
+from fsmnet.models import MODELS, create_model, recipe_of, register_model
 from fsmnet.physics.masks import load_mask, make_mask, seed_from_name
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.brats import brats_mask
@@ -36,6 +36,7 @@ SUMMARY_KEYS = [
     *("head_psnr_mean", "head_psnr_std", "head_ssim_mean", "head_ssim_std", "head_nmse_mean"),
     *("patients", "psnr_patient_mean", "psnr_interval", "ssim_patient_mean", "ssim_interval"),
     *("achieved_acceleration", "slices_scored", "seen_in_training", "caveat", "title", "seconds"),
+    "without_auxiliary",
 ]
 NUMBERS = ("psnr", "ssim", "nmse")
 
@@ -121,6 +122,40 @@ def test_networks_for_kspace_are_scored_wherever_lines_are_known(
     zero_filling, network = evaluate(config)
     assert network["psnr_mean"] == pytest.approx(zero_filling["psnr_mean"], abs=0.05)
     assert network["model"] == str(unrolled)
+
+
+class Believing(torch.nn.Module):
+    """A k-space network that adds what the auxiliary shows, whoever's it is."""
+
+    takes = "acquisition"
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, acquisition, auxiliary):
+        image = acquisition.zero_filled[:, None]
+        return image if auxiliary is None else image + self.gain * auxiliary
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_auxiliary_that_the_lines_speak_against_is_left_out_and_told(
+    configure, monkeypatch, heads, tmp_path, caplog, keep
+):
+    monkeypatch.setattr(MODELS, "_registered", dict(MODELS._registered))
+    register_model("believing", Believing)
+    weights = tmp_path / "believing.safetensors"
+    model = create_model("believing")
+    save_checkpoint(weights, model.state_dict(), Header(recipe_of(model)))
+    config = configure(["zero_filling", weights], protocol="complex", cases=["phantom-0000"], keep_auxiliary=keep)
+    filled, network = evaluate(config)
+    assert network["without_auxiliary"] == ([] if keep else ["phantom-0000"])
+    assert filled["without_auxiliary"] == []
+    equal = network["psnr_mean"] == pytest.approx(filled["psnr_mean"], abs=1e-3)
+    assert equal is not keep
+    assert ("phantom-0000, the auxiliary is left out" in caplog.text) is not keep
+    printed = [line for line in summary_lines([filled, network]) if "did without the auxiliary" in line]
+    assert printed == ([] if keep else [f"{weights} did without the auxiliary in 1 case: phantom-0000"])
 
 
 def test_reconstruct_scores_the_same_slices_as_evaluate(heads, configure, tmp_path, write_nifti):

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsmnet.checkpoint import open_model
 from fsmnet.data.formats.fastmri import write_submission
@@ -23,18 +23,22 @@ from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.scores import Row
 from fsmnet.evaluation.show import Pictures
 from fsmnet.evaluation.suitability import Purposes
+from fsmnet.inference.auxiliary import Trial, try_auxiliary
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.elsewhere import placed
 from fsmnet.inference.here import in_turn
 from fsmnet.inference.precision import for_inference
-from fsmnet.inference.slices import reconstruct_case
+from fsmnet.inference.slices import reconstruct_case, reconstruct_slices
 from fsmnet.metrics import Metrics
+from fsmnet.models import takes_acquisition
 from fsmnet.models.classical import POCS, ZeroFilling
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
-from fsmnet.physics.masks import save_mask
+from fsmnet.physics.masks import save_mask, seed_from_name
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
+from fsmnet.transforms import NormalisationRecipe, to_unit
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +54,8 @@ class CaseScores:
         planes: where volumes are scored, those of single slices.
         content: tells the target from others whatever its name.
         doubts: by model, why it may not be for this case.
-        seconds: by model, time of its reconstruction.
+        seconds: by model, time of its reconstruction, a trial of the auxiliary included.
+        without_auxiliary: models that were scored without the auxiliary, since measured lines spoke against it.
         extremes: the worst and the best slice.
     """
 
@@ -59,6 +64,7 @@ class CaseScores:
     content: str
     doubts: Mapping[str, Sequence[str]]
     seconds: Mapping[str, float]
+    without_auxiliary: Sequence[str]
     extremes: Found
 
 
@@ -129,9 +135,14 @@ class Scorer:
         seconds: dict[str, float] = {}
         rows: list[Row] = []
         planes: list[Row] = []
+        without: list[str] = []
         for name, reconstruct in self._networks.items():
             started = time.perf_counter()
-            images[name] = reconstruct(case, f"{pair.case}, {name}" if self._progress else "")
+            made = reconstruct(pair.case, case, f"{pair.case}, {name}" if self._progress else "")
+            images[name] = made.image
+            if made.left_out is not None:
+                logger.warning("%s: %s, %s", name, pair.case, made.left_out.why_not)
+                without.append(name)
             seconds[name] = time.perf_counter() - started
             scored, single = _score(protocol, case, images[name])
             facts = (case.contrast, task.patient, "")
@@ -147,11 +158,11 @@ class Scorer:
         if number == 0:
             self.pictures.draw_first(pair, case, images, shown, rows)
         extremes = self.pictures.extremes_of(pair, case, images, number)
-        return CaseScores(rows, planes, case.slices.content, doubts, seconds, extremes)
+        return CaseScores(rows, planes, case.slices.content, doubts, seconds, without, extremes)
 
     @cached_property
     def _networks(self) -> dict[str, Reconstruct]:
-        """By name what a model makes of a case; the second argument is the text of its progress bar."""
+        """By name what a model makes of a case."""
         device = choose_device(self.config.device, self.config.threads)
         return {name: self._network(name, device) for name in self.models}
 
@@ -159,30 +170,56 @@ class Scorer:
         config, model = self.config, self.models[name].to(device)
         if isinstance(model, ZeroFilling):
             # Scored as it is stored: normalised and back, it would lose grey levels.
-            return lambda case, progress: case.zero_filled
+            return lambda name, case, progress: Made(case.zero_filled)
         classical = isinstance(model, POCS)
         putting_back = config.data_consistency == "hard" and not classical
         model, precision = for_inference(model, config.precision, config.optimise and not classical)
 
-        def reconstruct(case: Accelerated, progress: str) -> Tensor:
+        trying = takes_acquisition(model) and not classical and not config.keep_auxiliary
+        options = {"batch": config.batch, "device": device, "precision": precision, "name": name}
+
+        def reconstruct(target: str, case: Accelerated, progress: str) -> Made:
+            trial = tried(model, target, case, **options) if trying and case.measured is not None else None
             image = reconstruct_case(
                 model,
                 case,
                 self.protocol,
+                alone=trial is not None and not trial.helps,
                 whole=classical,
                 finished=not putting_back,
-                batch=config.batch,
-                device=device,
-                precision=precision,
                 progress=progress,
-                name=name,
+                **options,
             )
-            return self.protocol.finish(lines_put_back(case, image)) if putting_back else image
+            left_out = None if trial is None or trial.helps else trial
+            return Made(self.protocol.finish(lines_put_back(case, image)) if putting_back else image, left_out)
 
         return reconstruct
 
 
-Reconstruct = Callable[[Accelerated, str], Tensor]
+class Made(NamedTuple):
+    """What a model makes of a case."""
+
+    image: Tensor  # (n, H, W)
+    left_out: Trial | None = None  # why it did without the auxiliary
+
+
+Reconstruct = Callable[[str, Accelerated, str], Made]  # the case's name, the case, text of the progress bar
+
+
+def tried(model: nn.Module, target: str, case: Accelerated, **options: Any) -> Trial | None:
+    """Whether measured lines that are kept back confirm what the auxiliary changes; None where too few are there."""
+
+    def reconstruct(scan: Acquisition, other: Tensor | None) -> Tensor:
+        recipe = NormalisationRecipe()  # not a k-space network's affair
+        return reconstruct_slices(
+            model, scan.zero_filled.abs(), other, recipe, measured=lambda _: scan, phase=True, **options
+        )
+
+    assert case.measured is not None
+    auxiliary = to_unit(case.slices.auxiliary)
+    return try_auxiliary(reconstruct, case.measured, auxiliary, case.mask.columns, seed_from_name(target))
+
+
 _kept: dict[str, Scorer] = {}
 
 

@@ -72,9 +72,10 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     known.warn()
     scorer.pictures.draw_extremes()
     seconds = {name: sum(scores.seconds[name] for scores in found.values()) for name in scorer.models}
-    told = {name: _told(name, scorer.pictures, known, scorer.purposes, seconds) for name in scorer.models}
     # As the tables name them: in UTF-8, whatever the locale took the folder's name for.
     names = {task.number: os.fsencode(task.case.case).decode("utf-8", "surrogateescape") for task in tasks}
+    alone = {name: [case for n, case in names.items() if name in found[n].without_auxiliary] for name in scorer.models}
+    told = {name: _told(name, scorer.pictures, known, scorer.purposes, seconds, alone) for name in scorer.models}
     contents = {name: found[number].content for number, name in names.items()}
     return _write(config, scorer.recipe, rows, planes, told, contents)
 
@@ -87,11 +88,17 @@ def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
 
 
 def _told(
-    name: str, pictures: Pictures, known: SeenCases, purposes: Purposes, seconds: Mapping[str, float]
+    name: str,
+    pictures: Pictures,
+    known: SeenCases,
+    purposes: Purposes,
+    seconds: Mapping[str, float],
+    alone: Mapping[str, list[str]],
 ) -> dict[str, Any]:
     """What the summary says of a model beside its scores; the seconds are of all its slices."""
     told = {"seen_in_training": known.summary(name), "caveat": pictures.protocol.caveat}
-    return told | {"title": pictures.titles[name], "seconds": round(seconds[name], 3)} | purposes.summary(name)
+    told |= {"title": pictures.titles[name], "seconds": round(seconds[name], 3), "without_auxiliary": alone[name]}
+    return told | purposes.summary(name)
 
 
 def _write(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fsmnet.data.options import PairOptions, SplitOptions
 from fsmnet.inference.options import (
     BATCH,
+    KEEP_AUXILIARY,
     OPTIMISE,
     PRECISION,
     BatchSize,
@@ -44,6 +45,7 @@ class EvaluateConfig(ListOptions, RunOptions, SuitabilityOptions, MaskOptions, P
         "scored",
         group="model",
     )
+    keep_auxiliary: bool = option(False, KEEP_AUXILIARY, group="model")
     submission: Path | None = option(
         None,
         "fastmri: folder for the reconstructed volumes in the form of a submission, one folder per model",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fsmnet.errors import listed
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.statistics import confidence_interval, patient_means
 from fsmnet.files import csv_text
@@ -121,6 +122,10 @@ def summary_lines(summary: Sequence[dict[str, Any]]) -> list[str]:
         if interval := row["psnr_interval"]:
             low, high = interval
             lines.append(f"{row['model']:{width}}  {row['psnr_patient_mean']:.2f} dB, {low:.2f} to {high:.2f}")
+    for row in summary:
+        if alone := row.get("without_auxiliary"):
+            cases = f"{len(alone)} case{'s' * (len(alone) != 1)}"
+            lines.append(f"{row['model']} did without the auxiliary in {cases}: {listed(alone)}")
     return lines
 
 

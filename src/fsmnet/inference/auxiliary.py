@@ -55,6 +55,15 @@ class Trial:
         """Whether the auxiliary is worth using."""
         return self.confirmed >= LEAST
 
+    @property
+    def why_not(self) -> str:
+        """Why the auxiliary is left out, for a warning."""
+        return (
+            "the auxiliary is left out, since measured lines that were kept back confirm only "
+            f"{100 * max(self.confirmed, 0):.0f}% of what it changes; is it of the same patient and in place? "
+            "--keep-auxiliary uses it"
+        )
+
 
 def try_auxiliary(
     reconstruct: Reconstruct,

@@ -19,6 +19,10 @@ OPTIMISE = "compute the same image with less work: exact algebra, memory layout"
 PRECISION = (
     "of convolutions and maps between them, FFTs stay float32; auto: what is faster here, by a short trial of both"
 )
+KEEP_AUXILIARY = (
+    "use the auxiliary even where measured lines that were kept back speak against it; by default a k-space network then "
+    "does without, and a warning says so"
+)
 
 
 def check_batch(batch: BatchSize) -> None:

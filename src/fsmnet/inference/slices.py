@@ -175,6 +175,7 @@ def reconstruct_case(
     protocol: Protocol[Any],
     *,
     whole: bool = False,
+    alone: bool = False,
     finished: bool = True,
     **options: Any,
 ) -> Tensor:
@@ -185,6 +186,7 @@ def reconstruct_case(
         case: what was measured.
         protocol: how images are normalised, and finished.
         finished: bring it into the form in which it is scored, see :meth:`Protocol.finish`.
+        alone: leave out the auxiliary; of a k-space model.
         whole: give a k-space model a scanner's lines without maps, where that is possible.
         options: the others of :func:`reconstruct_slices`.
     """
@@ -192,7 +194,7 @@ def reconstruct_case(
     return reconstruct_slices(
         model,
         case.zero_filled,
-        case.slices.auxiliary,
+        None if alone else case.slices.auxiliary,
         protocol.normalisation,
         measured=(whole and case.whole) or case.measured,
         finish=lambda image: finish(center_fit(image, *case.zero_filled.shape[-2:])),

@@ -9,6 +9,7 @@ from typing import Literal
 from fsmnet.data.voxels import DataType
 from fsmnet.inference.options import (
     BATCH,
+    KEEP_AUXILIARY,
     OPTIMISE,
     PRECISION,
     BatchSize,
@@ -129,11 +130,7 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
     picture: bool = option(
         True, "leave a picture of one slice beside the result, OUT_picture.png", material=False, group="output"
     )
-    keep_auxiliary: bool = option(
-        False,
-        "use the auxiliary even where measured lines that were kept back speak against it; by default a k-space "
-        "network then does without, and a warning says so",
-    )
+    keep_auxiliary: bool = option(False, KEEP_AUXILIARY)
     resample: bool = option(False, "bring the auxiliary onto the target's grid where they differ")
     register: Literal["none", "rigid"] = option(
         "none", "rigid: move the auxiliary onto the target by mutual information, then resample it"

@@ -352,12 +352,7 @@ def _helpful(
     if trial is None:
         return auxiliary, None
     if not trial.helps:
-        logger.warning(
-            "%s: the auxiliary is left out, since measured lines that were kept back confirm only %.0f%% of what it "
-            "changes; is it of the same patient and in place? --keep-auxiliary uses it",
-            target,
-            100 * max(trial.confirmed, 0),
-        )
+        logger.warning("%s: %s", target, trial.why_not)
     record = {"Used": trial.helps, "ConfirmedByLinesKeptBack": round(trial.confirmed, 3), "Slices": trial.slices}
     return auxiliary if trial.helps else None, record
 
