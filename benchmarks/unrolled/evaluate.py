@@ -267,10 +267,24 @@ def moved(image: Tensor, shift: float, degrees: float) -> Tensor:
     return torch.from_numpy(ndimage.shift(array, (shift * 0.7071, shift * 0.7071), order=1)).float()
 
 
+STRANGERS = {"TCGA-FG-6692": ("TCGA-DU-7294", "OMS-07"), "OMSL-04-s1": ("OMSL-01-s2", "OMSL-20-s2")}  # all trained on
+
+
 def part_robustness(args: argparse.Namespace) -> list[dict[str, object]]:
-    case, target_name, other_name = TASKS[0]
+    rows: list[dict[str, object]] = []
+    model = network("unrolled", args.weights / "unrolled.safetensors")
+    for case, target_name, other_name in (TASKS[0], TASKS[2]):
+        if not args.tasks or f"{case}:{target_name}" in args.tasks:
+            rows += robustness_of(model, case, target_name, other_name, args)
+    return rows
+
+
+def robustness_of(
+    model: nn.Module, case: str, target_name: str, other_name: str, args: argparse.Namespace
+) -> list[dict[str, object]]:
+    """One patient's target with an auxiliary that is moved, blank or somebody else's."""
     target, other = load(args.data, case, target_name), load(args.data, case, other_name)
-    strangers = {name: load(args.data, name, other_name) for name in ("TCGA-DU-7294", "OMS-07")}
+    strangers = {name: load(args.data, name, other_name) for name in STRANGERS[case]}
     numbers = scored(target, 3 * args.every)
     changes: dict[str, Callable[[int], Tensor]] = {"as it is": lambda n: other[n]}
     for pixels in (1, 2, 3, 4):
@@ -280,10 +294,9 @@ def part_robustness(args: argparse.Namespace) -> list[dict[str, object]]:
     changes["blank"] = lambda n: torch.zeros_like(other[n])
     for name, stranger in strangers.items():
         changes[f"of another patient, {name}"] = lambda n, v=stranger: center_fit(
-            v[round(n * len(v) / len(other))], *other.shape[1:]
+            v[round(n * (len(v) - 1) / (len(other) - 1))], *other.shape[1:]
         )
     rows = []
-    model = network("unrolled", args.weights / "unrolled.safetensors")
     for acceleration in (4, 8):
         scans = [scan_of(target[n], case, n, acceleration, args.noise / 100, args.masks) for n in numbers]
         tried = {"left out": [None] * len(numbers)} | {
@@ -296,7 +309,7 @@ def part_robustness(args: argparse.Namespace) -> list[dict[str, object]]:
             if args.masks == "volume" and name not in ("left out", "blank"):
                 trial = tried_as_reconstruct_does(model, scans, torch.cat(auxiliaries)[:, 0], case)
                 rows[-1] |= {"confirmed": trial.confirmed, "used": trial.helps}
-            print(acceleration, f"{name:30}", round(rows[-1]["psnr"], 2), rows[-1].get("confirmed"), flush=True)
+            print(case, acceleration, f"{name:30}", round(rows[-1]["psnr"], 2), rows[-1].get("confirmed"), flush=True)
     return rows
 
 

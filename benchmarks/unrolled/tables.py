@@ -90,9 +90,10 @@ def lesions(results: Row) -> str:
     return markdown(head, body)
 
 
-def robustness(results: Row) -> str:
-    """The last run: PSNR, distance to none, what lines kept back confirm, and the distance after the trial."""
-    found = results["robustness"][-1]["rows"]
+def robustness(results: Row, case: str) -> str:
+    """A patient's last run: PSNR, distance to none, what lines kept back confirm, and the distance after the trial."""
+    runs = [[r for r in run["rows"] if r["case"] == case] for run in results["robustness"]]
+    found = next(rows for rows in reversed(runs) if rows)
     alone = {r["acceleration"]: r["psnr"] for r in found if r["auxiliary"] == "left out"}
     names = dict.fromkeys(r["auxiliary"] for r in found)
     body = []
@@ -244,7 +245,8 @@ def main() -> None:
         "psnr_head": psnr(results, "_head"),
         "conditions": conditions(results),
         "lesions": lesions(results),
-        "robustness": robustness(results),
+        "robustness": robustness(results, "TCGA-FG-6692"),
+        "robustness_omsl": robustness(results, "OMSL-04-s1"),
         "coils": coils(results),
         "stability": stability(results),
         "speed": speed(results),

@@ -13,7 +13,7 @@ from torch import Tensor
 from fsmnet.cli.presets import FOLDER
 from fsmnet.errors import UserError
 from fsmnet.inference.cost import predict_cost
-from fsmnet.models.unrolled import UnrolledFSMNet, contrast_scale, from_channels, to_channels
+from fsmnet.models.unrolled import SENSE_STEPS, UnrolledFSMNet, contrast_scale, from_channels, to_channels
 from fsmnet.physics.acquisition import Acquisition
 
 WEIGHTS = Path(__file__).parents[2] / "benchmarks" / "unrolled" / "weights" / "unrolled.safetensors"
@@ -62,8 +62,9 @@ def test_an_untrained_network_returns_measured_lines_weighted():
     torch.testing.assert_close(image, scan.zero_filled, rtol=1e-4, atol=1e-4)
 
 
-def test_a_step_is_the_equation_of_the_docstring():
-    scan, auxiliary = scan_of(16, 24, coils=3)
+@pytest.mark.parametrize("coils", [1, 3])
+def test_a_step_is_the_equation_of_the_docstring(coils: int):
+    scan, auxiliary = scan_of(16, 24, coils)
     model = small(1)
     with torch.no_grad():
         x = model(scan, auxiliary).image[:, 0]
@@ -73,8 +74,10 @@ def test_a_step_is_the_equation_of_the_docstring():
         channels = torch.cat([to_channels(scan.zero_filled / scale), torch.zeros(2, 8, 8, 12)], 1)
         update, _ = model.steps[0](channels, features, others, model._modulation(known)[0])
         guess = scan.zero_filled + scale * from_channels(update, 16, 24)
-        weights = model.lines(scan.mask[:, 0], known)[:, 0, None, None]
-        expected = guess + scan.adjoint(weights * (scan.lines - scan.forward(guess)))
+        belief = model.lines(scan.mask[:, 0], known)[:, 0, None, None]
+        expected = guess + scan.correction(guess, belief, SENSE_STEPS)
+        if coils == 1:
+            torch.testing.assert_close(expected, guess + scan.adjoint(belief * (scan.lines - scan.forward(guess))))
     torch.testing.assert_close(x, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -164,6 +164,37 @@ def test_weighted_consistency_of_coils_goes_from_nothing_to_least_squares():
     assert float(acquisition.residual(acquisition.sense(40, start=start))) < min(left[-1], 0.01 * left[0])
 
 
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_correction_minimises_its_energy(count):
+    """Where its gradient vanishes: ``d = A^H w (y - A (x0 + d))``."""
+    image, maps = synthetic(24, 20, count)
+    acquisition = Acquisition.simulate(image, columns_of(1, 20), maps)
+    x0, belief = random_complex(3, 24, 20).to(torch.complex64), 0.9 * torch.rand(20)
+    d = acquisition.correction(x0, belief, 40)
+    weight = belief / (1 - belief)
+    expected = acquisition.adjoint(weight * (acquisition.lines - acquisition.forward(x0 + d)))
+    torch.testing.assert_close(d, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_correction_of_coils_that_see_alike_is_that_of_one():
+    """In closed form with one coil, where it may go beyond the measurement; by two steps of conjugate gradients."""
+    image, _ = synthetic(24, 20)
+    mask, x0 = columns_of(1, 20), random_complex(3, 24, 20).to(torch.complex64)
+    alone = Acquisition.simulate(image, mask)
+    alike = Acquisition.simulate(image, mask, torch.full((4, 24, 20), 0.5, dtype=torch.complex64))
+    belief = torch.full((20,), 0.8)
+    torch.testing.assert_close(alike.correction(x0, belief, 2), alone.correction(x0, belief, 2), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        alone.correction(x0, 1.5 * belief, 0), 1.2 * alone.adjoint(alone.lines - alone.forward(x0))
+    )
+
+
+def test_nothing_is_corrected_that_agrees_with_the_measurement():
+    image, maps = synthetic(24, 20)
+    acquisition = Acquisition.simulate(image, columns_of(1, 20), maps)
+    assert float(acquisition.correction(image, torch.full((20,), 0.9), 4).abs().max()) < 1e-5
+
+
 def test_hard_consistency_of_coils_leaves_a_residual_of_rounding():
     image, maps = synthetic(32, 27)
     mask = columns_of(1, 27)

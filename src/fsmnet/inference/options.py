@@ -20,8 +20,8 @@ PRECISION = (
     "of convolutions and maps between them, FFTs stay float32; auto: what is faster here, by a short trial of both"
 )
 KEEP_AUXILIARY = (
-    "use the auxiliary even where measured lines that were kept back speak against it; by default a k-space network then "
-    "does without, and a warning says so"
+    "use the auxiliary even where measured lines that were kept back speak against it; by default a k-space network "
+    "then does without, and a warning says so"
 )
 
 

@@ -6,14 +6,16 @@ image :math:`x_0 = A^H y`, no correction :math:`d_0 = 0` and no features :math:`
 .. math::
     (\Delta_k, f_{k+1}) &= N_k(x_k, d_k, f_k; a, c)     && \text{a small network; } a \text{ is the other contrast} \\
     u_k &= x_k + \Delta_k                               && \text{its guess} \\
-    d_{k+1} &= A^H W_k (y - A u_k)                      && \text{what the measurement says to it, line by line} \\
+    d_{k+1} &= \arg\min_d \|d\|^2 + \|A d - (y - A u_k)\|^2_{w_k}
+                                                        && \text{what the measurement says to it, line by line} \\
     x_{k+1} &= u_k + d_{k+1}
 
 The correction :math:`d` of one step is an input of the next: it shows on which lines the guess was wrong, the trace of
-structure that was missed, or copied from the other contrast. :math:`W_k` weighs every line by its place, by how densely
-its neighbourhood was sampled and by the noise. In one coil :math:`W = 1` puts the line back and :math:`W = w/(1+w)` is
-the weighted consistency of Schlemper et al. (IEEE TMI 37:491, 2018); in several coils the step is one of gradient
-descent (Hammernik et al., Magn Reson Med 79:3055, 2018).
+structure that was missed, or copied from the other contrast. The network says of every line how far it believes it,
+:math:`W_k = w_k / (1 + w_k)`, by its place, by how densely its neighbourhood was sampled and by the noise. In one coil
+:math:`d = A^H W (y - A u)`, the weighted consistency of Schlemper et al. (IEEE TMI 37:491, 2018), in which a
+:math:`W` of 1 puts the line back; in several coils a few conjugate-gradient steps lead to the minimum (Aggarwal et
+al., IEEE TMI 38:394, 2019).
 
 :math:`N_k` works on the complex image rearranged by 2 x 2 pixels, 8 channels at half the resolution: an encoder and a
 decoder of three levels with one residual block each. Its features :math:`f` are handed from step to step. The features
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from fsmnet.physics.acquisition import Acquisition
 
 LEVELS = 3
+SENSE_STEPS = 4  # of conjugate gradients in each step of the network, with several coils
 KNOWN = 4  # what is told of a scan: share of the lines, noise, whether noise is known, whether there is an auxiliary
 SLOPE = 0.1
 TINY = torch.finfo(torch.float32).tiny
@@ -111,8 +114,7 @@ class UnrolledFSMNet(nn.Module):
             channels = torch.cat([to_channels(image), to_channels(correction)], 1)
             update, features = step(channels, features, others, scales[number])
             guess = image + from_channels(update, height, width)
-            gap = (scan.lines - scan.forward(guess)) * weights[:, number, None, None]
-            correction = scan.adjoint(gap)
+            correction = scan.correction(guess, weights[:, number, None, None], SENSE_STEPS)
             image = guess + correction
             results.append((image * scale)[:, None])
         return results
@@ -248,7 +250,7 @@ class AuxiliaryEncoder(nn.Module):
 
 
 class LineWeights(nn.Module):
-    """W: how far every step believes every line, from 0 to 1.5 (more than 1 hastens gradient descent)."""
+    """W: how far every step believes every line, from 0 to 1.5 (more than 1 goes beyond what was measured)."""
 
     def __init__(self, steps: int, hidden: int = 16) -> None:
         super().__init__()

@@ -34,7 +34,11 @@ def combine(images: Tensor, maps: Tensor) -> Tensor:
 
 
 def conjugate_gradients(
-    normal: Callable[[Tensor], Tensor], right: Tensor, start: Tensor, iterations: int, regularisation: float = 0.0
+    normal: Callable[[Tensor], Tensor],
+    right: Tensor,
+    start: Tensor | None,
+    iterations: int,
+    regularisation: float = 0.0,
 ) -> Tensor:
     """Solve ``(A^H A + lambda I) x = A^H y + lambda x0`` (CG-SENSE: Pruessmann et al., Magn Reson Med 46:638, 2001).
 
@@ -43,7 +47,7 @@ def conjugate_gradients(
     Args:
         normal: ``A^H A``.
         right: ``A^H y``, complex ``(..., H, W)``.
-        start: x0, of the same shape.
+        start: x0, of the same shape; zero when None.
         iterations: steps, at least 0.
         regularisation: lambda, at least 0.
 
@@ -54,14 +58,17 @@ def conjugate_gradients(
         raise UserError(f"conjugate gradients cannot take {iterations} steps; give 0 or more")
     if not (math.isfinite(regularisation) and regularisation >= 0):
         raise UserError(f"regularisation {regularisation:g} is not a finite number of at least 0")
-    if start.shape != right.shape:
+    if start is not None and start.shape != right.shape:
         raise UserError(f"the start has shape {tuple(start.shape)}, the k-space asks for {tuple(right.shape)}")
 
     def regularised(x: Tensor) -> Tensor:
         return normal(x) + regularisation * x
 
-    image, right = start, right + regularisation * start
-    rest = right - regularised(image)
+    if start is None:
+        image, rest = torch.zeros_like(right), right
+    else:
+        image, right = start, right + regularisation * start
+        rest = right - regularised(image)
     direction, energy = rest, _energy(rest)
     # What is left at rounding level may lie where A is blind; a step along it would be long and lead nowhere.
     rounding = (10 * torch.finfo(right.dtype).eps) ** 2 * _energy(right)
