@@ -182,12 +182,18 @@ def equal_scores(equal: Row) -> str:
 
 
 def coils(results: Row) -> str:
-    found = rows_of(results, "coils")
+    """The last run of each patient and noise: PSNR of 8 coils, or of one."""
+    last = {}
+    for run in results["coils"]:
+        for r in run["rows"]:
+            last[r["case"], r.get("noise_percent", 0.5), r["acceleration"], r["method"]] = r
+    kept = {key: r for key, r in last.items() if "processor_seconds" in r}
+    columns = list(dict.fromkeys(key[:3] for key in kept))
     body = []
-    for method in dict.fromkeys(r["method"] for r in found):
-        by = {r["acceleration"]: r for r in found if r["method"] == method}
-        body.append([method.replace("_", "-"), *(f"{by[a]['psnr']:.2f} / {by[a]['ssim']:.3f}" for a in (4, 8))])
-    return markdown(["8 coils", "4x", "8x"], body)
+    for method in dict.fromkeys(key[3] for key in kept):
+        found = [kept.get((*column, method)) for column in columns]
+        body.append([method.replace("_", "-"), *("" if r is None else f"{r['psnr']:.2f}" for r in found)])
+    return markdown(["", *(f"{case}, {noise:g}%, {a:g}x" for case, noise, a in columns)], body)
 
 
 def stability(results: Row) -> str:
