@@ -96,7 +96,7 @@ def _told(
     alone: Mapping[str, list[str]],
 ) -> dict[str, Any]:
     """What the summary says of a model beside its scores; the seconds are of all its slices."""
-    told = {"seen_in_training": known.summary(name), "caveat": pictures.protocol.caveat}
+    told: dict[str, Any] = {"seen_in_training": known.summary(name), "caveat": pictures.protocol.caveat}
     told |= {"title": pictures.titles[name], "seconds": round(seconds[name], 3), "without_auxiliary": alone[name]}
     return told | purposes.summary(name)
 
