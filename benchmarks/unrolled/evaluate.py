@@ -37,6 +37,7 @@ from train import STRIP, build, reconstruct
 from fsmnet.checkpoint import open_model
 from fsmnet.data.formats import read_volume
 from fsmnet.inference.auxiliary import Trial, try_auxiliary
+from fsmnet.models.classical import phase_constrained
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import default_center_fraction, make_mask, seed_from_name
 from fsmnet.physics.random_scans import Random, coil_maps, draw_coils, draw_waves, smooth
@@ -91,21 +92,6 @@ def scan_of(
     return Acquisition(scan.lines, scan.mask, maps)
 
 
-def pocs(scan: Acquisition, iterations: int = 30) -> Tensor:
-    """Projections onto images of a smooth phase, taken from the centre of k-space, and non-negative magnitude."""
-    width = scan.lines.shape[-1]
-    line = torch.arange(width) - width // 2
-    measured = scan.mask[0, 0]
-    missing = line[~measured].abs()
-    reach = int(missing.min()) if len(missing) else width // 2
-    window = torch.where(line.abs() < reach, torch.cos(line / reach * torch.pi / 2) ** 2, 0.0)
-    rotation = torch.polar(torch.ones(()), scan.adjoint(scan.lines * window).angle())
-    image = scan.zero_filled
-    for _ in range(iterations):
-        image = scan.consistent((image * rotation.conj()).real.clamp_min(0) * rotation)
-    return image.abs()
-
-
 def head_of(reference: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.binary_fill_holes(one > 0.05) for one in reference])
 
@@ -142,7 +128,7 @@ def methods(args: argparse.Namespace) -> dict[str, Method]:
     unrolled = network("unrolled", args.weights / "unrolled.safetensors")
     found: dict[str, Method] = {
         "zero_filling": lambda scan, _: scan.zero_filled.abs(),
-        "pocs": lambda scan, _: pocs(scan),
+        "pocs": lambda scan, _: phase_constrained(scan).abs(),
         "unrolled": lambda scan, other: reconstruct(unrolled, scan, other),
         "unrolled, auxiliary left out": lambda scan, _: reconstruct(unrolled, scan, None),
     }

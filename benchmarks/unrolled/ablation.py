@@ -1,0 +1,345 @@
+"""What each part of the unrolled network and of its training is worth: variants trained alike for equal processor time.
+
+    python benchmarks/unrolled/ablation.py train.npz.xz --out runs/ablation --seconds 120
+
+Each variant differs from the first, ``as it is``, in one thing. Samples, turns, optimiser and schedule are those of
+``equal.py``; the network is a small twin (``--steps``, ``--widths``), so that it learns something in the time. Scored
+on the validation patient (T2 with T1 of OMS-26, 1% noise); nothing here looks at a test patient. The same command goes
+on where it was stopped: variants that are done are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import train
+from equal import CPU, Run, kinds
+from torch import Tensor, nn
+from train import CONTRASTS, HELD_OUT, Bank, Check, Training, Variant, read_cases, rounded
+
+from fsmnet.data.augment import Parameters, Sample
+from fsmnet.inference.allocator import large_blocks_apart
+from fsmnet.models.blocks import FrequencyBlock
+from fsmnet.models.unrolled import LEVELS, SLOPE, Block, Step, UnrolledFSMNet
+from fsmnet.physics.acquisition import Acquisition
+
+HERE = Path(__file__).parent
+
+
+# Networks: the model's page with one part changed.
+
+
+class Forgetful(Step):
+    """Hands no features to the next step."""
+
+    def forward(
+        self, images: Tensor, features: Tensor, others: Sequence[Tensor], scales: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        update, features = super().forward(images, features, others, scales)
+        return update, torch.zeros_like(features)
+
+
+class Blind(Step):
+    """Does not see what the measurement said to the last step's guess."""
+
+    def forward(
+        self, images: Tensor, features: Tensor, others: Sequence[Tensor], scales: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        image, correction = images.chunk(2, 1)
+        return super().forward(torch.cat([image, torch.zeros_like(correction)], 1), features, others, scales)
+
+
+class Concatenation(nn.Module):
+    """Target and auxiliary joined by one 1 x 1 convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, auxiliary: Tensor, target: Tensor) -> Tensor:
+        """Two ``(B, C, h, w)`` to one."""
+        fused: Tensor = target + self.mix(torch.cat([auxiliary, target], 1))
+        return fused
+
+
+class Attention(nn.Module):
+    """Block, then a factor for each channel from the channels' means (squeeze and excitation)."""
+
+    def __init__(self, block: Block, width: int) -> None:
+        super().__init__()
+        self.block = block
+        self.squeeze, self.excite = nn.Linear(width, width // 4), nn.Linear(width // 4, width)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """``(B, C, h, w)`` in and out."""
+        y: Tensor = self.block(x, scale)
+        factors = self.excite(F.leaky_relu(self.squeeze(y.mean((-2, -1))), SLOPE)).sigmoid()
+        return y * (2 * factors)[..., None, None]
+
+
+class Frequency(nn.Module):
+    """Block, then the paper's frequency branch (Eq. 1-2)."""
+
+    def __init__(self, block: Block, width: int) -> None:
+        super().__init__()
+        self.block, self.frequency = block, FrequencyBlock(width)
+        with torch.no_grad():  # tame at first, as every residual part here
+            self.frequency.post.weight.mul_(0.2)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """``(B, C, h, w)`` in and out."""
+        y: Tensor = self.frequency(self.block(x, scale))
+        return y
+
+
+class Spectral(nn.Module):
+    """Block, and beside it a 1 x 1 convolution of real and imaginary parts of the spectrum (Chi et al. 2020)."""
+
+    def __init__(self, block: Block, width: int) -> None:
+        super().__init__()
+        self.block, self.mix, self.back = block, nn.Conv2d(2 * width, 2 * width, 1), nn.Conv2d(2 * width, 2 * width, 1)
+        nn.init.zeros_(self.back.weight)
+        nn.init.zeros_(self.back.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """``(B, C, h, w)`` in and out."""
+        spectrum = torch.fft.rfft2(x.float(), norm="ortho")
+        parts = self.back(F.leaky_relu(self.mix(torch.cat([spectrum.real, spectrum.imag], 1)), SLOPE)).float()
+        beside = torch.fft.irfft2(torch.complex(*parts.chunk(2, 1)), x.shape[-2:], norm="ortho")
+        y: Tensor = self.block(x, scale) + beside.to(x.dtype)
+        return y
+
+
+class Untold(UnrolledFSMNet):
+    """Blocks are not modulated: neither the share of the lines nor the noise nor the step's number is told to them."""
+
+    def _modulation(self, known: Tensor) -> list[tuple[Tensor, ...]]:
+        factors = super()._modulation(known)
+        return [tuple(torch.ones_like(one) for one in step) for step in factors]
+
+
+class Ones(nn.Module):
+    """Every line is put back as it was measured."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, mask: Tensor, known: Tensor) -> Tensor:
+        """``(B, W)`` to ``(B, K, W)``."""
+        return torch.ones((len(mask), self.steps, mask.shape[-1]), dtype=known.dtype, device=known.device)
+
+
+def of_class(model: UnrolledFSMNet, kind: type[nn.Module]) -> UnrolledFSMNet:
+    """The same weights computed by another class, of the network or of its steps."""
+    for module in [model] if issubclass(kind, UnrolledFSMNet) else model.steps:
+        module.__class__ = kind
+    return model
+
+
+def hard(model: UnrolledFSMNet) -> UnrolledFSMNet:
+    model.lines = Ones(len(model.steps))  # type: ignore[assignment]
+    return model
+
+
+def fused_by_concatenation(model: UnrolledFSMNet) -> UnrolledFSMNet:
+    for step in model.steps:
+        step.fuse = nn.ModuleList(Concatenation(width) for width in model.widths)
+    return model
+
+
+def with_blocks(
+    model: UnrolledFSMNet, kind: Callable[[Block, int], nn.Module], levels: Sequence[int]
+) -> UnrolledFSMNet:
+    for step in model.steps:
+        for level in levels:
+            step.blocks[level] = kind(step.blocks[level], model.widths[level])
+    return model
+
+
+def shared(model: UnrolledFSMNet) -> UnrolledFSMNet:
+    """One set of weights for all steps; the modulation of the blocks still tells them apart."""
+    for number in range(1, len(model.steps)):
+        model.steps[number] = model.steps[0]
+    return model
+
+
+# Ways of training.
+
+
+class Plain(Training):
+    """Without what changes a sample beyond its place, its scan and its noise."""
+
+    def drawn(self, parameters: Parameters) -> Parameters:
+        p = parameters
+        identity = torch.eye(2).expand(*p.frame.shape[:2], 2, 2)
+        shift = p.frame[:, :1, :, 2:].expand(-1, 2, -1, -1)
+        return replace(
+            p,
+            frame=torch.cat([identity, shift], -1),
+            curve=torch.linspace(0, 1, p.curve.shape[-1]).expand_as(p.curve),
+            shading=torch.zeros_like(p.shading),
+            contrast=torch.zeros_like(p.contrast),
+            wrong=torch.zeros_like(p.wrong),
+            blur=torch.zeros_like(p.blur),
+            grain=torch.zeros_like(p.grain),
+        )
+
+
+class NoLesions(Training):
+    """Without structures that only one contrast shows."""
+
+    def drawn(self, parameters: Parameters) -> Parameters:
+        return replace(parameters, contrast=torch.zeros_like(parameters.contrast))
+
+
+class UnweightedLesions(Training):
+    """Structures are there, the loss does not look at them."""
+
+    def loss_of(self, sample: Sample, image: Tensor, scan: Acquisition) -> Tensor:
+        return super().loss_of(replace(sample, contrast=torch.zeros_like(sample.contrast)), image, scan)
+
+
+class LastOnly(Training):
+    """The loss looks at the last step alone."""
+
+    def loss_of(self, sample: Sample, image: Tensor, scan: Acquisition) -> Tensor:
+        looked_at, train.LOOKED_AT = train.LOOKED_AT, 1
+        try:
+            return super().loss_of(sample, image, scan)
+        finally:
+            train.LOOKED_AT = looked_at
+
+
+def t2_with_t1(variants: list[Variant]) -> list[Variant]:
+    """Batches of one pair of contrasts."""
+    wanted = torch.tensor([CONTRASTS.index("t2"), CONTRASTS.index("t1")])
+
+    def only(bank: Bank) -> Bank:
+        mine = (bank.pairs[:, 1:] == wanted).all(-1)
+        shares = bank.cumulative.diff(prepend=torch.zeros(1)) * mine
+        table = shares.cumsum(0)
+        return replace(bank, cumulative=table / table[-1])
+
+    banks = {id(v.bank): only(v.bank) for v in variants}
+    return [replace(v, bank=banks[id(v.bank)]) for v in variants]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One variant: what is done to the network, how it is trained, on which batches, with how many steps."""
+
+    change: Callable[[UnrolledFSMNet], UnrolledFSMNet] = lambda model: model
+    training: type[Training] = Training
+    batches: Callable[[list[Variant]], list[Variant]] = lambda variants: variants
+    steps: int = 0  # more than usual
+    whole: bool = False  # whole slices
+
+
+EVERY_LEVEL = range(LEVELS)
+WAYS = {
+    "as it is": Way(),
+    "whole slices, one in a batch, in place of strips": Way(whole=True),
+    "two steps fewer": Way(steps=-2),
+    "two steps more": Way(steps=2),
+    "one set of weights for all steps": Way(shared),
+    "no features handed on": Way(lambda m: of_class(m, Forgetful)),
+    "scan and step not told to the blocks": Way(lambda m: of_class(m, Untold)),
+    "T2 with T1 alone": Way(batches=t2_with_t1),
+    "no augmentation": Way(training=Plain),
+    "no lesions put in": Way(training=NoLesions),
+    "loss does not look at lesions": Way(training=UnweightedLesions),
+    "concatenation in place of selective fusion": Way(fused_by_concatenation),
+    "the paper's frequency branch, lowest level": Way(lambda m: with_blocks(m, Frequency, EVERY_LEVEL[-1:])),
+    "spectral convolution, every level": Way(lambda m: with_blocks(m, Spectral, EVERY_LEVEL)),
+    "channel attention": Way(lambda m: with_blocks(m, Attention, EVERY_LEVEL)),
+    "loss on the last step alone": Way(training=LastOnly),
+    "hard consistency": Way(hard),
+    "correction not seen": Way(lambda m: of_class(m, Blind)),
+    "another seed": Way(),
+}  # fmt: skip
+
+
+def build(way: Way, args: argparse.Namespace, seed: int) -> UnrolledFSMNet:
+    torch.manual_seed(seed)
+    return way.change(UnrolledFSMNet(args.steps + way.steps, args.widths))
+
+
+class Scored:
+    """A training whose averaged network is built by its variant, and needs no file."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+
+    def scores(self, check: Check) -> dict[str, float]:
+        t = self.training
+        before = [p.detach().clone() for p in t.parameters]
+        with torch.no_grad():
+            for p, value in zip(t.parameters, t.average, strict=True):
+                p.copy_(value)
+            t.model.eval()
+            found = check.scores(t.model, alone=False)
+            t.model.train()
+            for p, value in zip(t.parameters, before, strict=True):
+                p.copy_(value)
+        return found
+
+
+def trained(name: str, args: argparse.Namespace, strips: list[Variant], whole: list[Variant], check: Check) -> dict:
+    """One variant's row."""
+    way = WAYS[name]
+    seed = args.seed + (name == "another seed")
+    training = way.training("unrolled", build(way, args, seed), CPU, args.peak, seed)
+    run = Run(training, args.seconds, args.warm_up)
+    variants = way.batches(whole if way.whole else strips)
+    while run.spent < run.seconds:
+        run.turn(variants, args.seconds)
+    row = {"variant": name, "parameters": sum(p.numel() for p in training.parameters), "steps": training.steps}
+    return row | {"processor_seconds": run.spent, "loss": float(training.loss), **Scored(training).scores(check)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=HERE / "ablation.json", help="a JSON file")
+    parser.add_argument("--variants", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--seconds", type=float, default=120.0, help="processor seconds of each")
+    parser.add_argument("--steps", type=int, default=6, help="of the small twin")
+    parser.add_argument("--widths", type=int, nargs=3, default=[16, 24, 32], help="of the small twin")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
+    parser.add_argument("--warm-up", type=int, default=50, help="steps")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    large_blocks_apart()
+    torch.set_num_threads(1)
+    cases, zoom = read_cases(args.data, CPU)
+    check = Check.of(cases.pop(HELD_OUT), CPU, every=30)
+    strips = kinds(cases, zoom, args.batch, train.STRIP)
+    whole = [replace(v, height=240, batch=max(1, v.batch // 2)) for v in strips]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout
+    report = {
+        "command": " ".join(["ablation.py", "DATA", *sys.argv[2:]]), "commit": commit.strip(),
+        "torch": torch.__version__, "validation": HELD_OUT,
+        "machine": f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+    }  # fmt: skip
+    rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    for name in args.variants:
+        if name in {row["variant"] for row in rows}:
+            continue
+        rows.append(trained(name, args, strips, whole, check))
+        print(name, json.dumps(rounded({k: v for k, v in rows[-1].items() if k != "variant"})), flush=True)
+        args.out.write_text(json.dumps(report | {"rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
