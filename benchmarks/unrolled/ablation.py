@@ -4,8 +4,8 @@
 
 Each variant differs from the first, ``as it is``, in one thing. Samples, turns, optimiser and schedule are those of
 ``equal.py``; the network is a small twin (``--steps``, ``--widths``), so that it learns something in the time. Scored
-on the validation patient (T2 with T1 of OMS-26, 1% noise); nothing here looks at a test patient. The same command goes
-on where it was stopped: variants that are done are not repeated.
+on the validation patient (T2 with T1 of OMS-26, 1% noise); nothing here looks at a test patient. Variants learn in
+turns, so that what else the machine does is shared fairly.
 """
 
 from __future__ import annotations
@@ -274,37 +274,18 @@ def build(way: Way, args: argparse.Namespace, seed: int) -> UnrolledFSMNet:
     return way.change(UnrolledFSMNet(args.steps + way.steps, args.widths))
 
 
-class Scored:
-    """A training whose averaged network is built by its variant, and needs no file."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-
-    def scores(self, check: Check) -> dict[str, float]:
-        t = self.training
-        before = [p.detach().clone() for p in t.parameters]
-        with torch.no_grad():
-            for p, value in zip(t.parameters, t.average, strict=True):
-                p.copy_(value)
-            t.model.eval()
-            found = check.scores(t.model, alone=False)
-            t.model.train()
-            for p, value in zip(t.parameters, before, strict=True):
-                p.copy_(value)
-        return found
+def scores(training: Training, check: Check) -> dict[str, float]:
+    """Those of the averaged weights, which take the place of the last ones."""
+    with torch.no_grad():
+        for p, value in zip(training.parameters, training.average, strict=True):
+            p.copy_(value)
+    return check.scores(training.model.eval(), alone=False)
 
 
-def trained(name: str, args: argparse.Namespace, strips: list[Variant], whole: list[Variant], check: Check) -> dict:
-    """One variant's row."""
-    way = WAYS[name]
-    seed = args.seed + (name == "another seed")
+def begun(name: str, args: argparse.Namespace) -> Run:
+    way, seed = WAYS[name], args.seed + (name == "another seed")
     training = way.training("unrolled", build(way, args, seed), CPU, args.peak, seed)
-    run = Run(training, args.seconds, args.warm_up)
-    variants = way.batches(whole if way.whole else strips)
-    while run.spent < run.seconds:
-        run.turn(variants, args.seconds)
-    row = {"variant": name, "parameters": sum(p.numel() for p in training.parameters), "steps": training.steps}
-    return row | {"processor_seconds": run.spent, "loss": float(training.loss), **Scored(training).scores(check)}
+    return Run(training, args.seconds, args.warm_up)
 
 
 def main() -> None:
@@ -313,6 +294,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "ablation.json", help="a JSON file")
     parser.add_argument("--variants", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--seconds", type=float, default=120.0, help="processor seconds of each")
+    parser.add_argument("--turn", type=float, default=10.0, help="processor seconds of a turn")
     parser.add_argument("--steps", type=int, default=6, help="of the small twin")
     parser.add_argument("--widths", type=int, nargs=3, default=[16, 24, 32], help="of the small twin")
     parser.add_argument("--batch", type=int, default=2)
@@ -332,11 +314,17 @@ def main() -> None:
         "torch": torch.__version__, "validation": HELD_OUT,
         "machine": f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
     }  # fmt: skip
-    rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
-    for name in args.variants:
-        if name in {row["variant"] for row in rows}:
-            continue
-        rows.append(trained(name, args, strips, whole, check))
+    runs = {name: begun(name, args) for name in args.variants}
+    batches = {name: WAYS[name].batches(whole if WAYS[name].whole else strips) for name in args.variants}
+    while unfinished := [name for name, run in runs.items() if run.spent < run.seconds]:
+        for name in unfinished:
+            runs[name].turn(batches[name], args.turn)
+        print({name: runs[name].training.steps for name in unfinished}, flush=True)
+    rows = []
+    for name, run in runs.items():
+        t = run.training
+        row = {"variant": name, "parameters": sum(p.numel() for p in t.parameters), "steps": t.steps}
+        rows.append(row | {"processor_seconds": run.spent, "loss": float(t.loss), **scores(t, check)})
         print(name, json.dumps(rounded({k: v for k, v in rows[-1].items() if k != "variant"})), flush=True)
         args.out.write_text(json.dumps(report | {"rows": rows}, indent=1) + "\n")
 

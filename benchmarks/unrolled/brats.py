@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", type=Path, default=HERE / "weights")
-    parser.add_argument("--equal", type=Path, help="folder of equal.py: also the networks that were trained alike")
+    parser.add_argument("--equal", type=Path, nargs="+", help="folders of equal.py: also the networks trained alike")
     parser.add_argument("--every", type=int, default=10, help="of the slices with content")
     parser.add_argument("--out", type=Path, default=HERE / "hermitian.json")
     args = parser.parse_args()

@@ -149,21 +149,24 @@ def methods(args: argparse.Namespace) -> dict[str, Method]:
     return found
 
 
-def trained_alike(folder: Path) -> dict[str, Method]:
+def trained_alike(folders: list[Path]) -> dict[str, Method]:
     """The networks of ``equal.py``; one for images sees whole slices or strips, as was better in validation."""
-    report = json.loads((folder / "equal.json").read_text())
     found: dict[str, Method] = {}
-    for name, row in report["networks"].items():
-        model = network(name, folder / f"{name}.safetensors")
-        if name == "alone":
-            found["equal: unrolled without auxiliary"] = lambda scan, _, model=model: reconstruct(model, scan, None)
-            continue
-        after = "" if name == "unrolled" else ", then consistency"
-        better = row["psnr_4x_strips"] + row["psnr_8x_strips"] > row["psnr_4x"] + row["psnr_8x"] if after else False
-        rows = STRIP if better else None
-        found[f"equal: {name}{after}"] = lambda scan, other, model=model, rows=rows: reconstruct(
-            model, scan, other, rows
-        )
+    for folder in folders:
+        report = json.loads((folder / "equal.json").read_text())
+        for name, row in report["networks"].items():
+            model = network(name, folder / f"{name}.safetensors")
+            spent = f"{report['options']['seconds']:g} s"
+            if name == "alone":
+                label = f"equal: unrolled without auxiliary, {spent}"
+                found[label] = lambda scan, _, model=model: reconstruct(model, scan, None)
+                continue
+            after = "" if name == "unrolled" else ", then consistency"
+            better = row["psnr_4x_strips"] + row["psnr_8x_strips"] > row["psnr_4x"] + row["psnr_8x"] if after else False
+            rows = STRIP if better else None
+            found[f"equal: {name}, {spent}{after}"] = lambda scan, other, model=model, rows=rows: reconstruct(
+                model, scan, other, rows
+            )
     return found
 
 
@@ -459,7 +462,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--weights", type=Path, default=HERE / "weights")
-    parser.add_argument("--equal", type=Path, help="folder of equal.py: also the networks that were trained alike")
+    parser.add_argument("--equal", type=Path, nargs="+", help="folders of equal.py: also the networks trained alike")
     parser.add_argument("--shipped", action="store_true", help="also the image network that the package ships")
     parser.add_argument("--noise", type=float, default=0.5, help="percent of the maximum")
     parser.add_argument("--masks", choices=["slice", "volume"], default="slice")

@@ -181,6 +181,37 @@ def equal_scores(equal: Row) -> str:
     return markdown(["", "", *(f"{case}, {t} with {o}" for case, t, o in tasks)], body)
 
 
+def brats(report: Row) -> str:
+    """The paper's protocol, lines that the symmetry of a real image tells left out, and counted as measured."""
+    found = report["rows"]
+    body = []
+    for method in dict.fromkeys(r["method"] for r in found):
+        by = {(r["acceleration"], r["symmetry"]): r for r in found if r["method"] == method}
+        cells = [f"{by[a, used]['psnr']:.2f} / {by[a, used]['ssim']:.3f}" for a in (4, 8) for used in (False, True)]
+        body.append([method.replace("_", "-"), *cells])
+    lines = {(r["acceleration"], r["symmetry"]): r["lines"] for r in found}
+    head = [
+        f"{a}x, {'symmetry used' if u else 'left alone'}: {lines[a, u]:.0%} of the lines"
+        for a in (4, 8)
+        for u in (False, True)
+    ]
+    return markdown(["", *head], body)
+
+
+def ablation(report: Row) -> str:
+    """Scores of each variant on the validation patient, and their distance to the network as it is."""
+    first = report["rows"][0]
+    body = []
+    for r in report["rows"]:
+        gains = [
+            f"{r[k]:.2f} ({r[k] - first[k]:+.2f})" for k in ("psnr_4x", "psnr_8x", "psnr_4x_blank", "psnr_8x_blank")
+        ]
+        lesions = [f"{r[k]:.2f}" for k in ("kept_4x", "kept_8x", "false_4x", "false_8x")]
+        body.append([r["variant"], f"{r['parameters']:,}", f"{r['steps']:,}", *gains, *lesions])
+    head = ["", "parameters", "steps", "4x", "8x", "4x alone", "8x alone", "kept 4x", "kept 8x", "false 4x", "false 8x"]
+    return markdown(head, body)
+
+
 def coils(results: Row) -> str:
     """The last run of each patient and noise: PSNR of 8 coils, or of one."""
     last = {}
@@ -245,6 +276,8 @@ def main() -> None:
         "equal_training": equal_training(equal),
         "equal_scores": equal_scores(equal),
         "equal_lesions": lesions(equal),
+        "brats": brats(json.loads((HERE / "hermitian.json").read_text())),
+        "ablation": ablation(json.loads((HERE / "ablation.json").read_text())),
         "noise": noise(results),
         "training": training(report),
         "psnr": psnr(results, ""),
