@@ -326,7 +326,7 @@ def part_noise(args: argparse.Namespace) -> list[dict[str, object]]:
     for noise in (0.0, 0.5, 1.0, 2.0, 3.0):
         for acceleration in (4, 8):
             scans = [scan_of(target[n], case, n, acceleration, noise / 100, args.masks) for n in numbers]
-            for name in ("zero_filling", "pocs", "unrolled", "unrolled, auxiliary left out"):
+            for name in (n for n in ("zero_filling", "pocs", "unrolled", "unrolled, auxiliary left out") if n in found):
                 images = [found[name](scan, other[n][None, None]) for n, scan in zip(numbers, scans, strict=True)]
                 row = {"case": case, "acceleration": acceleration, "noise_percent": noise, "method": name}
                 rows.append(row | {"slices": len(numbers), **metrics(target[numbers], torch.cat(images))})
@@ -492,7 +492,9 @@ def main() -> None:
     if "psnr" in kept:
         table = [row for run in kept["psnr"] for row in run["rows"]]
         with args.out.with_suffix(".csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]))
+            writer = csv.DictWriter(
+                file, list(dict.fromkeys(key for row in table for key in row))
+            )  # later runs say more
             writer.writeheader()
             writer.writerows(table)
 
