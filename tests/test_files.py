@@ -19,6 +19,8 @@ import fsmnet.files
 from fsmnet.errors import UserError
 from fsmnet.files import (
     PART,
+    append,
+    atomic_folder,
     atomic_path,
     atomic_write,
     check_claim,
@@ -185,9 +187,9 @@ def test_what_a_killed_writer_left_is_found_by_its_name(tmp_path):
 def test_what_killed_processes_left_goes_at_the_next_start(tmp_path):
     """Of a living one and of another machine it stays."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from fsmnet.files import atomic_path, part_path\n"
-        "folder = Path(sys.argv[1]); part_path(folder / 'series').mkdir()\n"
-        "with atomic_path(folder / 'a.bin') as part:\n"
+        "import os, signal, sys; from pathlib import Path; from fsmnet.files import atomic_folder, atomic_path\n"
+        "folder = Path(sys.argv[1])\n"
+        "with atomic_folder(folder / 'series'), atomic_path(folder / 'a.bin') as part:\n"
         "    part.write_bytes(b'half'); print('there', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -222,6 +224,44 @@ def test_a_folder_makes_way_for_the_one_that_replaces_it(tmp_path):
     with making_way(tmp_path / "nothing there"):
         pass
     assert names(tmp_path) == ["bundle"]
+
+
+def test_a_folder_is_replaced_when_the_new_one_is_whole(tmp_path):
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    for folder, name in ((out, "old"), (outside, "kept")):
+        folder.mkdir()
+        (folder / name).touch()
+
+    def fill():
+        with atomic_folder(out) as part:
+            (part / "half").touch()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match=r"out: cannot be written \(no space left on device\); free space"):
+        fill()
+    assert names(tmp_path) == ["out", "outside"]
+    assert names(out) == ["old"]
+    with atomic_folder(out) as part:
+        (part / "new").touch()
+    assert names(out) == ["new"]
+    link = tmp_path / "link"
+    link.symlink_to(outside, target_is_directory=True)
+    with atomic_folder(link) as part:
+        (part / "new").touch()
+    assert (link.is_symlink(), names(link), names(outside)) == (False, ["new"], ["kept"])
+    assert names(tmp_path) == ["link", "out", "outside"]
+
+
+def test_what_is_added_to_a_file_is_there_as_a_whole_or_not_at_all(tmp_path):
+    class Full(io.FileIO):
+        def write(self, data):
+            if len(data) < 9:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data[:6])
+
+    with Full(tmp_path / "log", "ab") as stream, pytest.raises(UserError, match=r"log: cannot be written \(no space"):
+        append(stream, tmp_path / "log", b"nine bytes")
+    assert (tmp_path / "log").read_bytes() == b""
 
 
 def test_hash_of_a_folder(tmp_path):

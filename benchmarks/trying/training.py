@@ -1,4 +1,4 @@
-"""Trials of a training: killed at random moments, disk full at every write."""
+"""A training killed at random moments."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import csv
 import os
 import random
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 import fsmnet.files
-from fsmnet.cli import main
 from fsmnet.data.phantom import write_subjects
 
+from .forked import begun, ended
 from .registry import trial
 
 STEPS = 40
@@ -35,34 +32,6 @@ def words(data: Path, out: Path) -> list[str]:
     """A training of seconds; goes on with what is there."""
     more = ["--resume"] if (out / "resume.pt").exists() else []
     return ["train", "--data", str(data), "--out", str(out), *OPTIONS, *more]
-
-
-def begun(command: list[str], errors: Path, before: Callable[[], None] = lambda: None) -> int:
-    """The number of a process of its own that runs a command; forked, since PyTorch takes seconds to import."""
-    number = os.fork()
-    if number:
-        return number
-    code = 70
-    try:
-        with errors.open("a") as stream:
-            os.dup2(stream.fileno(), 2)
-        before()
-        code = main(command)
-    finally:
-        os._exit(code)
-
-
-def ended(number: int, seconds: float) -> int | None:
-    """Its exit code; None if it had to be killed after so many seconds."""
-    late = time.monotonic() + seconds
-    while time.monotonic() < late:
-        done, status = os.waitpid(number, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    os.kill(number, signal.SIGKILL)
-    os.waitpid(number, 0)
-    return None
 
 
 def write_slowly() -> None:
@@ -117,40 +86,6 @@ def kills(folder: Path, count: int) -> dict[str, Any]:
         "resumptions refused": refused,
         "files left over": left,
         "held": equal == whole == runs and not refused and not left,
-    }
-
-
-@trial("full-disk", "the disk is full at the n-th KiB that a training writes, for every n until it fits", count=1)
-def full_disk(folder: Path, count: int) -> dict[str, Any]:
-    """On a file system in memory of its own, which only root can make."""
-    data, errors, place = write_data(folder), folder / "errors", folder / "disk"
-    place.mkdir()
-    tried = sentences = torn = codes = 0
-    size, said = 16, set()
-    while True:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(place)], check=True)
-        try:
-            errors.write_text("")
-            code = ended(begun(words(data, place / "run"), errors), 600)
-            lines = [line for line in errors.read_text().splitlines() if ": error: " in line]
-            good = [path for path in (place / "run").glob("*.safetensors") if load_file(path)]
-            parts = [*place.rglob(".part-*")]
-            half = len([*place.rglob("*.safetensors")]) - len(good) + len(parts)
-        finally:
-            subprocess.run(["umount", str(place)], check=True)
-        if code == 0:
-            break
-        tried, torn, codes = tried + 1, torn + half, codes + (code == 2)
-        sentences += len(lines) == 1 and "cannot be written (no space left on device); free space" in lines[0]
-        said |= {Path(line.split(": error: ")[-1].split(": ")[0]).name for line in lines}
-        size = size * 5 // 4 + 4
-    return {
-        "sizes tried": tried,
-        "exit code 2": codes,
-        "one sentence": sentences,
-        "half-written files": torn,
-        "met at": ", ".join(sorted(said)),
-        "held": codes == sentences == tried and not torn,
     }
 
 

@@ -63,23 +63,40 @@ def atomic_path(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     _remove_parts_of_the_dead(path.parent)
     name = ""
-    try:
-        handle, name = tempfile.mkstemp(prefix=_own_part(), suffix=f"-{path.name}", dir=path.parent)
-        os.close(handle)
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp, and some writers, leave it to the owner alone
-        os.replace(name, path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({reason(error)}); free space or choose another place with --out"
-        ) from None
-    finally:
-        if name:
-            Path(name).unlink(missing_ok=True)
+    with told(path):
+        try:
+            handle, name = tempfile.mkstemp(prefix=_own_part(), suffix=f"-{path.name}", dir=path.parent)
+            os.close(handle)
+            yield Path(name)
+            os.chmod(name, 0o666 & ~_umask())  # mkstemp, and some writers, leave it to the owner alone
+            os.replace(name, path)
+        finally:
+            if name:
+                Path(name).unlink(missing_ok=True)
 
 
-def part_path(path: Path) -> Path:
-    """A temporary name beside a path, for a folder that is renamed when it is whole; see :func:`atomic_path`."""
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that takes its name on success and vanishes on failure.
+
+    A folder, or a link, that has the name goes when the new one is whole; what a link points at stays.
+
+    Raises:
+        UserError: the place cannot be written to, or the disk is full.
+    """
+    make_folder(path.parent)
+    part = _part_path(path)
+    with told(path):
+        try:
+            part.mkdir()
+            yield part
+            with making_way(path):
+                part.rename(path)
+        finally:
+            _remove(part)
+
+
+def _part_path(path: Path) -> Path:
     _remove_parts_of_the_dead(path.parent)
     return path.with_name(f"{_own_part()}{uuid.uuid4().hex[:8]}-{path.name}")
 
@@ -157,6 +174,38 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file in one step."""
     with atomic_write(path) as file:
         file.write(_encoded(text))
+
+
+def append(stream: IO[bytes], path: Path, data: bytes) -> None:
+    """Add bytes to an unbuffered file, all or none.
+
+    Raises:
+        UserError: the disk is full, or cannot be written to.
+    """
+    before = os.fstat(stream.fileno()).st_size
+    with told(path):
+        try:
+            written = stream.write(data)
+            if written != len(data):
+                written += stream.write(data[written:])  # says why
+        except OSError:
+            stream.truncate(before)
+            raise
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Say in words that a file cannot be written.
+
+    Raises:
+        UserError: the block met an error of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({reason(error)}); free space or choose another place with --out"
+        ) from None
 
 
 def file_name(text: str) -> str:

@@ -55,6 +55,24 @@ def test_the_second_is_refused_in_words_until_the_first_is_done(tmp_path, holder
     assert not out.exists()  # nothing was put into it
 
 
+def test_a_full_disk_leaves_no_lock_that_nobody_holds(tmp_path):
+    """A limit on the size of files does what a full disk does."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with (
+            pytest.raises(UserError, match=r"\.fsmnet\.lock: cannot be written \(file too large\); free space or"),
+            only_one(tmp_path / "out", ()),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "out").exists()
+    with only_one(tmp_path / "out", ()):
+        pass
+
+
 def test_what_a_killed_one_left_is_told_and_removed(tmp_path, holder, caplog):
     out = tmp_path / "out"
     for name in (".part-abcdefgh-log.csv", ".part-abcdefgh-other.csv"):

@@ -10,40 +10,13 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom")
 
-from pydicom.datadict import DicomDictionary, keyword_for_tag  # noqa: E402
 from pydicom.uid import UID  # noqa: E402
 
 from dicom_study import OBLIQUE, Plan, write  # noqa: E402 - needs pydicom
 from fsmnet.cli import main  # noqa: E402
 from fsmnet.data.formats.dicom import list_series, read_series  # noqa: E402
 from fsmnet.data.formats.dicom.anonymous import KEPT  # noqa: E402
-
-SECRET = "Mustermann19"
-# What decides how a scan is read.
-MEANINGFUL = {
-    "SpecificCharacterSet",
-    "InPlanePhaseEncodingDirection",
-    "PhotometricInterpretation",
-    "RescaleType",
-    "ComplexImageComponent",
-}
-TEXTS = {"PN", "LO", "SH", "ST", "LT", "UT", "UC", "CS"}
-
-
-def plant(number: int, dataset) -> None:
-    """An identifier in every text, a birthday in every date, of the elements that a scan may carry."""
-    for tag, (kind, *_rest) in DicomDictionary.items():
-        keyword = keyword_for_tag(tag)
-        group = tag >> 16
-        if group not in (0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0032, 0x0040) or not keyword or keyword in dataset:
-            continue
-        if kind in TEXTS and keyword not in MEANINGFUL:
-            setattr(dataset, keyword, SECRET.upper() if kind == "CS" else SECRET)
-        elif kind == "DA":
-            setattr(dataset, keyword, "19700319")
-    dataset.SeriesDescription = f"{SECRET} {dataset.SeriesDescription}"
-    dataset.PatientID = SECRET
-    dataset.private_block(0x0009, SECRET, create=True).add_new(1, "LO", SECRET)
+from planting import BIRTHDAY, SECRET, plant_dicom  # noqa: E402
 
 
 @pytest.fixture
@@ -52,7 +25,7 @@ def study(tmp_path):
     series_t1 = Plan(number=5, description="T1 tse tra", seed=7, shape=(4, 36, 40), directions=OBLIQUE)
     series_t2 = Plan(number=3, shape=(4, 36, 40), directions=OBLIQUE)
     for plan in (series_t1, series_t2):
-        write(folder, plan, plant, prefix=f"IM{plan.number}_")
+        write(folder, plan, lambda _, dataset: plant_dicom(dataset), prefix=f"IM{plan.number}_")
     return folder
 
 
@@ -75,7 +48,7 @@ def test_nothing_of_a_person_is_left(study, tmp_path, checkpoint_file):
     assert main(["reconstruct", *words, "--anonymise", "--out", str(out)]) == 0
     everything = written(tmp_path / "out")
     assert [
-        text for text in (SECRET, SECRET.upper(), "19700319", "study-of-somebody", *uids) if text.encode() in everything
+        text for text in (SECRET, SECRET.upper(), BIRTHDAY, "study-of-somebody", *uids) if text.encode() in everything
     ] == []
     [series] = list_series(out)
     [source] = [one for one in list_series(study) if one.number == 3]

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import zipfile
-from pathlib import Path
-
-import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -16,59 +9,9 @@ import pytest
 from fsmnet.checkpoint import read_checkpoint
 from fsmnet.cli import main
 from fsmnet.data.formats.nifti import GEOMETRY
+from planting import SECRET, contents, found, plant_hdf5, plant_nifti
 
-SECRET = "Mustermann19"
 SIZE = (40, 36, 4)
-NUMBERS = {"glmax", "glmin", "extents", "session_error", "slice_duration", "toffset", "intent_p1", "intent_p2"}
-
-
-def planted(path: Path, voxels: np.ndarray, kind: type = nib.Nifti1Image) -> Path:
-    """A NIfTI file with an identifier in every field that can hold text, numbers where it cannot, and extensions.
-
-    Beside it a sidecar as BIDS has it, with the same.
-    """
-    image = kind(voxels.astype(np.int16), np.diag([1.0, 1.0, 3.0, 1.0]))
-    header = image.header
-    for name, (dtype, _) in header.template_dtype.fields.items():
-        if dtype.kind == "S" and name != "magic":
-            header[name] = SECRET[: dtype.itemsize].encode()
-        elif name in NUMBERS:
-            header[name] = 19700
-    header["intent_code"] = 1001
-    for code in (0, 2, 4, 6):  # ignored, DICOM, AFNI, comment
-        content = f"(0010,0010) {SECRET}".encode()
-        header.extensions.append(nib.nifti1.Nifti1Extension(code if code != 2 else 6, content))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(image, path)
-    said = dict.fromkeys(("PatientName", "PatientID", "InstitutionName", "StationName", "ProtocolName"), SECRET)
-    sidecar = path.with_name(path.name.split(".")[0] + ".json")
-    sidecar.write_text(json.dumps(said | {"SeriesDescription": f"{sidecar.stem[-2:]} {SECRET}", "Times": [SECRET]}))
-    packed = path.read_bytes()
-    assert SECRET.encode() in (gzip.decompress(packed) if path.suffix == ".gz" else packed)
-    return path
-
-
-def contents(path: Path) -> bytes:
-    """Everything in a file, unpacked."""
-    data = path.read_bytes()
-    if data.startswith(b"\x1f\x8b"):
-        return gzip.decompress(data)
-    if data.startswith(b"PK\3\4"):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return b"".join(name.encode() + archive.read(name) for name in archive.namelist())
-    return data
-
-
-def found(folder: Path, *texts: str) -> list[tuple[str, str]]:
-    """Which files hold which of these texts, in their names too."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert files
-    return [
-        (path.name, text)
-        for path in files
-        for text in texts
-        if text.encode() in contents(path) + path.name.encode() or text.encode("utf-16-le") in contents(path)
-    ]
 
 
 @pytest.fixture
@@ -77,8 +20,8 @@ def data(tmp_path, smooth):
     root = tmp_path / "home-of-somebody" / "data"
     for case in range(4):
         target, other = smooth(2 * case, SIZE), smooth(2 * case + 1, SIZE)
-        planted(root / f"c{case}" / f"c{case}_t2.nii.gz", target)
-        planted(root / f"c{case}" / f"c{case}_t1.nii.gz", np.sqrt(target) * 30 + other / 5)
+        plant_nifti(root / f"c{case}" / f"c{case}_t2.nii.gz", target)
+        plant_nifti(root / f"c{case}" / f"c{case}_t1.nii.gz", np.sqrt(target) * 30 + other / 5)
     return root
 
 
@@ -86,10 +29,9 @@ def data(tmp_path, smooth):
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
 def test_results_hold_geometry_and_nothing_else(data, tmp_path, checkpoint_file, smooth, kind, ending, capfd):
     target, other = smooth(0, SIZE), smooth(1, SIZE)
-    files = [
-        planted(data / f"t2{ending}", target, kind),
-        planted(data / f"t1{ending}", np.sqrt(target) * 30 + other / 5, kind),
-    ]
+    files = [data / f"{name}{ending}" for name in ("t2", "t1")]
+    for file, voxels in zip(files, (target, np.sqrt(target) * 30 + other / 5), strict=True):
+        plant_nifti(file, voxels, kind)
     out, weights = tmp_path / "out", checkpoint_file(data / "best.safetensors")
     words = ["--target", str(files[0]), "--auxiliary", str(files[1]), "--checkpoint", str(weights), "--device", "cpu"]
     assert main(["reconstruct", *words, "--acceleration", "4", "--out", str(out / f"r{ending}")]) == 0
@@ -122,7 +64,7 @@ def test_a_list_and_an_evaluation(data, tmp_path, checkpoint_file, capfd):
     assert "4 skipped" in capfd.readouterr().out
 
 
-def _only(file: Path) -> Path:
+def _only(file):
     """A folder with this file alone."""
     folder = file.parent.parent / "alone"
     folder.mkdir()
@@ -166,18 +108,7 @@ def test_kspace_of_fastmri_and_ismrmrd(tmp_path, checkpoint_file, smooth, capfd)
     np.save(home / "knee.npy", np.sqrt(images) * 30)
     np.save(home / "scan.npy", np.sqrt(np.pad(images, ((0, 0), (12, 12), (4, 4)))) * 30)
     for file, name, header in zip(files, ("/", "dataset"), ("ismrmrd_header", "dataset/xml"), strict=True):
-        with h5py.File(file, "a") as opened:
-            xml = opened[header][()]
-            text = (xml if isinstance(xml, bytes) else xml[0]).decode()
-            person = f"<subjectInformation><patientName>{SECRET}</patientName><patientID>{SECRET}</patientID>"
-            begin = text.index(">", text.index("<ismrmrdHeader")) + 1
-            text = text[:begin] + person + "</subjectInformation>" + text[begin:]
-            kind = opened[header].dtype
-            del opened[header]
-            opened.create_dataset(header, data=[text] if name != "/" else text, dtype=kind)
-            for key in ("patient_id", "institution", "operator"):
-                opened.attrs[key] = opened[name].attrs[key] = SECRET
-            opened["notes"] = SECRET
+        plant_hdf5(file, name, header)
     out, weights = tmp_path / "out", checkpoint_file(home / "best.safetensors")
     for file in files:
         words = ["--kspace", str(file), "--auxiliary", str(file.with_suffix(".npy")), "--checkpoint", str(weights)]

@@ -6,7 +6,6 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from torch import nn
 
@@ -18,7 +17,7 @@ from fsmnet.export.folder import is_ours, write_folder
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.torch_file import MULTIPLE, Save, as_pt2
-from fsmnet.files import atomic_path, make_folder, making_way, sha256
+from fsmnet.files import atomic_folder, atomic_path, sha256
 from fsmnet.inference.alone import only_one
 from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of, takes_acquisition
@@ -102,13 +101,10 @@ def _export(config: ExportConfig) -> list[parity.Parity]:
             checks = _checked(config, model, path, inputs, save, metadata)
             save(path, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
         return checks
-    with TemporaryDirectory(dir=make_folder(config.out.absolute().parent)) as place:
-        folder = Path(place) / config.out.name
+    with atomic_folder(config.out) as folder:
         graph = write_folder(folder, config.format, model, checkpoint, metadata, config.scores)
         checks = _checked(config, model, graph, inputs, save, metadata)
         save(graph, metadata | {"parity": json.dumps([asdict(check) for check in checks])})
-        with making_way(config.out):
-            folder.rename(config.out)
     return checks
 
 

@@ -32,7 +32,7 @@ def write_folder(
     """Write all but the graph into a new folder.
 
     Args:
-        folder: to make.
+        folder: an empty one.
         form: ``hub`` or ``monai``.
         model: from the checkpoint.
         checkpoint: copied as it is.
@@ -44,7 +44,7 @@ def write_folder(
     """
     texts = (hub_files if form == "hub" else bundle_files)(model, metadata, _scores(model, scores))
     weights = folder / "models" if form == "monai" else folder
-    weights.mkdir(parents=True)
+    weights.mkdir(exist_ok=True)
     shutil.copyfile(checkpoint, weights / WEIGHTS)
     for name, text in (texts | {"LICENSE": licence()}).items():
         path = folder / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,9 @@ def as_pt2(model: nn.Module) -> Save:
     program = traced(simplified(model))
 
     def save(path: Path, metadata: dict[str, str]) -> None:
-        torch.export.save(program, path, extra_files={"fsmnet.json": json.dumps(metadata)})
+        packed = io.BytesIO()  # what torch says of a full disk is no OSError
+        torch.export.save(program, packed, extra_files={"fsmnet.json": json.dumps(metadata)})
+        path.write_bytes(packed.getbuffer())
 
     return save
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 import psutil
 
 from fsmnet.errors import UserError
-from fsmnet.files import json_text, make_folder, remove_parts
+from fsmnet.files import json_text, make_folder, reason, remove_parts
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +78,14 @@ def only_one(
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = make_folder(folder) / _name(what)
-    own = _take(lock)
+    own = None
     try:
+        own = _take(lock)
         _refuse_beside(folder, {_name(other) for other in beside} - {lock.name})
         remove_parts(folder, names)
         yield
     finally:
-        if _read(lock) == own:
+        if own is not None and _read(lock) == own:
             lock.unlink(missing_ok=True)
         for path in made:
             with suppress(OSError):  # goes only while it is empty
@@ -164,16 +165,28 @@ def _placed(lock: Path, text: str) -> bool:
         os.link(draft, lock)
     except FileExistsError:
         return False
-    except OSError:  # a file system without hard links
-        try:
-            with lock.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise UserError(f"{lock}: cannot be written ({error.strerror}); choose another --out") from None
+    except OSError:  # a file system without hard links, or without space
+        return _written(lock, text)
     finally:
         draft.unlink(missing_ok=True)
+    return True
+
+
+def _written(lock: Path, text: str) -> bool:
+    """Write the lock, unless there is one; an unfinished one would be taken for somebody else's, and is removed."""
+    made = False
+    try:
+        with lock.open("x", encoding="utf-8") as file:
+            made = True
+            file.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if made:
+            lock.unlink(missing_ok=True)
+        raise UserError(
+            f"{lock}: cannot be written ({reason(error)}); free space or choose another place with --out"
+        ) from None
     return True
 
 

@@ -8,8 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +20,9 @@ from tqdm import tqdm
 
 from fsmnet.data.split import Split
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import csv_text, reason, write_text
+from fsmnet.files import append, csv_text, told, write_text
 from fsmnet.inference.cost import human_bytes, predict_cost
+from fsmnet.training.board import Board
 from fsmnet.training.data import TrainingData
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.schedule import Progress, Schedule
@@ -101,7 +101,7 @@ class Log:
         self._stream: IO[bytes] | None = None if silent else _begun(self.file, rows)
         tensorboard = schedule.config.tensorboard and not silent
         board = schedule.config.out / "tensorboard"
-        self._board = _tensorboard(board, progress.step + 1) if tensorboard else None
+        self._board = Board(board, progress.step + 1) if tensorboard else None
         # The bar counts thousandths of the budget, be it steps or minutes.
         watched = sys.stderr.isatty() and not silent
         form = "{l_bar}{bar}| {elapsed} < {remaining}{postfix}"
@@ -138,7 +138,7 @@ class Log:
             "" if psnr is None else f"{psnr:.3f}",
         ]
         if self._stream is not None:
-            _append(self._stream, self.file, csv_text([row]))
+            append(self._stream, self.file, csv_text([row]).encode())
         if psnr is not None and not self.silent:
             left = self.schedule.seconds_left(progress)
             words = f", {in_words(left)} left" if left else ""
@@ -147,12 +147,12 @@ class Log:
             figures = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "validation_psnr": psnr}
             for name, value in figures.items():
                 if value is not None:
-                    self._board.add_scalar(name, value, progress.step)
+                    self._board.scalar(name, value, progress.step)
 
     def show(self, pixels: npt.NDArray[np.uint8] | None) -> None:
         """A validation picture ``(H, W, 3)`` for TensorBoard, if there is one."""
         if self._board is not None and pixels is not None:
-            self._board.add_image("validation", pixels, self.progress.step, dataformats="HWC")
+            self._board.image("validation", pixels, self.progress.step)
 
     def advance(self, loss: float) -> None:
         """Move the bar to where the run stands; without a terminal, say it now and then."""
@@ -179,10 +179,8 @@ class Log:
     def keep(self) -> None:
         """Have the rows so far on the disk; to be called before the state is, which they must not lack."""
         if self._stream is not None:
-            with _told(self.file):
+            with told(self.file):
                 os.fsync(self._stream.fileno())
-        if self._board is not None:
-            self._board.flush()
 
 
 def in_words(seconds: float) -> str:
@@ -217,34 +215,5 @@ def rows_until(file: Path, step: int) -> list[list[str]]:
 def _begun(file: Path, rows: Sequence[Sequence[str]]) -> IO[bytes]:
     """A log of these rows, to be added to."""
     write_text(file, csv_text([LOG_COLUMNS, *rows]))
-    with _told(file):
+    with told(file):
         return file.open("ab", buffering=0)
-
-
-def _append(stream: IO[bytes], file: Path, text: str) -> None:
-    """Write a line whole or not at all."""
-    before, line = os.fstat(stream.fileno()).st_size, text.encode()
-    with _told(file):
-        try:
-            written = stream.write(line)
-            if written != len(line):
-                written += stream.write(line[written:])  # says why
-        except OSError:
-            stream.truncate(before)
-            raise
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({reason(error)}); free space on the disk") from None
-
-
-def _tensorboard(folder: Path, begin: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs the tensorboard package; pip install 'fsmnet[tensorboard]'") from None
-    return SummaryWriter(folder, purge_step=begin)

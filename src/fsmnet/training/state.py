@@ -49,7 +49,7 @@ def save_weights(setup: Setup, name: str, **metrics: float) -> None:
     try:
         save_checkpoint(path, setup.weights.state_dict(), header)
     except SafetensorError as error:  # its words for a full disk
-        raise UserError(f"{path}: cannot be written ({error}); free space on the disk") from None
+        raise UserError(f"{path}: cannot be written ({error}); free space or choose another place with --out") from None
 
 
 @dataclass(frozen=True)

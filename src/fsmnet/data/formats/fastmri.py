@@ -8,6 +8,7 @@ arXiv:1811.08839). Test files hold a ``mask`` and no reference.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fsmnet.data.formats.opened import contents, opened, refuse_entities
+from fsmnet.data.formats.pseudonym import pseudonym
 from fsmnet.data.formats.unlocked import check_dataset, unlocked
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import atomic_path
 
 RECONSTRUCTIONS = ("reconstruction_esc", "reconstruction_rss")
+_HASH = re.compile(r"[0-9a-f]{32,128}")
 OPEN_FILES = 32  # per process; a knee volume's handle takes about 50 kB
 
 Kspace = npt.NDArray[np.complex64]
@@ -38,7 +41,8 @@ class FastMRIFile:
     Attributes:
         path: the file.
         acquisition: contrast, e.g. ``CORPD_FBK`` or ``CORPDFS_FBK``; ``"unknown"`` where the file does not say.
-        patient: attribute ``patient_id``; empty if absent. It does not link the contrasts of an exam.
+        patient: attribute ``patient_id`` if it is a hash, else one of it; empty if absent. It does not link the
+            contrasts of an exam.
         shape: of the k-space, ``(S, H, W)`` or ``(S, C, H, W)``; rows are the readout, columns the phase encoding.
         encoded: rows and columns of the encoded matrix.
         recon: rows and columns of the reconstructed image.
@@ -221,7 +225,7 @@ def _described(path: Path, file: h5py.File, state: os.stat_result) -> FastMRIFil
     return FastMRIFile(
         path=path,
         acquisition=_text(file.attrs.get("acquisition", "unknown")),
-        patient=_text(file.attrs.get("patient_id", "")),
+        patient=_patient(_text(file.attrs.get("patient_id", ""))),
         shape=shape,
         encoded=header.size("encodedSpace"),
         recon=header.size("reconSpace"),
@@ -235,6 +239,11 @@ def _described(path: Path, file: h5py.File, state: os.stat_result) -> FastMRIFil
         size=state.st_size,
         modified=state.st_mtime_ns,
     )
+
+
+def _patient(identity: str) -> str:
+    """NYU's patients are hashes already; names and numbers, which other files may have, become one."""
+    return identity if _HASH.fullmatch(identity) else pseudonym(identity)
 
 
 class _Header:

@@ -25,7 +25,7 @@ from fsmnet.files import json_text, parse_json, write_text
 
 logger = logging.getLogger(__name__)
 
-FORM = 1  # of the JSON document; another one is made anew
+FORM = 2  # of the JSON document; another one is made anew
 SHOWN = 5  # skipped files named on the screen; the index names all
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from fsmnet.data.formats.dicom.contrast import guess_contrast
 from fsmnet.data.formats.dicom.geometry import known
 from fsmnet.data.formats.dicom.headers import Header, parse_header, read_elements
 from fsmnet.data.formats.dicom.packages import require
+from fsmnet.data.formats.pseudonym import pseudonym
 from fsmnet.errors import UserError, listed
 
 logger = logging.getLogger(__name__)
@@ -169,12 +169,11 @@ def _scan(folder: Path) -> list[list[Header]]:
 
 def _series(headers: list[Header], folder: Path) -> Series:
     first = headers[0]
-    patient = hashlib.sha256(first.patient_id.encode()).hexdigest()[:16] if first.patient_id else ""
     return Series(
         series_uid=first.series_uid,
         study_uid=first.study_uid,
         frame_uid=first.frame_uid,
-        patient=patient,
+        patient=pseudonym(first.patient_id),
         number=first.number,
         description=first.description,
         modality=first.modality,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from fsmnet.data.formats.dicom.packages import malformed, quiet_pydicom
 from fsmnet.data.formats.dicom.series import NOT_CLINICAL, Series, choose_series, list_series
 from fsmnet.data.volume import Array
 from fsmnet.errors import UserError
-from fsmnet.files import make_folder, part_path, reason
+from fsmnet.files import atomic_folder
 
 logger = logging.getLogger(__name__)
 
@@ -96,23 +95,11 @@ def write_series(
     secret = uuid.uuid4().hex if anonymise else ""
     numbers = {header.instance for header in headers}
     renumber = len(numbers) < len(headers) or None in numbers
-    make_folder(folder.parent)
-    part = part_path(folder)
     lost: set[str] = set()
-    try:
-        part.mkdir()
+    with atomic_folder(folder) as part:
         for k, (header, image) in enumerate(zip(headers, data, strict=True)):
             number = {"InstanceNumber": k + 1} if renumber else {}
             lost |= _write_slice(image, header, common | number, part / f"{k + 1:04d}.dcm", secret)
-        if folder.is_dir():
-            folder.rmdir()  # empty; not every system renames onto it
-        part.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({reason(error)}); free space or choose another place with --out"
-        ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     if lost:
         logger.warning("%s: malformed elements of the source are left out: %s", folder, ", ".join(sorted(lost)))
     return list_series(folder)[0]
