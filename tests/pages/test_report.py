@@ -14,6 +14,7 @@ from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.files import json_text
 from fsmnet.pages import niivue
+from fsmnet.pages.charts import FEW, curves
 from fsmnet.pages.niivue import niivue as script
 from fsmnet.pages.report import report
 
@@ -55,6 +56,25 @@ def test_the_record_is_on_the_page(page_of, scan):
     for value in (record["Sources"][0]["sha256"], record["Model"]["sha256"], "hold-out check", "T1, by its name"):
         assert value in text
     assert str(scan.parent) not in text
+
+
+def test_verdict_and_curve_stand_first_then_all_layers_and_how_it_was_made(page_of, scan):
+    text = page_of(scan)
+    parts = ('class="verdict', "Hold-out check: what is said", 'class="viewer"', "<h3>Mask</h3>", "How it was made")
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    layers = {"reconstruction", "zero_filled", "reference", "true_error", "auxiliary", "error", "influence"}
+    assert {*re.findall(r'data-volume="(\w+)"', text)} == layers
+    assert "letters at the edges" in text
+    assert re.search(r"<th scope=\"row\">Voxel</th><td>1 x .* mm", text)
+
+
+@pytest.mark.parametrize(("points", "marked"), [(1, True), (FEW, True), (FEW + 1, False)])
+def test_few_points_of_a_curve_are_marked(points, marked):
+    """A training of two steps logs one row, which without a mark would be an empty picture."""
+    chart = curves({"U-Net": [(0.1 * n, 1.0 + n % 2) for n in range(points)]}, "minutes", "loss", "the loss")
+    drawing = base64.b64decode(chart["source"].partition("base64,")[2]).decode()
+    assert ("#1f77b4; stroke: #1f77b4" in drawing) is marked
 
 
 def test_texts_from_files_are_escaped(page_of, scan, tmp_path):
