@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 CURVES, EXAMPLE = "curves.png", "validation.png"
 SHARE = 0.02  # largest share of a run's time that pictures may take, but for the last ones
 POINTS = 2000  # of a curve
+FEW = 20  # rows up to which each is marked; one alone would not be seen
 
 
 class Album:
@@ -93,6 +94,7 @@ def curves(rows: list[list[float]], path: Path) -> None:
     """Loss, validation PSNR and learning rate over the steps; ``rows`` are those of ``log.csv`` as numbers."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     if not rows:
         return
@@ -102,7 +104,11 @@ def curves(rows: list[list[float]], path: Path) -> None:
     figure = Figure(figsize=(7, 7), layout="constrained")
     FigureCanvasAgg(figure)
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
-    loss.semilogy(steps[thinned], table[thinned, 4], color="tab:blue", linewidth=0.8)
+    marker = "." if len(table) <= FEW else ""
+    loss.semilogy(steps[thinned], table[thinned, 4], color="tab:blue", linewidth=0.8, marker=marker)
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    loss.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    loss.yaxis.set_minor_locator(NullLocator())
     loss.set_ylabel("loss")
     if judged.any():
         best = int(np.nanargmax(table[:, 6]))
