@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fsmnet.pictures.panels import ERROR_SCALE, SIDE, Panel, Picture, colours, content, draw, pixels, window
+from fsmnet.pictures.panels import ERROR_SCALE, SIDE, Panel, Picture, colours, content, draw, pixels, rounded, window
 from fsmnet.pictures.view import View
 
 
@@ -30,6 +30,10 @@ def test_a_map_is_in_colour_and_a_slice_is_grey():
     assert grey[0, [0, 5, 10, 20]].tolist() == [0, 128, 255, 255]
     assert colours(np.array([0.0, 1 / 3, 2 / 3, 1.0])).tolist() == [[0, 0, 0], [255, 0, 0], [255, 255, 0], [255] * 3]
     assert np.asarray(pixels(Panel("", ramp, 2.0, scale="mm"))).shape == (1, 21, 3)
+
+
+def test_a_scale_ends_in_a_number_as_people_write_it():
+    assert [rounded(value) for value in (132.7, 0.0456, 7.0, 12345)] == ["130", "0.046", "7", "12000"]
 
 
 @pytest.fixture

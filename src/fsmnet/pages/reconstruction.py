@@ -16,7 +16,7 @@ from fsmnet.pages.niivue import niivue
 from fsmnet.pages.scan import Shown
 from fsmnet.pages.tables import Cell, cell
 from fsmnet.pages.volumes import Packed, packed
-from fsmnet.pictures.panels import Panel, Picture, content, draw
+from fsmnet.pictures.panels import Panel, Picture, content, draw, rounded
 from fsmnet.pictures.view import view_of
 from fsmnet.reconstruction.picture import slice_to_show
 from fsmnet.trust.words import in_words
@@ -101,7 +101,8 @@ def _stills(shown: Shown) -> list[Chart]:
                 layer.title,
                 view(layer.data[number][rows, columns]),
                 layer.top,
-                scale="intensity" if layer.coloured else "",
+                f"0 to {rounded(layer.top)}, in intensities of the scan" if layer.coloured else "",
+                "intensity" if layer.coloured else "",
             )
             for layer in sorted(shown.layers, key=lambda layer: layer.coloured)
         ]

@@ -171,10 +171,15 @@ def _draw_panel(pen: _Pen, panel: Panel, view: View, place: tuple[int, int], siz
 def _draw_scale(pen: _Pen, panel: Panel, place: tuple[int, int], height: int) -> None:
     (x, y), ramp = place, np.linspace(1, 0, height)[:, None]
     pen.canvas.paste(Pillow.fromarray(colours(np.repeat(ramp, 12, 1))), place)
-    pen.text((x + 16, y), f"{panel.top:.2g}", size=11, anchor="lt")
+    pen.text((x + 16, y), rounded(panel.top), size=11, anchor="lt")
     pen.text((x + 16, y + height), "0", size=11, anchor="lb")
     for number, word in enumerate(panel.scale.splitlines()):
         pen.text((x + 16, y + height / 3 + number * 14), word, FAINT, size=11, most=SCALE - 26)
+
+
+def rounded(value: float) -> str:
+    """Two digits, as one reads them: 130, not 1.3e+02."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _draw_mask(pen: _Pen, columns: npt.NDArray[np.bool_], place: tuple[int, int], width: int) -> int:
