@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -67,11 +68,13 @@ def test_the_viewer(page_of, scan):
     page.set("map", "true_error")
     assert changed()
     assert "difference from the fully sampled scan" in page.find(".says").text
+    assert re.search(r": FSMNet, 8 features [\d.]+, Zero-filled [\d.]+, True error [\d.]+$", page.find(".where").text)
     page.set("wipe", 100)
     changed()
     page.keys(".stage", "3")  # the third image at the left
     assert page.js("return document.querySelector('[data-is=left]').value") == "reference"
     assert changed()
+    assert "mm: T2, fully sampled " in page.find(".where").text
     page.set("planes", "three")
     assert changed()
     assert_quiet(page)

@@ -19,6 +19,7 @@ from fsmnet.pages.volumes import Packed, packed
 from fsmnet.pictures.panels import Panel, Picture, content, draw, rounded
 from fsmnet.pictures.view import view_of
 from fsmnet.reconstruction.picture import slice_to_show
+from fsmnet.trust.verdict import by_reference
 from fsmnet.trust.words import in_words
 
 WORDS = {
@@ -79,10 +80,8 @@ def _warnings(record: Mapping[str, Any]) -> list[str]:
     warnings = [str(doubt) for source in record["Sources"] for doubt in source.get("doubts", ())]
     if (seen := record.get("SeenInTraining")) and seen.get("side") == "train":
         warnings.append("The network was trained on this scan, so it does better here than on others.")
-    metrics = record.get("Metrics") or {}
-    psnr = {name: metrics.get(name, {}).get("psnr") for name in ("zero_filling", "network")}
-    if None not in psnr.values() and psnr["network"] < psnr["zero_filling"]:
-        warnings.append("The network is worse than zero-filling here; do not use it.")
+    if not (record.get("Check") or {}).get("Verdict"):  # which knows it
+        warnings += [f"Do not use this network on this scan: {why}." for why in by_reference(record.get("Metrics"))]
     return warnings
 
 

@@ -235,8 +235,9 @@ def _circumstances(first: Mapping[str, Any]) -> str:
     kept = f", {achieved['mean']:.2f}x achieved" if "mean" in achieved else ""
     caveat = f" {first['caveat']}." if first.get("caveat") else ""
     count = first.get("slices_scored", first["n"])
+    patients = first.get("patients", 1)
     asked = f"Protocol {first['protocol']}, {first['acceleration']:g}x requested{kept}"
-    return f"{asked}, {count} slices of {first.get('patients', 1)} patients.{caveat}"
+    return f"{asked}, {count} slices of {patients} patient{'s' * (patients != 1)}.{caveat}"
 
 
 SAYS = {

@@ -126,6 +126,7 @@
         );
       }
       this.place.querySelector(".says").textContent = map ? `${map.title}: ${map.says}` : "";
+      if (this.place.dataset.ready) this.views.left.createOnLocationChange();
     }
 
     planes(view) {
@@ -155,7 +156,8 @@
       const number = Math.min(this.scan.slices - 1, Math.floor(along * this.scan.slices));
       this.controls.slice.value = number;
       const position = this.scan.placed ? `, ${[...where.mm].slice(0, 3).map((x) => x.toFixed(0)).join(", ")} mm` : "";
-      const values = ["left", "right"].map((name) => {
+      const shown = ["left", "right", "map"].filter((name) => this.controls[name].value);
+      const values = shown.map((name) => {
         const key = this.controls[name].value, vox = this.images[key].mm2vox(where.mm.slice(0, 3));
         return `${this.layer(key).title} ${this.images[key].getValue(...vox).toPrecision(4)}`;
       });
