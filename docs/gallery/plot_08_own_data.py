@@ -46,6 +46,6 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
 for ax, shown, title in zip(
     axes, [zero_filled, auxiliary, target], ["zero-filled target", "auxiliary", "target"], strict=True
 ):
-    ax.imshow(shown[1, 0], cmap="gray")
+    ax.imshow(shown[1, 0].T.flip(0), cmap="gray")  # the file's first index goes to the right
     ax.set_title(title)
     ax.axis("off")

@@ -58,7 +58,8 @@ def _rehearse(config: TrainConfig, as_json: bool) -> int:
     first, pace, steps = found["seconds_of_first_step"], found["seconds_a_step"], found["steps"]
     say(f"a step:  loss {found['loss']:.4f}, {pace:.2g} s; the first one, with what is set up in it, {first:.2g} s")
     whole = in_words(found["seconds"])
-    by_steps = f"{steps} steps, about {whole} at that pace and the validations"
-    by_time = f"{whole}, about {steps} steps at that pace"
+    counted = f"{steps} step{'s' * (steps != 1)}"
+    by_steps = f"{counted}, about {whole} at that pace and the validations"
+    by_time = f"{whole}, about {counted} at that pace"
     say(f"budget:  ends after {by_steps if found['ends_by'] == 'steps' else by_time}", "nothing was written")
     return 0
