@@ -77,6 +77,18 @@ class Page:
         for event in ({"type": "mouseMoved"}, {"type": "mouseWheel", "deltaX": 0, "deltaY": by}):
             self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", place | event)
 
+    def click(self, selector: str, across: float, down: float) -> None:
+        """Press the mouse over an element, at shares of its width and height."""
+        box = self.js(
+            "const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center'});"
+            "return e.getBoundingClientRect()",
+            selector,
+        )
+        place = {"x": box["x"] + box["width"] * across, "y": box["y"] + box["height"] * down}
+        button = {"button": "left", "clickCount": 1}
+        for event in ({"type": "mouseMoved"}, {"type": "mousePressed"} | button, {"type": "mouseReleased"} | button):
+            self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", place | event)
+
     def pixels(self, selector: str = ".stage") -> np.ndarray:
         """What is seen of an element, ``(rows, columns, 3)``."""
         box = self.js(

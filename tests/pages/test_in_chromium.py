@@ -80,6 +80,20 @@ def test_the_viewer(page_of, scan):
     assert_quiet(page)
 
 
+def test_both_images_share_one_crosshair(page_of, scan):
+    """A click into the left image moves the slices of the right one."""
+    page = page_of(scan)
+    page.viewer()
+    page.set("planes", "three")
+    page.set("wipe", 50)
+    before, where = page.pixels(), page.find(".where").text
+    page.click(".stage", 0.2, 0.3)
+    page.wait(f"document.querySelector('.where').textContent !== {where!r}")
+    right = slice(before.shape[1] // 2 + 20, None)
+    assert (np.abs(page.pixels() - before)[:, right] > 16).any(-1).mean() > 0.002
+    assert_quiet(page)
+
+
 def test_wipe_shows_one_image_at_each_side(page_of, scan):
     page = page_of(scan)
     page.viewer()
