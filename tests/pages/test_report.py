@@ -14,7 +14,7 @@ from fsmnet.cli import main
 from fsmnet.errors import UserError
 from fsmnet.files import json_text
 from fsmnet.pages import niivue
-from fsmnet.pages.charts import FEW, curves
+from fsmnet.pages.charts import FEW, curves, scatter
 from fsmnet.pages.niivue import niivue as script
 from fsmnet.pages.report import report
 
@@ -75,6 +75,14 @@ def test_few_points_of_a_curve_are_marked(points, marked):
     chart = curves({"U-Net": [(0.1 * n, 1.0 + n % 2) for n in range(points)]}, "minutes", "loss", "the loss")
     drawing = base64.b64decode(chart["source"].partition("base64,")[2]).decode()
     assert ("#1f77b4; stroke: #1f77b4" in drawing) is marked
+
+
+def test_a_method_looks_alike_in_all_pictures():
+    points, order = {"FSMNet": (2.0, 30.0), "U-Net": (1.0, 29.0)}, ["POCS", "U-Net", "FSMNet"]
+    lines = {name: [point, (9.0, 9.0)] for name, point in points.items()}
+    for chart in (scatter(points, "s", "dB", "time", order), curves(lines, "s", "dB", "time", order)):
+        drawing = base64.b64decode(chart["source"].partition("base64,")[2]).decode()
+        assert {colour for colour in ("#1f77b4", "#ff7f0e", "#2ca02c") if colour in drawing} == {"#ff7f0e", "#2ca02c"}
 
 
 def test_texts_from_files_are_escaped(page_of, scan, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fsmnet.files import visible
@@ -89,12 +89,20 @@ def dots(means: Mapping[str, Sequence[float]], intervals: Mapping[str, tuple[flo
     return _chart(1.0 + 0.42 * len(means), f"{what}: a dot for each patient; below it the mean and its interval.", draw)
 
 
-def curves(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, says: str) -> Chart:
-    """Lines by name."""
+def _placed(names: Iterable[str], order: Sequence[str]) -> list[tuple[int, str]]:
+    """Names with the numbers that their colours follow from: the same method looks alike in all pictures."""
+    return [(order.index(name) if name in order else number, name) for number, name in enumerate(names)]
+
+
+def curves(
+    lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, says: str, order: Sequence[str] = ()
+) -> Chart:
+    """Lines by name; ``order`` has all names that other pictures beside this one show."""
 
     def draw(axes: Axes) -> None:
         few = max(map(len, lines.values())) <= FEW
-        for number, (name, points) in enumerate(lines.items()):
+        for number, name in _placed(lines, order):
+            points = lines[name]
             style = _style(number) if few else {"color": f"C{number % 10}"}
             axes.plot(*zip(*points, strict=True), label=plain(name), **style)
         axes.set_xlabel(across)
@@ -104,16 +112,20 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: 
     return _chart(3.6, says, draw)
 
 
-def scatter(points: Mapping[str, tuple[float, float]], across: str, up: str, says: str) -> Chart:
-    """A point for each method; the horizontal axis is logarithmic."""
+def scatter(
+    points: Mapping[str, tuple[float, float]], across: str, up: str, says: str, order: Sequence[str] = ()
+) -> Chart:
+    """A point for each method; the horizontal axis is logarithmic; ``order`` as of :func:`curves`."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     def draw(axes: Axes) -> None:
-        for number, (name, (x, y)) in enumerate(points.items()):
+        for number, name in _placed(points, order):
+            x, y = points[name]
             axes.plot([x], [y], linestyle="none", label=plain(name), **_style(number))
         axes.set_xscale("log")
         axes.margins(0.15)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+        low, high = min(x for x, _ in points.values()), max(x for x, _ in points.values())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 4 * low else (1, 1.5, 2, 3, 4, 5, 7)))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(across)

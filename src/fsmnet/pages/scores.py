@@ -72,7 +72,7 @@ def evaluation_section(folder: Path) -> dict[str, Any]:
             "says": "Mean and standard deviation over all rows of metrics.csv; the interval is of the mean over "
             "patients (Student's t) and needs three. Press a heading to sort.",
         },
-        "charts": [*_dots(means), *_time(times, "seconds per slice")],
+        "charts": [*_dots(means), *_time(times, "seconds per slice", [*means])],
         "pictures": _pictures(folder),
         "provenance": json.dumps(summary, indent=2),
     }
@@ -132,10 +132,10 @@ def comparison_section(folder: Path) -> dict[str, Any]:
         "table": {"headings": headings, "rows": rows, "says": "Press a heading to sort."},
         "charts": [
             *_dots(means),
-            *_curves(losses, "loss", "Training: the loss, a running value as the log has it."),
-            *_curves(validated, "validation PSNR (dB)", "Training: PSNR of the validation patients."),
-            *_time(trained, "minutes of training"),
-            *_time(seconds, "seconds per slice"),
+            *_curves(losses, "loss", "Training: the loss, as the log has it.", [*means]),
+            *_curves(validated, "validation PSNR (dB)", "Training: PSNR of the validation patients.", [*means]),
+            *_time(trained, "minutes of training", [*means]),
+            *_time(seconds, "seconds per slice", [*means]),
         ],
         "pictures": _pictures(folder, ("figure.png",)) + _extremes(folder, lines),
         "provenance": (folder / "compare.yaml").read_text(encoding="utf-8"),
@@ -190,14 +190,16 @@ def _dots(means: Mapping[str, Sequence[float]]) -> list[Chart]:
     return [dots(means, intervals, "PSNR (dB)")]
 
 
-def _curves(lines: Mapping[str, Sequence[tuple[float, float]]], up: str, says: str) -> list[Chart]:
+def _curves(
+    lines: Mapping[str, Sequence[tuple[float, float]]], up: str, says: str, order: Sequence[str]
+) -> list[Chart]:
     told = {name: points for name, points in lines.items() if points}
-    return [curves(told, "minutes of training", up, says)] if told else []
+    return [curves(told, "minutes of training", up, says, order)] if told else []
 
 
-def _time(points: Mapping[str, tuple[float | None, float | None]], across: str) -> list[Chart]:
+def _time(points: Mapping[str, tuple[float | None, float | None]], across: str, order: Sequence[str]) -> list[Chart]:
     told = {name: (x, y) for name, (x, y) in points.items() if x and y is not None and math.isfinite(y)}
-    return [scatter(told, across, "PSNR (dB)", f"Quality against time: {across}.")] if len(told) > 1 else []
+    return [scatter(told, across, "PSNR (dB)", f"Quality against time: {across}.", order)] if len(told) > 1 else []
 
 
 def _training(path: Path) -> tuple[Points, Points]:
