@@ -18,15 +18,17 @@ def main() -> None:
     mpl.use("agg")
     rows = [row for run in json.loads((HERE / "equal.json").read_text())["psnr"] for row in run["rows"]]
     rows = [row for row in rows if (row["case"], row["target"]) == ("TCGA-FG-6692", "t2")]
-    accelerations = sorted({row["acceleration"] for row in rows})
+    accelerations = (4, 8)
     figure, axes = plt.subplots(1, len(accelerations), figsize=(5 * len(accelerations), 4), layout="constrained")
     for axis, acceleration in zip(axes, accelerations, strict=True):
-        for row in (row for row in rows if row["acceleration"] == acceleration):
+        shown = (row for row in rows if row["acceleration"] == acceleration)
+        for row, colour in zip(shown, mpl.color_sequences["tab20"], strict=False):
             alike = row["method"].startswith("equal: ")
             name = row["method"].removeprefix("equal: ").replace("_", "-")
             axis.scatter(
                 max(row["processor_seconds"], 1e-3),
                 row["psnr"],
+                color=colour,
                 marker="o" if alike else "s",
                 label=name + (", trained alike" if alike else ""),
             )

@@ -149,20 +149,46 @@ def noise(results: Row) -> str:
 
 
 def equal_training(equal: Row) -> str:
+    """Scores in validation of each network after each budget."""
     body = []
-    for name, r in equal["training"]["networks"].items():
-        seen = ""
-        if "psnr_4x_strips" in r:
-            strips = r["psnr_4x_strips"] + r["psnr_8x_strips"] > r["psnr_4x"] + r["psnr_8x"]
-            seen = "strips" if strips else "whole slices"
-        scores = [
-            f"{r[f'psnr_{a}x{kind}']:.2f}" if f"psnr_{a}x{kind}" in r else ""
-            for kind in ("", "_strips")
-            for a in (4, 8)
-        ]
-        body.append([name, f"{r['parameters']:,}", f"{r['steps']:,}", *scores, seen])
-    head = ["", "parameters", "steps", "4x", "8x", "4x in strips", "8x in strips", "tested on"]
+    for run in equal["training"]:
+        for name, r in run["networks"].items():
+            seen = ""
+            if "psnr_4x_strips" in r:
+                strips = r["psnr_4x_strips"] + r["psnr_8x_strips"] > r["psnr_4x"] + r["psnr_8x"]
+                seen = "strips" if strips else "whole slices"
+            scores = [
+                f"{r[f'psnr_{a}x{kind}']:.2f}" if f"psnr_{a}x{kind}" in r else ""
+                for kind in ("", "_strips")
+                for a in (4, 8)
+            ]
+            body.append(
+                [f"{r['processor_seconds']:,.0f}", name, f"{r['parameters']:,}", f"{r['steps']:,}", *scores, seen]
+            )
+    head = ["s", "", "parameters", "steps", "4x", "8x", "4x in strips", "8x in strips", "better tested on"]
     return markdown(head, body)
+
+
+def equal_margin(equal: Row) -> str:
+    """How far the unrolled network is above the best image network of the same budget, whole image / head."""
+    found = [r for r in rows_of(equal, "psnr") if r["method"].startswith("equal: ")]
+    accelerations = sorted({r["acceleration"] for r in found})
+    tasks = dict.fromkeys((r["case"], r["target"], r["auxiliary"]) for r in found)
+    body = []
+    for spent in dict.fromkeys(r["method"].split(", ")[1] for r in found):
+        mine = [r for r in found if r["method"].split(", ")[1] == spent]
+        for task in tasks:
+            cells = []
+            for a in accelerations:
+                at = [r for r in mine if r["acceleration"] == a and (r["case"], r["target"], r["auxiliary"]) == task]
+                ours = next(r for r in at if r["method"] == f"equal: unrolled, {spent}")
+                images = [r for r in at if r["method"].endswith("consistency")]
+                best = max(images, key=lambda r: r["psnr"])
+                gains = [ours[k] - max(r[k] for r in images) for k in ("psnr", "psnr_head")]
+                name = best["method"].removeprefix("equal: ").split(",")[0].replace("_", "-")
+                cells.append(f"{gains[0]:+.2f} / {gains[1]:+.2f} ({name})")
+            body.append([spent, f"{task[0]}, {task[1]} with {task[2]}", *cells])
+    return markdown(["", "", *(f"{a:g}x" for a in accelerations)], body)
 
 
 def equal_scores(equal: Row) -> str:
@@ -196,20 +222,6 @@ def brats(report: Row) -> str:
         for u in (False, True)
     ]
     return markdown(["", *head], body)
-
-
-def ablation(report: Row) -> str:
-    """Scores of each variant on the validation patient, and their distance to the network as it is."""
-    first = report["rows"][0]
-    body = []
-    for r in report["rows"]:
-        gains = [
-            f"{r[k]:.2f} ({r[k] - first[k]:+.2f})" for k in ("psnr_4x", "psnr_8x", "psnr_4x_blank", "psnr_8x_blank")
-        ]
-        lesions = [f"{r[k]:.2f}" for k in ("kept_4x", "kept_8x", "false_4x", "false_8x")]
-        body.append([r["variant"], f"{r['parameters']:,}", f"{r['steps']:,}", *gains, *lesions])
-    head = ["", "parameters", "steps", "4x", "8x", "4x alone", "8x alone", "kept 4x", "kept 8x", "false 4x", "false 8x"]
-    return markdown(head, body)
 
 
 def coils(results: Row) -> str:
@@ -274,10 +286,10 @@ def main() -> None:
     tables = {
         "guard": guarded(guard[-1]["rows"]),
         "equal_training": equal_training(equal),
+        "equal_margin": equal_margin(equal),
         "equal_scores": equal_scores(equal),
         "equal_lesions": lesions(equal),
         "brats": brats(json.loads((HERE / "hermitian.json").read_text())),
-        "ablation": ablation(json.loads((HERE / "ablation.json").read_text())),
         "noise": noise(results),
         "training": training(report),
         "psnr": psnr(results, ""),
