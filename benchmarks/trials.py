@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from trying import disk, files, identifiers, long, processes, training  # noqa: F401 - they register their trials
+from trying import disk, files, identifiers, long, processes, signals, slurm, training  # noqa: F401 - they register their trials
 from trying.registry import TRIALS
 
 from fsmnet.files import json_text, write_text

@@ -6,15 +6,19 @@ import gzip
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 import fsmnet.files
+from fsmnet.cli import main
 from fsmnet.data.formats import read_volume
 from fsmnet.errors import UserError
 from fsmnet.files import PART, open_numpy, write_text
+from fsmnet.models.torch_weights import read_state
 
 
 @pytest.fixture
@@ -80,3 +84,44 @@ def test_a_link_among_unfinished_files_leads_nowhere(tmp_path):
     write_text(out / "b.txt", "b")
     assert not link.is_symlink()
     assert (outside / "kept").exists()
+
+
+def packed_again(source: Path, target: Path, method: int, twice: bool = False) -> None:
+    """The entries of an archive, packed; or the last one named by two entries of the directory."""
+    with zipfile.ZipFile(source) as read, zipfile.ZipFile(target, "w", method) as written:
+        for entry in read.infolist():
+            written.writestr(entry.filename, read.read(entry))
+        if twice:
+            written.filelist.extend([entry for entry in written.filelist if entry.filename.endswith("data/0")] * 9)
+
+
+def test_weights_that_unpack_to_more_than_the_file_has(tmp_path):
+    """A megabyte of deflated zeros would be a gigabyte."""
+    torch.save({"a.weight": torch.zeros(1 << 18)}, tmp_path / "good.pth")
+    packed_again(tmp_path / "good.pth", tmp_path / "same.pth", zipfile.ZIP_STORED)
+    assert read_state(tmp_path / "same.pth")["a.weight"].shape == (1 << 18,)
+    packed_again(tmp_path / "good.pth", tmp_path / "bomb.pth", zipfile.ZIP_DEFLATED)
+    packed_again(tmp_path / "good.pth", tmp_path / "twice.pth", zipfile.ZIP_STORED, twice=True)
+    for name in ("bomb.pth", "twice.pth"):
+        with pytest.raises(UserError, match=rf"{name}: not a PyTorch checkpoint .*\(its entries are packed"):
+            read_state(tmp_path / name)
+
+
+def test_links_that_lead_out_of_the_data_are_read_and_nothing_is_written_behind_them(tmp_path, voxels, smooth):
+    """A linked case is used; its folder stays as it is, and so does what a linked result pointed at."""
+    store, data, out = tmp_path / "store", tmp_path / "data", tmp_path / "out"
+    for folder in (store / "case", data, out):
+        folder.mkdir(parents=True)
+    for name, image in (("t2", voxels), ("t1", smooth(1, voxels.shape))):
+        nib.save(nib.Nifti1Image(image, np.diag([1, 1, 3, 1])), store / "case" / f"case_{name}.nii.gz")
+    (data / "case").symlink_to(store / "case", target_is_directory=True)
+    (store / "kept.csv").write_text("kept")
+    (out / "pairs.csv").symlink_to(store / "kept.csv")
+    (out / "exams").symlink_to(store, target_is_directory=True)
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    assert main(["pair", str(data), "--out", str(out / "pairs.csv"), "--overwrite"]) == 0
+    words = ["--checkpoint", "pocs", "--acceleration", "2", "--device", "cpu", "--check", "off"]
+    assert main(["reconstruct", "--pairs", str(out / "pairs.csv"), "--out", str(out), *words]) == 0
+    assert (out / "case.nii.gz").is_file()
+    assert not (out / "pairs.csv").is_symlink()
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before

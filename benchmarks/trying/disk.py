@@ -74,7 +74,8 @@ COMMANDS = {
     "demo": ["demo", "--out", "OUT/demo", "--device", "cpu"],
     "report": ["report", "done/a.nii.gz", "--out", "OUT/a.html"],
 }  # fmt: skip
-REPLACED = ("reconstruct", "reconstruct DICOM", "evaluate", "mask", "export .onnx", "export hub", "report")
+REPLACED = ("reconstruct", "evaluate", "mask", "export .onnx", "export hub", "report")
+ANYWAY = ("evaluate", "mask")  # replace without being asked to
 EVERYTHING = 256 << 10  # KiB that are enough for each
 BALLAST = "ballast"
 PAGE = 4  # KiB, what a file system in memory gives at once
@@ -115,7 +116,7 @@ def tried(folder: Path, name: str, enough: int, replaced: bool = False) -> dict[
     """A command on disks that end where a file begins, and in the middle of it, for every file that it writes."""
     found: dict[str, Any] = {"tried": 0, "wrong": [], "met": set()}
     place, errors, kept = folder / "OUT", folder / "errors", folder / "kept"
-    words = [*COMMANDS[name], *(["--overwrite"] if replaced and name != "evaluate" else [])]
+    words = [*COMMANDS[name], *(["--overwrite"] if replaced and name not in ANYWAY else [])]
     with disk(place, enough):
         assert run(folder, COMMANDS[name]) == 0, errors.read_text()
         files = sorted((path for path in place.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime_ns)

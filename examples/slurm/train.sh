@@ -24,7 +24,8 @@ srun --kill-on-bad-exit=1 torchrun \
     --rdzv-backend c10d --rdzv-endpoint "$first:29500" --rdzv-id "$SLURM_JOB_ID" \
     -m fsmnet train "${arguments[@]}" &
 training=$! over=no status=0
-trap 'over=yes; kill -TERM "$training"' TERM
+# Told by a step's signal, since an srun that gets one itself kills the training instead.
+trap 'over=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' TERM
 wait "$training" || status=$?
 if [ "$over" = yes ]; then
     wait "$training" || true # it saves

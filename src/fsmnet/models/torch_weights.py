@@ -6,11 +6,13 @@ Files are read with ``weights_only``: nothing in them is executed. What kind of 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -47,6 +49,25 @@ def is_torch(path: Path) -> bool:
         return file.read(4).startswith((b"PK\3\4", b"\x80\2"))
 
 
+def load_tensors(file: IO[bytes]) -> Any:
+    """What ``torch.save`` wrote, if it is made of tensors and plain values.
+
+    ``torch.save`` stores its entries as they are; a packed one, or one that is there twice, could unpack to any amount
+    of memory, and is refused.
+
+    Raises:
+        Exception: of many kinds, it is no such file.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+        stored = sum(entry.file_size for entry in entries)
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or stored > file.seek(0, os.SEEK_END):
+            raise ValueError("its entries are packed, as those of torch.save are not")
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file of ``torch.save``.
 
@@ -57,7 +78,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such checkpoint file")
     try:
         with torch.serialization.safe_globals(_HARMLESS), path.open("rb") as file:  # of a path torch sees the ending
-            source = torch.load(file, map_location="cpu", weights_only=True)
+            source = load_tensors(file)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
         # The rest of torch's text advises to load it unsafely.
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))

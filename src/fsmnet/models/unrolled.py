@@ -149,7 +149,7 @@ class UnrolledFSMNet(nn.Module):
         half = device != "meta" and torch.is_autocast_enabled(device)
         precision = torch.get_autocast_dtype(device) if half else image.real.dtype
         zeros = [
-            torch.zeros((batch, channels, height >> level, width >> level), dtype=precision, device=image.device)
+            torch.zeros((batch, channels, height // 2**level, width // 2**level), dtype=precision, device=image.device)
             for level, channels in enumerate(self.widths)
         ]
         if auxiliary is None:

@@ -19,6 +19,7 @@ from fsmnet.checkpoint import Header, save_checkpoint, versions
 from fsmnet.data.split import Split, as_document, split_from
 from fsmnet.errors import UserError, first_line, listed
 from fsmnet.files import atomic_write, parse_json
+from fsmnet.models.torch_weights import load_tensors
 from fsmnet.options import changed_options, plain_config, portable_config
 from fsmnet.training.data import TrainingData
 from fsmnet.training.options import TrainConfig
@@ -113,7 +114,7 @@ def opened(data: bytes) -> Any:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.testzip() is not None:
                 raise ValueError("its checksum does not fit")
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return load_tensors(io.BytesIO(content))
 
 
 def read_state(config: TrainConfig) -> State | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +149,9 @@ def edge_features(image: npt.NDArray[np.floating]) -> Array:
     scale = SIDE / max(image.shape)
     smooth = ndimage.gaussian_filter(image.astype(np.float64), 0.5 / scale if scale < 1 else 0)
     offset = [(n - 1) / 2 - (SIDE - 1) / 2 / scale for n in image.shape]
-    small = ndimage.affine_transform(smooth, [1 / scale] * 2, offset, (SIDE, SIDE), order=1, mode="nearest")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The behavior of affine_transform")  # SciPy 1.15 says what it did before 0.18
+        small = ndimage.affine_transform(smooth, [1 / scale] * 2, offset, (SIDE, SIDE), order=1, mode="nearest")
     gy, gx = (ndimage.gaussian_filter(small, 1, order=order) for order in ((1, 0), (0, 1)))
     square = gx**2 + gy**2
     damped = square + DAMPING * square.mean() + np.finfo(np.float64).tiny
