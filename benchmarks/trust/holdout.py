@@ -1,156 +1,236 @@
-"""Does the hold-out check know how wrong a reconstruction is? Its figure beside the true error, which is known here.
+"""Does the hold-out check know how wrong a reconstruction is? Its figures beside the true error, which is known here.
 
-    python benchmarks/trust/holdout.py --data FOLDER [FOLDER ...] [--slices 3] [--folds 1] [--seed 0] [--out FILE.json]
+    python benchmarks/trust/holdout.py --data FOLDER --cache FOLDER [--networks NAME=FILE ...] [--slices 4]
+    python benchmarks/trust/holdout.py --cache FOLDER --out FILE.json --plot FILE.png
 
-Each FOLDER holds one patient's ``NAME_t2.nii.gz`` and ``NAME_t1.nii.gz``. T2 is the target: slices spread over the
-volume get a smooth phase and 0.5% complex noise (protocol ``complex``, one coil) and random masks of 2 to 12x; the
-shipped networks and zero-filling reconstruct them from all measured lines, and from those that the check leaves.
+The first reconstructs T2 (with T1) and FLAIR (with T1) of both test patients: slices spread over the volume get a
+smooth phase and 0.5% complex noise (protocol ``complex``, one coil) and one random mask a volume, 2 to 12x. Methods are
+both shipped networks (that for images with measured lines put back), the k-space network without the auxiliary, POCS,
+and further networks. What is done is kept in the cache, a file for each method. The second gathers. One fold of lines
+is kept back, as by default:
 
-explained      share of the energy of lines that were measured and kept back, as ``fsmnet reconstruct`` prints it
-truly          the same of all lines that were not measured, which only the simulation knows
+explained      share of the energy of the lines kept back, as ``fsmnet reconstruct`` prints it
+implied        ``ImpliedError`` of the record: the error of the image as a share of its norm, if lines that were never
+               measured are as wrong as those kept back; within the same band of frequencies
+truly          the share explained of all lines that were not measured, which only the simulation knows
 error          ``||x' - x|| / ||x||`` of the magnitudes from all measured lines, x without noise
 
-Spearman's rank correlation is given over everything, within each network (over slices and accelerations), and within
-each acceleration (over slices and networks). ``better_network_chosen``: the share of slices and accelerations in which
-the network that explains more has the lower error. Points are no independent observations: slices of few patients.
+Spearman's rank correlation of ``implied``, and of ``explained`` (its sign turned), with ``error``: over everything, and
+the mean of those within each acceleration and within each method. ``scans``: the slices of a volume pooled, as the
+command does; ``slices``: each by itself. Points are no independent observations: slices of two patients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scans import method_of, rounded
+from scans import accelerated, method_of, network_of, provenance, rounded, scan_file
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsmnet.checkpoint import load_model
-from fsmnet.data.pairing.names import load_pair
 from fsmnet.files import write_text
-from fsmnet.inference.optimise import optimise
+from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.holdout import folds, unseen
-from fsmnet.physics.masks import make_mask, seed_from_name
+from fsmnet.physics.masks import seed_from_name
 from fsmnet.protocols.complex import Complex
 from fsmnet.trust.holdout import hold_out, simple_methods
 
-ACCELERATIONS = (2, 3, 4, 6, 8, 12)
-NETWORKS = {"fsmnet": "shipped-image", "fsmnet_unrolled": "shipped"}
+ACCELERATIONS = (2, 4, 6, 8, 10, 12)
+CASES = [(exam, contrast, "t1") for contrast in ("t2", "flair") for exam in ("TCGA-FG-6692", "OMSL-04-s1")]
+SHIPPED = {"fsmnet_unrolled": "shipped", "fsmnet_unrolled, no auxiliary": "shipped", "fsmnet": "shipped-image"}
 PROTOCOL = Complex(noise=0.005)
+TITLES = {
+    "fsmnet_unrolled": "shipped",
+    "fsmnet_unrolled, no auxiliary": "shipped, without auxiliary",
+    "fsmnet": "shipped-image, lines put back",
+    "mdunet": "MDUNet",
+}
+Method = Callable[[Acquisition], Tensor]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--slices", type=int, default=3)
-    parser.add_argument("--folds", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--slices", type=int, default=2, help="of each volume")
+    parser.add_argument("--networks", nargs="*", default=[], help="further ones, NAME=CHECKPOINT, see network_of")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    networks = {name: optimise(load_model(file), "float32") for name, file in NETWORKS.items()}
-    points: list[dict[str, Any]] = []
-    for folder in arguments.data:
-        slices = PROTOCOL.prepare(*load_pair(*(folder / f"{folder.name}_{name}.nii.gz" for name in ("t2", "t1"))))
-        chosen = torch.linspace(0, len(slices.numbers) - 1, arguments.slices + 2).round().long()[1:-1].tolist()
-        for number in chosen:
-            place = {"patient": folder.name, "slice": slices.numbers[number]}
-            target, auxiliary = slices.target[number, None], slices.auxiliary[number, None]
-            for acceleration in ACCELERATIONS:
-                seed = (arguments.seed, acceleration, *seed_from_name(folder.name), slices.numbers[number])
-                found = compared(networks, target, auxiliary, acceleration, seed, arguments.folds)
-                points += [place | {"acceleration": acceleration} | one for one in found]
-            print(place, file=sys.stderr, flush=True)
-    result: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip(),
-        "data": [folder.name for folder in arguments.data],
-        "seed": arguments.seed,
-        "folds": arguments.folds,
-        **relations(points),
-        "points": points,
-    }
-    rows = ",\n  ".join(json.dumps(rounded(point)) for point in result.pop("points"))
-    text = f'{json.dumps(rounded(result), indent=1)[:-2]},\n "points": [\n  {rows}\n ]\n}}\n'
+    torch.set_num_threads(1)
+    if arguments.out is None:
+        measure(arguments)
+        return
+    files = sorted(arguments.cache.glob("*.jsonl"))
+    points = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    scans = pooled(points)
+    result = provenance(
+        seed=0,
+        data=[" ".join(case) for case in CASES],
+        rank_correlation={"scans": relations(scans), "slices": relations(points)},
+        explained_less_truly=by_method(points, lambda p: p["explained"] - p["truly"]),
+        check_over_reconstruction=by_method(points, lambda p: p["seconds_of_check"] / p["seconds"]),
+        better_of_two_methods_told=better(scans),
+    )
+    rows = ",\n  ".join(json.dumps(rounded(point)) for point in scans)
+    text = f'{json.dumps(rounded(result), indent=1)[:-2]},\n "scans": [\n  {rows}\n ]\n}}\n'
     print(text, end="")
-    if arguments.out:
-        write_text(arguments.out, text)
+    write_text(arguments.out, text)
+    if arguments.plot:
+        plot(scans, points, arguments.plot)
 
 
-def compared(
-    networks: dict[str, nn.Module], target: Tensor, auxiliary: Tensor, acceleration: float, seed: Any, count: int
-) -> list[dict[str, Any]]:
-    """One slice ``(1, H, W)`` at one acceleration: a point for each method."""
-    width = target.shape[-1]
-    columns = make_mask("random", width, acceleration, seed=seed).columns
-    everything = PROTOCOL.measure(target, torch.ones(width, dtype=torch.bool), [seed])
-    measured = PROTOCOL.measure(target, torch.from_numpy(columns), [seed])
-    methods = {name: method_of(network, measured, auxiliary) for name, network in networks.items()}
-    methods |= simple_methods(measured)
-    sets = folds(columns, count, seed)
-    points = []
-    for name, method in methods.items():
-        started = time.perf_counter()
+def measure(arguments: argparse.Namespace) -> None:
+    """All points, a file for each method; goes on where it was stopped."""
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    named = SHIPPED | dict(one.split("=", 1) for one in arguments.networks)
+    networks = {name: network_of(named[name]) if name in named else None for name in ("POCS", *named)}
+    for exam in CASES:
+        for name, network in networks.items():
+            file = arguments.cache / f"{name.replace(', ', '_').replace(' ', '_')}.jsonl"
+            lines = file.read_text().splitlines() if file.exists() else []
+            done = {tuple(json.loads(line)["case"]) for line in lines}
+            for acceleration in ACCELERATIONS:
+                if (*exam, acceleration) in done:
+                    continue
+                rows = list(of_case(arguments, name, network, exam, acceleration))
+                with file.open("a") as kept:
+                    kept.writelines(json.dumps(rounded(row)) + "\n" for row in rows)
+                print(name, *exam, acceleration, file=sys.stderr, flush=True)
+
+
+def of_case(
+    arguments: argparse.Namespace, name: str, network: Any, exam: tuple[str, str, str], acceleration: int
+) -> Iterator[dict[str, Any]]:
+    """A point for each slice."""
+    case, _ = accelerated(arguments.data, exam, acceleration, arguments.slices)
+    columns = case.mask.columns
+    sets = folds(columns, 1, seed_from_name(exam[0]))
+    for number in range(len(case.zero_filled)):
+        measured = case.measured(slice(number, number + 1))
+        target, auxiliary = case.slices.target[number, None], case.slices.auxiliary[number, None]
+        if network is None:
+            method: Method = simple_methods(measured)[name]
+        else:
+            method = method_of(network, measured, None if "no auxiliary" in name else auxiliary)
+        started = time.process_time()
         image = method(measured)
-        once = time.perf_counter() - started
-        explained = hold_out(measured, {name: method}, sets)[name].explained
-        check = time.perf_counter() - started - once
-        points.append(
+        once = time.process_time() - started
+        found = hold_out(measured, {name: method}, sets)[name]
+        check = time.process_time() - started - once
+        seed = (*seed_from_name(scan_file(arguments.data, *exam[:2]).name), case.slices.numbers[number])
+        whole = replace(measured, lines=measured.forward(PROTOCOL.truth(target, [seed])))
+        yield {
+            "case": [*exam, acceleration],
+            "slice": case.slices.numbers[number],
+            "acceleration": acceleration,
+            "method": name,
+            "explained": found.explained,
+            "implied": float(np.sqrt(found.missing(columns)) / image.abs().norm()),
+            "truly": unseen(whole, ~columns, image).explained,
+            "error": float((image.abs() - target).norm() / target.norm()),
+            "lines": int(columns.sum()),
+            "seconds": once,
+            "seconds_of_check": check,
+            "energy": [float(found.energy.sum()), float(found.error.sum()), found.missing(columns)],
+            "norms": [float(one.double().square().sum()) for one in (image.abs(), image.abs() - target, target)],
+        }
+
+
+def pooled(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One point for each volume, acceleration and method, as the command pools slices."""
+    found = []
+    for method, case in dict.fromkeys((point["method"], tuple(point["case"])) for point in points):
+        some = [point for point in points if point["method"] == method and tuple(point["case"]) == case]
+        energy, wrong, missing = np.sum([point["energy"] for point in some], axis=0)
+        image, difference, target = np.sum([point["norms"] for point in some], axis=0)
+        found.append(
             {
-                "method": name,
-                "explained": explained,
-                "truly": unseen(everything, ~columns, image).explained,
-                "error": float((image.abs() - target).norm() / target.norm()),
-                "lines": int(columns.sum()),
-                "seconds": once,
-                "seconds_of_check": check,
+                "scan": " ".join(case[:3]),
+                "acceleration": case[3],
+                "method": method,
+                "explained": 1 - wrong / energy,
+                "implied": float(np.sqrt(missing / image)),
+                "error": float(np.sqrt(difference / target)),
+                "slices": len(some),
             }
         )
-    return points
+    return found
 
 
-def relations(points: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rank correlations, and how often the check chooses the better network."""
-    learned = [point for point in points if point["method"] in NETWORKS]
+def relations(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rank correlations of both figures with the error."""
+    return {
+        figure: {
+            "everything": correlation(points, figure),
+            "within each acceleration": within(points, figure, "acceleration"),
+            "within each method": within(points, figure, "method"),
+        }
+        for figure in ("implied", "explained")
+    } | {"points": len(points)}
+
+
+def correlation(points: Sequence[dict[str, Any]], figure: str) -> float:
+    """Spearman's; of the share explained with its sign turned."""
+    said, error = ([point[name] for point in points] for name in (figure, "error"))
+    return float(spearmanr(said, error).statistic) * (-1 if figure == "explained" else 1)
+
+
+def within(points: Sequence[dict[str, Any]], figure: str, what: str) -> dict[str, float]:
+    """Of the points that share an acceleration or a method, and the mean of these."""
+    groups = sorted({point[what] for point in points})
+    found = {str(one): correlation([p for p in points if p[what] == one], figure) for one in groups}
+    return {"mean": float(np.mean(list(found.values())))} | found
+
+
+def better(scans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of any two methods on the same scan and acceleration: has that with the smaller implied error the smaller one?"""
     right = []
-    for first, second in zip(learned[::2], learned[1::2], strict=True):  # the same slice and acceleration
-        right.append((first["explained"] > second["explained"]) == (first["error"] < second["error"]))
-    return {
-        "rank_correlation": {
-            "everything": correlation(points),
-            "networks": correlation(learned),
-            **{name: correlation([p for p in points if p["method"] == name]) for name in NETWORKS},
-            **{f"networks at {r}x": correlation([p for p in learned if p["acceleration"] == r]) for r in ACCELERATIONS},
-        },
-        "better_network_chosen": float(np.mean(right)),
-        "of": len(right),
-        "explained_less_truly": {
-            name: float(np.mean([p["explained"] - p["truly"] for p in points if p["method"] == name]))
-            for name in NETWORKS
-        },
-        "check_over_reconstruction": {
-            name: sum(p["seconds_of_check"] for p in points if p["method"] == name)
-            / sum(p["seconds"] for p in points if p["method"] == name)
-            for name in NETWORKS
-        },
-    }
+    for place in dict.fromkeys((point["scan"], point["acceleration"]) for point in scans):
+        some = [point for point in scans if (point["scan"], point["acceleration"]) == place]
+        right += [
+            (one["implied"] < other["implied"]) == (one["error"] < other["error"])
+            for number, one in enumerate(some)
+            for other in some[:number]
+        ]
+    return {"share": float(np.mean(right)), "pairs": len(right)}
 
 
-def correlation(points: list[dict[str, Any]]) -> dict[str, Any]:
-    """Spearman's, of the share explained with the share truly explained, and with the error (its sign turned)."""
-    explained, truly, error = (np.array([point[name] for point in points]) for name in ("explained", "truly", "error"))
-    return {
-        "with_truly_explained": float(spearmanr(explained, truly).statistic),
-        "with_error": float(-spearmanr(explained, error).statistic),
-        "points": len(points),
-    }
+def by_method(points: Sequence[dict[str, Any]], figure: Callable[[dict[str, Any]], float]) -> dict[str, float]:
+    """The median of a figure for each method."""
+    methods = dict.fromkeys(point["method"] for point in points)
+    return {name: float(np.median([figure(p) for p in points if p["method"] == name])) for name in methods}
+
+
+def plot(scans: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]], file: Path) -> None:
+    """Implied against true error, small the slices and large the scans."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    for number, method in enumerate(dict.fromkeys(point["method"] for point in scans)):
+        for some, size, alpha in ((points, 8, 0.35), (scans, 42, 0.9)):
+            x, y = ([p[name] for p in some if p["method"] == method] for name in ("error", "implied"))
+            label = TITLES.get(method, method) if some is scans else None
+            axes.scatter(x, y, s=size, alpha=alpha, color=f"C{number}", label=label, linewidths=0)
+    ends = [min(p["error"] for p in points), max(p["error"] for p in points)]
+    axes.plot(ends, ends, color="0.5", linewidth=0.8, label="as large as it is")
+    axes.set(xscale="log", yscale="log", xlabel="true error of the image, share of its norm")
+    axes.set_ylabel("error implied by lines kept back")
+    axes.legend(fontsize=8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
 
 
 if __name__ == "__main__":

@@ -30,17 +30,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scans import method_of, provenance, rounded, slices_of, spread
+from scans import method_of, network_of, provenance, rounded, slices_of, spread
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unrolled"))
 from lesions import shares
 
-from fsmnet.checkpoint import load_model
 from fsmnet.data.augment import ellipses, places
 from fsmnet.data.phantom import make_subject
 from fsmnet.files import write_text
-from fsmnet.inference.optimise import optimise
 from fsmnet.physics.masks import make_mask, seed_from_name
 from fsmnet.protocols.complex import Complex
 from fsmnet.trust.holdout import simple_methods
@@ -60,7 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--scans", help="phantom, or the name of an examination")
     parser.add_argument("--slices", type=int, default=20)
-    parser.add_argument("--networks", nargs="*", default=[], help="further ones, NAME=CHECKPOINT")
+    parser.add_argument("--networks", nargs="*", default=[], help="further ones, NAME=CHECKPOINT, see network_of")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,7 +80,7 @@ def reconstructed(arguments: argparse.Namespace) -> None:
     for name in [*SIMPLE, *named]:
         file = arguments.cache / f"{arguments.scans}_{name}.jsonl"
         done = {json.loads(line)["slice"] for line in file.read_text().splitlines()} if file.exists() else set()
-        network = None if name in SIMPLE else optimise(load_model(named[name]), "float32")
+        network = None if name in SIMPLE else network_of(named[name])
         for number, target, auxiliary in pairs(arguments):
             if number in done:
                 continue

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from figures import rounded as rounded  # for the scripts beside this one
 
-from fsmnet.checkpoint import trained_normalisation
+from fsmnet.checkpoint import Header, load_model, trained_normalisation
 from fsmnet.data.formats import read_volume
 from fsmnet.data.pairing.names import load_pair
+from fsmnet.inference.optimise import optimise
 from fsmnet.inference.slices import reconstruct_slices
-from fsmnet.models import takes_acquisition
+from fsmnet.models import create_model, takes_acquisition
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.physics.options import MaskOptions
@@ -64,6 +66,22 @@ def spread(count: int, most: int) -> list[int]:
     return torch.linspace(0, count - 1, most + 2).round().long()[1:-1].tolist()
 
 
+def network_of(checkpoint: str) -> nn.Module:
+    """A network in eval mode, its kernels as ``fsmnet reconstruct`` uses them.
+
+    Args:
+        checkpoint: of this package; or, as ``mdunet:FILE``, what ``benchmarks/unrolled/equal.py`` leaves of a network:
+            16 features, whole slices normalised without a limit.
+    """
+    name, _, file = checkpoint.rpartition(":")
+    if not name:
+        return optimise(load_model(checkpoint), "float32")
+    model = create_model(name, features=16)
+    model.load_state_dict({key: value.float() for key, value in load_file(file).items()})
+    model.header = Header({}, normalisation={"clip": None})  # type: ignore[assignment]
+    return optimise(model.eval(), "float32")
+
+
 def method_of(network: nn.Module, measured: Acquisition, auxiliary: Tensor | None) -> Callable[..., Tensor]:
     """A network's image of lines ``(1, C, H, W)``; measured lines are put back unless it does so itself."""
     inside, normalisation = takes_acquisition(network), trained_normalisation(network)
@@ -87,7 +105,12 @@ def provenance(**more: Any) -> dict[str, Any]:
 
 
 def accelerated(
-    data: Path, exam: tuple[str, str, str], acceleration: float, most: int, auxiliary: Path | None = None
+    data: Path,
+    exam: tuple[str, str, str],
+    acceleration: float,
+    most: int,
+    auxiliary: Path | None = None,
+    draw: int = 0,
 ) -> tuple[Accelerated, tuple[float, float, float]]:
     """Slices of an examination as protocol ``complex`` accelerates them, and the distance of its voxels in mm.
 
@@ -97,10 +120,11 @@ def accelerated(
         acceleration: that is asked for.
         most: slices, spread over the volume without its ends.
         auxiliary: another file in place of the auxiliary.
+        draw: another mask and noise.
     """
     target = scan_file(data, exam[0], exam[1])
     slices, pixel = _prepared(target, auxiliary or scan_file(data, exam[0], exam[2]))
-    return accelerate(Complex(noise=0.005), slices, target.name, acceleration, most), pixel
+    return accelerate(Complex(noise=0.005), slices, target.name + draw * "'", acceleration, most), pixel
 
 
 @lru_cache(maxsize=2)

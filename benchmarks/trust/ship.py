@@ -1,17 +1,23 @@
-"""Give the shipped weights what ``fsmnet.trust`` wants to know of them, beside the same numbers in the same file.
+"""Give shipped weights what ``fsmnet.trust`` wants to know of them, beside the same numbers in the same file.
 
-    python benchmarks/trust/ship.py --data FOLDER --cache FOLDER --error-network FILE [--out FOLDER]
+    python benchmarks/trust/ship.py --data FOLDER --cache FOLDER [--only shipped|shipped-image] [--checkpoint FILE]
+        [--error-network FILE] [--out FOLDER]
 
-``shipped`` gets the error network of ``error_maps.py``; a calibration on the nine development patients (their samples
-in the cache); what these scans show; and what the hold-out check explains of them at 4x and 8x. ``shipped-image``,
-which was trained for T2 with T1 of four stripped heads at 4x, gets what these four show. Beside it, for comparison
-only, what was explained of the test patients. Nothing else of those is looked at.
+Development patients whose scans the network suits by its header (contrasts, heads) are reconstructed at the speeds it
+was made for (of 2 to 12x: 4 and 8): what these scans show, whole and cropped, and what the hold-out check
+explains of them. ``shipped`` also gets the error network of ``error_maps.py`` and a calibration on the nine development
+patients (their samples in the cache). Beside it, for comparison only, what is explained of the test patients, three
+masks each; nothing else of those is looked at. ``--checkpoint`` takes another file in place of the shipped one (with
+``--only``) and writes it to ``--out``. Passes are kept in the cache by the network's weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,94 +26,137 @@ import torch
 from calibration import by_patient, voxels
 from error_maps import estimated, read
 from safetensors.torch import load_file
-from scans import DEVELOPMENT, TEST, accelerated
+from scans import DEVELOPMENT, TEST, accelerated, scan_file
+from torch import Tensor, nn
 
 from fsmnet.checkpoint import SHIPPED, checkpoint_file, load_model, read_checkpoint, save_checkpoint
 from fsmnet.inference.optimise import optimise
+from fsmnet.inference.suitability import purpose_of
 from fsmnet.physics.holdout import folds
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.trust.calibrate import Patient, fitted, held_out, reference
 from fsmnet.trust.error_map import LEARNED, error_network
-from fsmnet.trust.familiar import Sight, look
+from fsmnet.trust.familiar import Sight, look, look_cropped
 from fsmnet.trust.simulated import reconstructed
 
-IMAGE_PATIENTS = ("OMS-07", "OMS-19", "OMS-26", "TCGA-DU-7294")
+SPAN = (4.0, 8.0)
+SLICES = 3
+Exam = tuple[str, str, str]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--error-network", type=Path, required=True)
-    parser.add_argument("--slices", type=int, default=3)
+    parser.add_argument("--error-network", type=Path)
+    parser.add_argument("--only", choices=list(SHIPPED))
+    parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--out", type=Path, default=checkpoint_file("shipped").parent)
-    parser.add_argument("--only-passes", action="store_true", help="fill the cache and write nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    known = {name: patients(arguments, name) for name in SHIPPED}
-    on_test = tested(arguments)
-    if arguments.only_passes:
-        return
-    weights = load_file(arguments.error_network)
-    estimate = estimated(error_network(weights))
-    samples = by_patient(read(arguments.cache / "development"))
-    for name, of_patient in samples.items():
-        error, expected = voxels(of_patient, estimate)
-        known["shipped"][name].error, known["shipped"][name].expected = [error], [expected]
-    accelerations = [sample["acceleration"] for of_patient in samples.values() for sample in of_patient]
-    for name, found in known.items():
-        state, header = read_checkpoint(checkpoint_file(name))
-        header.trust = {"familiar": reference(found) | {"explained_of_test_patients": on_test[name]}}
-        if name == "shipped":
+    for name in [arguments.only] if arguments.only else SHIPPED:
+        file = arguments.checkpoint or checkpoint_file(name)
+        known, on_test = patients(arguments, file), tested(arguments, file)
+        state, header = read_checkpoint(file)
+        trust = {"familiar": reference(known) | {"explained_of_test_patients": on_test}}
+        if arguments.error_network and name == "shipped":
+            weights = load_file(arguments.error_network)
             header.error_network = weights
-            header.trust["calibration"] = fitted(found, 0.9, LEARNED, accelerations).record()
+            trust["calibration"] = calibrated(arguments, known, weights)
+        header.trust = header.trust | trust
         save_checkpoint(arguments.out / SHIPPED[name], state, header)
         print(name, json.dumps(header.trust))
 
 
-def patients(arguments: argparse.Namespace, name: str) -> dict[str, Patient]:
-    """What a network's own patients show."""
-    found = {}
+def calibrated(arguments: argparse.Namespace, known: dict[str, Patient], weights: dict[str, Tensor]) -> dict[str, Any]:
+    """On the samples of the development patients."""
+    estimate, accelerations = estimated(error_network(weights)), []
+    for name, of_patient in by_patient(read(arguments.cache / "development")).items():
+        error, expected = voxels(of_patient, estimate)
+        known[name].error, known[name].expected = [error], [expected]
+        accelerations += [sample["acceleration"] for sample in of_patient]
+    return fitted(known, 0.9, LEARNED, accelerations).record()
+
+
+def suited(arguments: argparse.Namespace, network: nn.Module, exams: list[Exam]) -> list[Exam]:
+    """Those that a network was made for."""
+    purpose = purpose_of(network)
+    return [
+        exam
+        for exam in exams
+        if purpose.takes("target", exam[1])
+        and purpose.takes("auxiliary", exam[2])
+        and (purpose.heads != "stripped" or scan_file(arguments.data, *exam[:2]).parent.parent.name == "volumes")
+    ]
+
+
+def speeds(network: nn.Module) -> tuple[float, ...]:
+    """Accelerations to try a network at."""
+    purpose = purpose_of(network)
+    return SPAN if purpose.between or not purpose.accelerations else purpose.accelerations
+
+
+def patients(arguments: argparse.Namespace, file: Path) -> dict[str, Patient]:
+    """What the development patients show."""
+    network, found = load_model(file), {}
     for patient, exams in DEVELOPMENT.items():
-        if name == "shipped-image" and patient not in IMAGE_PATIENTS:
-            continue
-        found[patient] = Patient()
-        for exam in exams if name == "shipped" else exams[:1]:
-            for acceleration in (4, 8) if name == "shipped" else (4,):
-                explained, sight = seen(arguments, name, exam, acceleration)
-                found[patient].explained.setdefault(acceleration, []).append(explained)
-                found[patient].sights.append(sight)
+        for exam in suited(arguments, network, exams):
+            one = found.setdefault(patient, Patient())
+            for acceleration in speeds(network):
+                scan = seen(arguments, file, exam, acceleration)
+                one.explained.setdefault(acceleration, []).append(scan.explained)
+                one.sights += sights(scan)
     return found
 
 
-def tested(arguments: argparse.Namespace) -> dict[str, Any]:
+def sights(scan: Seen) -> list[Sight]:
+    """What the images show, whole and cropped."""
+    numbers = range(len(scan.image))
+    whole = look(scan.image, scan.auxiliary, (0.0, *scan.pixel[1:]), numbers)
+    return [whole, look_cropped(scan.image, scan.auxiliary, numbers)]
+
+
+def tested(arguments: argparse.Namespace, file: Path) -> dict[str, list[float]]:
     """What was explained of the test patients, by acceleration."""
-    exams = {"shipped": [one for exams in TEST.values() for one in exams], "shipped-image": TEST["TCGA-FG-6692"]}
+    network = load_model(file)
+    exams = suited(arguments, network, [one for exams in TEST.values() for one in exams])
     return {
-        name: {
-            f"{at}": [round(seen(arguments, name, exam, at)[0], 4) for exam in exams[name]]
-            for at in ((4, 8) if name == "shipped" else (4,))
-        }
-        for name in SHIPPED
+        f"{at:g}": [round(seen(arguments, file, exam, at, draw).explained, 4) for exam in exams for draw in range(3)]
+        for at in speeds(network)
     }
 
 
-def seen(
-    arguments: argparse.Namespace, name: str, exam: tuple[str, str, str], acceleration: float
-) -> tuple[float, Any]:
-    """Share explained of lines kept back, and what slices of the reconstruction show; kept in the cache."""
-    file = arguments.cache / "seen" / f"{name}_{'_'.join(exam)}_{acceleration:g}.json"
-    if not file.exists():
-        network = optimise(load_model(name), "float32")
-        case, pixel = accelerated(arguments.data, exam, acceleration, arguments.slices)
-        again = reconstructed(exam[0], network, case)
-        every = list(range(len(case.zero_filled)))
-        sets = folds(case.mask.columns, 1, seed_from_name(exam[0]))
-        sight = look(np.asarray(again.result), np.asarray(again.auxiliary), (0.0, *pixel[1:]), every)
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps([held_out(again, sets).explained, vars(sight)]))
-    explained, sight = json.loads(file.read_text())
-    return explained, Sight(**sight)
+@dataclass
+class Seen:
+    """Some slices, reconstructed.
+
+    Attributes:
+        image: ``(n, H, W)``.
+        auxiliary: likewise.
+        pixel: see :class:`fsmnet.reconstruction.again.Again`.
+        explained: share of the lines kept back.
+    """
+
+    image: Any
+    auxiliary: Any
+    pixel: Any
+    explained: float
+
+
+def seen(arguments: argparse.Namespace, file: Path, exam: Exam, acceleration: float, draw: int = 0) -> Seen:
+    """Kept in the cache; three slices."""
+    network = load_model(file)
+    key = hashlib.sha256(b"".join(one.float().numpy().tobytes() for one in network.state_dict().values())).hexdigest()
+    kept = arguments.cache / "seen" / f"{key[:8]}_{'_'.join(exam)}_{acceleration:g}_{draw}.npz"
+    if not kept.exists():
+        case, pixel = accelerated(arguments.data, exam, acceleration, SLICES, draw=draw)
+        again = reconstructed(exam[0], optimise(network, "float32"), case)
+        explained = held_out(again, folds(case.mask.columns, 1, seed_from_name(exam[0]))).explained
+        kept.parent.mkdir(exist_ok=True)
+        np.savez(kept, image=again.result, auxiliary=again.auxiliary, pixel=pixel, explained=explained)
+        print(kept.name, file=sys.stderr, flush=True)
+    with np.load(kept) as arrays:
+        return Seen(*(arrays[name] for name in ("image", "auxiliary", "pixel")), float(arrays["explained"]))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from fsmnet.errors import UserError
-from fsmnet.trust.familiar import UNEXPLAINED, by_hold_out, explained_before, look, reference_of, unusual
+from fsmnet.trust.familiar import (
+    FACTOR,
+    FACTORS,
+    by_hold_out,
+    explained_before,
+    look,
+    look_cropped,
+    reference_of,
+    unusual,
+)
 
 EVERY = range(6)
 PIXEL = (1.0, 1.0, 1.0)
@@ -25,13 +36,18 @@ def pair(seed):
     return first.astype(np.float32), second.astype(np.float32)
 
 
+def sights(seed):
+    """A whole scan and its middle."""
+    return [look(*pair(seed), PIXEL, EVERY), look_cropped(*pair(seed), EVERY)]
+
+
 @pytest.fixture(scope="module")
 def known():
-    return reference_of([look(*pair(seed), PIXEL, EVERY) for seed in range(4)], {4.0: [0.8, 0.9]})
+    return reference_of([sights(seed) for seed in range(6)], {4.0: [[0.8], [0.9], [0.85]]})
 
 
 def test_a_scan_of_the_same_kind_is_not_flagged(known):
-    assert known["displacement"] == 0
+    assert (known["displacement"], known["scans"], known["patients"]) == (0, 6, 6)
     assert unusual(look(*pair(9), PIXEL, EVERY), known) == []
 
 
@@ -46,6 +62,25 @@ def test_an_auxiliary_that_was_moved_by_four_millimetres_is(known, axis):
 def test_an_auxiliary_of_another_patient_is(known):
     found = look(pair(9)[0], pair(10)[1], PIXEL, EVERY)
     assert any("in place than mirrored" in reason for reason in unusual(found, known))
+
+
+def test_a_part_of_a_scan_is_not(known):
+    image, auxiliary = pair(9)
+    part = (..., slice(14, 58), slice(12, 54))
+    assert unusual(look(image[part], auxiliary[part], PIXEL, EVERY), known) == []
+
+
+def test_the_range_may_be_left_as_far_as_each_known_patient_leaves_that_of_the_others():
+    def reference(*values):
+        return reference_of([[replace(look(*pair(0), PIXEL, EVERY), numbers={"told": v})] for v in values], {})
+
+    assert reference(1.0, 1.2)["factors"]["told"] == FACTOR  # two tell nothing
+    assert reference(1.0, 1.2, 3.0)["factors"]["told"] == pytest.approx(3.0 / 1.2)
+    assert reference(0.5, 1.2, 1.3)["factors"]["told"] == pytest.approx(1.2 / 0.5)
+    assert reference(1.0, 1.01, 1.02)["factors"]["told"] == FACTORS["told"]
+    assert reference_of([[look(*pair(0), PIXEL, EVERY)]], {4: [[0.9], [0.8], [0.6]]})[
+        "unexplained_factor"
+    ] == pytest.approx(2)
 
 
 def test_other_intensities_are(known):
@@ -76,7 +111,7 @@ def test_what_the_hold_out_check_adds(known):
     assert refused
     _, doubted = by_hold_out({"network": 0.8, "network, auxiliary blank": 0.85}, before)
     assert "without the auxiliary" in doubted[0]
-    _, doubted = by_hold_out({"network": 1 - 1.1 * UNEXPLAINED * 0.2}, before)
+    _, doubted = by_hold_out({"network": 1 - 1.1 * FACTOR * 0.2}, before)
     assert "of known scans at least 80%" in doubted[0]
     assert by_hold_out({"network": None}, before) == ([], [])
 

@@ -37,7 +37,7 @@ from fsmnet.trust.conformal import (
     promised,
 )
 from fsmnet.trust.error_map import expected_error, spread_over_folds
-from fsmnet.trust.familiar import Sight, look, reference_of
+from fsmnet.trust.familiar import Sight, look, look_cropped, reference_of
 from fsmnet.trust.holdout import hold_out
 from fsmnet.trust.influence import influence
 from fsmnet.trust.options import CalibrateConfig
@@ -136,7 +136,7 @@ def measure(
     patient.expected.append(expected.values.numpy()[head] / unit)
     patient.explained.setdefault(acceleration, []).append(unseen.explained)
     auxiliary = None if again.auxiliary is None else again.auxiliary.numpy()
-    patient.sights.append(look(image, auxiliary, pixel, every))
+    patient.sights += [look(image, auxiliary, pixel, every), look_cropped(image, auxiliary, every)]
     return expected.estimator
 
 
@@ -173,8 +173,8 @@ def reference(patients: dict[str, Patient]) -> dict[str, Any]:
     """What is kept of these patients' scans for :mod:`fsmnet.trust.familiar`."""
     every = list(patients.values())
     accelerations = sorted({at for one in every for at in one.explained})
-    explained = {at: [share for one in every for share in one.explained.get(at, [])] for at in accelerations}
-    return reference_of([sight for one in every for sight in one.sights], explained)
+    explained = {at: [one.explained.get(at, []) for one in every] for at in accelerations}
+    return reference_of([one.sights for one in every], explained)
 
 
 def _pixel(case: Any) -> tuple[float, float, float]:

@@ -8,7 +8,11 @@ What can be computed without learning:
 
 :class:`ErrorNetwork` is a small network fitted to the errors of a frozen one ("Learning to predict error for MRI
 reconstruction", Hu et al., MICCAI 2021). It belongs to the weights it was fitted to, and lies in their checkpoint. With
-e the error, it says m, the e that minimises the mean of ``log m + e / m``: the expected error.
+e the error and e_0 its root mean square in a slice, it says the m that minimises the mean of
+
+    log m + e / m + ((e - m) / e_0)^2.
+
+Both parts are least where m is the expected error; the first keeps m above 0, the second makes large errors count.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from fsmnet.reconstruction.again import Again
 from fsmnet.trust.between import between
 
 DILATIONS = (1, 2, 4)
-PART = 0.05  # of the image's brightness: the unit of the network's output
+PART = 0.05  # of the image's brightness: the unit of the network's output, and of what it sees of changes
 EDGE = 3.0  # pixels over which an edge is near
 SMOOTH = 1.0  # pixels, of a Gaussian over squared changes
 
@@ -77,9 +81,10 @@ def looked_at(image: Tensor, zero_filled: Tensor, auxiliary: Tensor, *more: Tens
         ``(B, inputs, H, W)``, and ``(B, 1, 1)`` in the unit of ``image``.
     """
     scale = contrast_scale(zero_filled)
-    images = [image, zero_filled, *more]
-    shown = torch.stack([*(one / scale for one in images), auxiliary / contrast_scale(auxiliary)], 1)
-    return shown, PART * scale
+    unit = PART * scale
+    changes = [one / unit for one in more]
+    shown = torch.stack([image / scale, zero_filled / scale, *changes, auxiliary / contrast_scale(auxiliary)], 1)
+    return shown, unit
 
 
 def residual(image: Tensor, zero_filled: Tensor) -> Tensor:

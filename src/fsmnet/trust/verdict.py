@@ -7,7 +7,7 @@ from typing import Any
 
 from fsmnet.checkpoint import Header, header_of
 from fsmnet.reconstruction.again import Again
-from fsmnet.trust.familiar import REFUSE, SUITS, UNUSUAL, Verdict, by_hold_out, explained_before, look, unusual
+from fsmnet.trust.familiar import FACTOR, REFUSE, SUITS, UNUSUAL, Verdict, by_hold_out, explained_before, look, unusual
 
 
 def known_scans(again: Again) -> Mapping[str, Any]:
@@ -29,7 +29,8 @@ def verdict(again: Again, numbers: list[int], explained: Mapping[str, float | No
     refused, doubted = [*again.refusals, *by_reference(again.scores)], list(again.doubts)
     if explained and mask is not None:
         acceleration = mask.acceleration or mask.achieved_acceleration
-        more = by_hold_out(explained, explained_before(known, acceleration))
+        factor = float(known.get("unexplained_factor", FACTOR))
+        more = by_hold_out(explained, explained_before(known, acceleration), factor)
         refused, doubted = refused + more[0], doubted + more[1]
     if known and again.result is not None:
         auxiliary = None if again.auxiliary is None else again.auxiliary[..., again.measured.place[1]].numpy()
