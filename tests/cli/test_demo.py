@@ -44,6 +44,7 @@ def assert_complete(out, model):
     assert np.array_equal(result.affine, scan.affine)
     record = json.loads((out / "phantom-0000_t2_reconstructed.json").read_text())
     assert record["Mask"]["requested_acceleration"] == summary[0]["acceleration"]
+    assert record["Check"]["Verdict"]["Kind"]
 
 
 def test_training_a_network_of_its_own(tmp_path, capsys):

@@ -140,7 +140,7 @@ def test_a_folder_with_results_of_both_kinds(page_of, evaluation, scan, tmp_path
     for file in scan.parent.iterdir():
         shutil.copy(file, folder / file.name)
     text = page_of(folder)
-    assert re.findall(r"<section aria-label=\"([^\"]+)\"", text) == ["Evaluation, 4x", "T2 by FSMNet, 8 features"]
+    assert re.findall(r"<section aria-label=\"([^\"]+)\"", text) == ["T2 by FSMNet, 8 features", "Evaluation, 4x"]
 
 
 def test_the_command(scan, evaluation, tmp_path, capsys):

@@ -19,10 +19,11 @@ from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.inference.alone import alone
 from fsmnet.physics.options import MaskOptions
 from fsmnet.protocols.brats import BRATS, SIZE
-from fsmnet.reconstruction.reconstruct import reconstruct
 from fsmnet.reconstruction.stages import Reconstruction
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
+from fsmnet.trust.check import reconstruct
+from fsmnet.trust.words import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ def demo(config: DemoConfig) -> Path:
         overwrite=True,
     )
     _say_what_is_saved(result)
+    if (check := result.sidecar["Check"]) is not None:
+        say("", in_words(check))
     say("", f"picture: {out / 'picture.png'}", f"volume:  {result.out}")
     return out
 

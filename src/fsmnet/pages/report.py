@@ -89,13 +89,13 @@ def _parts(result: Path) -> Iterator[tuple[str, Path]]:
         return
     found = []
     if result.is_dir():
+        for path in sorted(result.iterdir()):  # a demonstration's head comes first, then its scores
+            if format_of(path) is not None and read_record(sidecar_path(path)) is not None and not _is_map(path):
+                found.append(("reconstruction", path))
         if is_comparison(result):
             found.append(("comparison", result))
         if is_evaluation(result):
             found.append(("evaluation", result))
-        for path in sorted(result.iterdir()):
-            if format_of(path) is not None and read_record(sidecar_path(path)) is not None and not _is_map(path):
-                found.append(("reconstruction", path))
     if not found:
         raise UserError(
             f"{result}: is no result of fsmnet; give an image from 'fsmnet reconstruct', with its .json beside it, or "
