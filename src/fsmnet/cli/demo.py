@@ -23,6 +23,7 @@ from fsmnet.reconstruction.stages import Reconstruction
 from fsmnet.training.options import TrainConfig
 from fsmnet.training.run import train
 from fsmnet.trust.check import reconstruct
+from fsmnet.trust.familiar import SUITS
 from fsmnet.trust.words import in_words
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def demo(config: DemoConfig) -> Path:
         overwrite=True,
     )
     _say_what_is_saved(result)
-    if (check := result.sidecar["Check"]) is not None:
+    if (check := result.sidecar["Check"]) and check["Verdict"]["Kind"] == SUITS:  # anything else is a warning already
         say("", in_words(check))
     say("", f"picture: {out / 'picture.png'}", f"volume:  {result.out}")
     return out
