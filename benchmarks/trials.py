@@ -34,11 +34,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "trials.md")
     arguments = parser.parse_args()
     for name in arguments.only:
-        results = load(arguments.out)
-        results[name] = tried(name, arguments.count)
+        result = tried(name, arguments.count)
+        results = load(arguments.out) | {name: result}  # others may have been tried meanwhile
         write_text(arguments.out, json_text(dict(sorted(results.items()))) + "\n")
         write_text(arguments.page, with_table(arguments.page.read_text(encoding="utf-8"), results))
-        print(name, json_text(results[name]["figures"]), file=sys.stderr, flush=True)
+        print(name, json_text(result["figures"]), file=sys.stderr, flush=True)
 
 
 def load(out: Path) -> dict[str, Any]:

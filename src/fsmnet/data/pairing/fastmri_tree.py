@@ -8,6 +8,7 @@ moved.
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import sys
 from collections.abc import Mapping
@@ -127,7 +128,9 @@ def _load(index: Path | None) -> dict[str, dict[str, Any]]:
             wanted = {f.name for f in fields(FastMRIFile)} - {"path"}
             entries = {name: entry for name, entry in document["files"].items() if entry.keys() == wanted}
             for name, entry in entries.items():  # values of other kinds would stop whoever uses them
-                _file(Path(name), entry)
+                file = _file(Path(name), entry)
+                for size in (*file.shape, *file.encoded, *file.image_size, *file.lines, file.size, file.modified):
+                    operator.index(size)
             return entries
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
