@@ -317,7 +317,7 @@ def test_an_old_pytorch_is_told_in_words(monkeypatch):
         with newer_wanted():
             raise AssertionError("op not in its table")
 
-    monkeypatch.setattr("fsmnet.export.torch_file.ENOUGH", (99, 0))
+    monkeypatch.setattr("fsmnet.export.torch_file.ENOUGH", "99.0")
     with pytest.raises(
         UserError, match=r"PyTorch 2\S+ cannot write this network \(op not in its table\); install a newer"
     ):

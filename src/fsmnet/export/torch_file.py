@@ -21,7 +21,7 @@ from fsmnet.models.unrolled import UnrolledFSMNet
 Save = Callable[[Path, dict[str, str]], None]  # writes a network, ready in memory, with this metadata
 MULTIPLE = 8  # rows and columns of what an exported network takes are multiples of this
 LARGEST = 1024
-ENOUGH = (2, 9)  # version of PyTorch from which an exporter's error is a fault of ours
+ENOUGH = "2.9"  # version of PyTorch from which an exporter's error is a fault of ours
 
 
 @contextmanager
