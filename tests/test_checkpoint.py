@@ -36,6 +36,7 @@ from fsmnet.models import create_model
 from fsmnet.models.released_weights import export_released
 from fsmnet.physics.masks import MaskRecipe
 from fsmnet.protocols import get_protocol
+from fsmnet.transforms import NormalisationRecipe
 
 OPTIONS = {"features": 8, "blocks": 1}
 HEADER = {
@@ -294,17 +295,18 @@ def test_shipped_weights_if_there_are_any_can_be_used():
         pytest.skip("this build has no weights")
     model = load_model("shipped-image")
     assert model(*images()).image.isfinite().all()
-    assert trained_recipe(model) == MaskRecipe("random", 4.0, 0.1, 1337)
-    assert header_of(model).contrasts == {"target": "t2", "auxiliary": "t1"}
-    assert header_of(model).protocol == "brats"
+    assert trained_recipe(model) == MaskRecipe("random", 4.0, 0.08, "name", span=(2.0, 12.0))
+    assert header_of(model).contrasts == {"target": "any", "auxiliary": "any"}
+    assert header_of(model).protocol == "complex"
+    assert trained_normalisation(model) == NormalisationRecipe(clip=None)
 
 
-@pytest.mark.parametrize(("name", "heads"), [("shipped-image", "stripped"), ("shipped", "both")])
+@pytest.mark.parametrize(("name", "heads"), [("shipped-image", "both"), ("shipped", "both")])
 def test_the_heads_that_the_shipped_weights_saw(name, heads):
     assert header_of(load_model(name)).heads == heads
 
 
-@pytest.mark.parametrize(("name", "targets"), [("shipped-image", 1), ("shipped", 2)])
+@pytest.mark.parametrize(("name", "targets"), [("shipped-image", 2), ("shipped", 2)])
 def test_the_scans_that_the_shipped_weights_saw_are_known_by_their_voxels(name, targets):
     split = trained_split(load_model(name))
     contents = {case: split.contents[case].split() for case in (*split.train, *split.validation)}

@@ -239,6 +239,18 @@ def coils(results: Row) -> str:
     return markdown(["", *(f"{case}, {noise:g}%, {a:g}x" for case, noise, a in columns)], body)
 
 
+def image_table(rows: list[Row]) -> str:
+    """PSNR whole / head of every network for images, a column for each acceleration."""
+    accelerations = sorted({row["acceleration"] for row in rows})
+    body = []
+    for scan, protocol, network in dict.fromkeys((r["scan"], r["protocol"], r["network"]) for r in rows):
+        mine = [r for r in rows if (r["scan"], r["protocol"], r["network"]) == (scan, protocol, network)]
+        by = {r["acceleration"]: r for r in mine}
+        cells = [f"{by[a]['psnr']:.1f} / {by[a]['head_psnr']:.1f}" if a in by else "" for a in accelerations]
+        body.append([scan.replace(":", " "), protocol, network.replace("_", "-"), *cells])
+    return markdown(["scan", "protocol", "", *(f"{a:g}x" for a in accelerations)], body)
+
+
 def stability(results: Row) -> str:
     body = [
         [r["change"], f"{r['acceleration']}x", f"{r['largest']:.1e}", f"{r['psnr']:+.4f}"]
@@ -283,6 +295,7 @@ def main() -> None:
     report = json.loads((HERE / "training.json").read_text())
     equal = json.loads((HERE / "equal.json").read_text())
     guard = json.loads((HERE / "guard.json").read_text())
+    images = json.loads((HERE / "image.json").read_text())
     tables = {
         "guard": guarded(guard[-1]["rows"]),
         "equal_training": equal_training(equal),
@@ -299,6 +312,8 @@ def main() -> None:
         "robustness": robustness(results, "TCGA-FG-6692"),
         "robustness_omsl": robustness(results, "OMSL-04-s1"),
         "coils": coils(results),
+        "image_dev": image_table(images[0]["rows"]),
+        "image_test": image_table(images[1]["rows"]),
         "stability": stability(results),
         "speed": speed(results),
     }

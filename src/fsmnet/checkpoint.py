@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "fsmnet-1"
 ERROR_NETWORK = "error_network"  # what the names of its tensors begin with
-SHIPPED = {"shipped": "fsmnet_unrolled.safetensors", "shipped-image": "fsmnet_quick_4x.safetensors"}
+SHIPPED = {"shipped": "fsmnet_unrolled.safetensors", "shipped-image": "fsmnet_image.safetensors"}
 EXPORTED = ("model.safetensors", "models/model.safetensors")  # the checkpoint within a folder of export
 SEEN = {"train": "was trained on", "validation": "had its checkpoint chosen on"}
 WAYS = {"name": "", "content": ", whose voxels these are", "patient": ", a scan of the same patient"}

@@ -36,7 +36,8 @@ def seen(contrast="", looks=UNKNOWN, name="scan.nii.gz"):
 
 
 LINES = {
-    "shipped-image": "T2 with T1, 4x random, skull-stripped heads, protocol brats, trained on 4 patients",
+    "shipped-image": "any contrast with any other, 2 to 12x, heads with and without skull, protocol complex, "
+    "trained on 7 patients",
     "shipped": "any contrast with any other or none, 2 to 12x, heads with and without skull, protocol complex, "
     "trained on 8 patients",
 }

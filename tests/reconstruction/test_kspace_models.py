@@ -215,7 +215,7 @@ needs_weights = pytest.mark.skipif(shipped_checkpoint() is None, reason="this bu
 @needs_weights
 def test_the_default_is_the_shipped_network_for_the_scan(scans, tmp_path):
     target, auxiliary, _ = scans
-    for kind, file in (("full", "fsmnet_unrolled"), ("zero-filled", "fsmnet_quick_4x")):
+    for kind, file in (("full", "fsmnet_unrolled"), ("zero-filled", "fsmnet_image")):
         options = {"target_is": kind, "device": "cpu", "overwrite": True}
         record = reconstruct(target, auxiliary, tmp_path / "out.nii.gz", **options).sidecar
         assert record["Model"]["file"].endswith(f"{file}.safetensors")

@@ -1,26 +1,42 @@
-"""The shipped network for images (T2 with T1, 4x random, skull-stripped) given other scans."""
+"""A network for one task (T2 with T1, 4x random, skull-stripped) given other scans."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from fsmnet.checkpoint import checkpoint_file, read_checkpoint, save_checkpoint
 from fsmnet.cli.parser import main
 from fsmnet.data.contrast import Contrast, ScanFacts
 from fsmnet.data.phantom import make_subject
 from fsmnet.errors import UserError
-from fsmnet.physics.masks import load_mask
+from fsmnet.physics.masks import MaskRecipe, load_mask
 from fsmnet.protocols.float import FLOAT
 from fsmnet.reconstruction.facts import PairFacts
 from fsmnet.reconstruction.reconstruct import reconstruct as reconstruct_with
 from fsmnet.reconstruction.suitability import _nothing_missing
 
-NETWORK = "shipped-image"
-reconstruct = partial(reconstruct_with, checkpoint=NETWORK)
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """The shipped network for images, as if it had been trained for one task."""
+    state, header = read_checkpoint(checkpoint_file("shipped-image"))
+    header.contrasts, header.heads, header.protocol = {"target": "t2", "auxiliary": "t1"}, "stripped", "brats"
+    header.mask, header.split = asdict(MaskRecipe("random", 4.0, 0.1, 1337)), {"train": ["a", "b", "c", "d"]}
+    header.trust = {}
+    file = tmp_path_factory.mktemp("network") / "narrow.safetensors"
+    save_checkpoint(file, state, header)
+    return file
+
+
+@pytest.fixture
+def reconstruct(network):
+    return partial(reconstruct_with, checkpoint=network)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +52,7 @@ def scan(head, tmp_path, write_nifti):
     return write
 
 
-def test_the_scan_it_was_made_for_passes_without_a_word(scan, tmp_path, caplog):
+def test_the_scan_it_was_made_for_passes_without_a_word(scan, tmp_path, caplog, reconstruct):
     caplog.set_level("INFO")
     result = reconstruct(scan("t2"), scan("t1"), tmp_path / "out.nii.gz")
     line = "T2 with T1, 4x random, skull-stripped heads, protocol brats, trained on 4 patients"
@@ -56,11 +72,11 @@ def warnings(caplog):
 
 
 @pytest.mark.parametrize(("target", "auxiliary"), [("flair", "t1"), ("t1", "t2"), ("t2", "flair")])
-def test_other_contrasts_are_refused_and_nothing_is_written(scan, tmp_path, target, auxiliary, capsys):
+def test_other_contrasts_are_refused_and_nothing_is_written(scan, tmp_path, target, auxiliary, capsys, network):
     arguments = [
         "reconstruct",
         "--checkpoint",
-        NETWORK,
+        str(network),
         "--target",
         str(scan(target)),
         "--auxiliary",
@@ -74,7 +90,7 @@ def test_other_contrasts_are_refused_and_nothing_is_written(scan, tmp_path, targ
     assert json.loads((out.parent / "image.json").read_text())["Suitability"]["NotMadeForIt"]
 
 
-def test_the_user_tells_what_no_name_tells(scan, tmp_path, caplog):
+def test_the_user_tells_what_no_name_tells(scan, tmp_path, caplog, reconstruct):
     target, auxiliary = scan("flair", "one.nii.gz"), scan("t1", "two.nii.gz")
     reconstruct(target, auxiliary, tmp_path / "out.nii.gz", auxiliary_contrast="t1")
     assert "one.nii.gz: its fluid is dark, as in T1, T1ce or FLAIR" in caplog.text
@@ -86,13 +102,13 @@ def test_the_user_tells_what_no_name_tells(scan, tmp_path, caplog):
     assert not warnings(caplog)
 
 
-def test_another_acceleration_is_told(scan, tmp_path, caplog):
+def test_another_acceleration_is_told(scan, tmp_path, caplog, reconstruct):
     result = reconstruct(scan("t2"), scan("t1"), tmp_path / "out.nii.gz", acceleration=8)
     doubt = "the network was trained for 4x random, not 8x equispaced_fraction"
     assert warnings(caplog) == result.sidecar["Suitability"]["Doubts"] == [doubt]
 
 
-def test_zero_filled_is_what_lacks_lines(scan, tmp_path, head, write_nifti, caplog):
+def test_zero_filled_is_what_lacks_lines(scan, tmp_path, head, write_nifti, caplog, reconstruct):
     with pytest.raises(UserError, match=r"is not zero-filled, no line .* leave --target-is out .*, or pass --anyway"):
         reconstruct(scan("t2"), scan("t1"), tmp_path / "out.nii.gz", target_is="zero-filled")
     made = reconstruct(scan("t2"), scan("t1"), tmp_path / "made.nii.gz")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fsmnet.checkpoint import header_of, trained_normalisation
 from fsmnet.errors import UserError
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.device import autocast, choose_batch
@@ -184,7 +185,7 @@ def reconstruct_case(
     Args:
         model: for images or for k-space.
         case: what was measured.
-        protocol: how images are normalised, and finished.
+        protocol: how images are finished, and normalised unless the model's checkpoint says how its training did it.
         finished: bring it into the form in which it is scored, see :meth:`Protocol.finish`.
         alone: leave out the auxiliary; of a k-space model.
         whole: give a k-space model a scanner's lines without maps, where that is possible.
@@ -195,7 +196,7 @@ def reconstruct_case(
         model,
         case.zero_filled,
         None if alone else case.slices.auxiliary,
-        protocol.normalisation,
+        trained_normalisation(model) if header_of(model).normalisation else protocol.normalisation,
         measured=(whole and case.whole) or case.measured,
         finish=lambda image: finish(center_fit(image, *case.zero_filled.shape[-2:])),
         auxiliary_zero_filled=case.auxiliary_zero_filled,

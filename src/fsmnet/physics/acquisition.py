@@ -24,7 +24,7 @@ from fsmnet.physics.masks import Mask
 Data = Tensor | npt.NDArray[Any]
 
 STEPS = 10  # conjugate-gradient steps of data consistency with several coils
-MOST_BELIEF = 0.95  # in a line where there are several coils: a weight of 19, so that few steps go far
+MOST_BELIEF = 0.8  # in a line where there are several coils, which never fit their maps and the noise quite
 
 
 @dataclass(frozen=True, eq=False)
