@@ -224,6 +224,20 @@ def brats(report: Row) -> str:
     return markdown(["", *head], body)
 
 
+def ablation(report: Row) -> str:
+    """Scores of each variant on the validation patient, and their distance to the network as it is."""
+    first = report["rows"][0]
+    body = []
+    for r in report["rows"]:
+        gains = [
+            f"{r[k]:.2f} ({r[k] - first[k]:+.2f})" for k in ("psnr_4x", "psnr_8x", "psnr_4x_blank", "psnr_8x_blank")
+        ]
+        lesions = [f"{r[k]:.2f}" for k in ("kept_4x", "kept_8x", "false_4x", "false_8x")]
+        body.append([r["variant"], f"{r['parameters']:,}", f"{r['steps']:,}", *gains, *lesions])
+    head = ["", "parameters", "steps", "4x", "8x", "4x alone", "8x alone", "kept 4x", "kept 8x", "false 4x", "false 8x"]
+    return markdown(head, body)
+
+
 def coils(results: Row) -> str:
     """The last run of each patient and noise: PSNR of 8 coils, or of one."""
     last = {}
@@ -303,6 +317,7 @@ def main() -> None:
         "equal_scores": equal_scores(equal),
         "equal_lesions": lesions(equal),
         "brats": brats(json.loads((HERE / "hermitian.json").read_text())),
+        "ablation": ablation(json.loads((HERE / "ablation.json").read_text())),
         "noise": noise(results),
         "training": training(report),
         "psnr": psnr(results, ""),
