@@ -31,6 +31,9 @@ from fsmnet.protocols.complex import Complex
 from fsmnet.reconstruction.again import Again
 from fsmnet.reconstruction.measured import Measured
 
+# FSMNet for T2 with T1 of stripped heads at 4x, which was shipped for images before.
+QUICK = str(Path(__file__).resolve().parents[1] / "quick" / "fsmnet_quick_4x.safetensors")
+
 # Patients -> examination and contrasts (target, auxiliary). Nothing is fitted to, or chosen by, those of TEST.
 DEVELOPMENT = {
     "OMS-07": [("OMS-07", "t2", "t1"), ("OMS-07", "flair", "t1")],

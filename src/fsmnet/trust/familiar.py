@@ -232,7 +232,7 @@ def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
             if name not in reference["ranges"]:
                 continue
             low, high = reference["ranges"][name]
-            if _outside(name, value, low, high) > reference["factors"][name]:
+            if _outside(name, value, low, high) > reference.get("factors", {}).get(name, FACTOR):
                 role, _, what = name.rpartition(" ")
                 words = WORDS[what] if not role else f"{role}: {WORDS[what]}"
                 found.append(f"{words} is {value:.2g}, of known scans {low:.2g} to {high:.2g}")
