@@ -42,6 +42,11 @@ def test_a_network_that_is_worse_than_nothing_is_refused_whatever_else_speaks_fo
     assert verdict(replace(scan, doubts=("its mask is new",)), [0, 1], explained).kind == UNUSUAL
 
 
+def test_the_image_that_is_written_counts():
+    assert by_reference(WORSE | {"consistent": {"psnr": 24.0}}) == []
+    assert by_reference(BETTER | {"consistent": {"psnr": 19.0}})
+
+
 def test_without_an_error_there_is_nothing_to_refuse():
     assert by_reference(None) == []
     assert by_reference({"zero_filling": {"psnr": 20.0}, "network": {"psnr": None}}) == []

@@ -40,14 +40,16 @@ def verdict(again: Again, numbers: list[int], explained: Mapping[str, float | No
 
 
 def by_reference(scores: Mapping[str, Mapping[str, float | None]] | None) -> list[str]:
-    """What a fully sampled reference says: a network that is worse than zero-filling is of no use.
+    """What a fully sampled reference says: a network whose result is worse than zero-filling is of no use.
+
+    The result is what is written: where measured lines were put back, the image with them.
 
     Args:
         scores: of the record's ``Metrics``; None without a reference.
     """
     if not scores or not {"network", "zero_filling"} <= scores.keys():
         return []
-    network, zero_filled = scores["network"]["psnr"], scores["zero_filling"]["psnr"]
+    network, zero_filled = scores.get("consistent", scores["network"])["psnr"], scores["zero_filling"]["psnr"]
     if network is None or (zero_filled is not None and network >= zero_filled):  # None: no difference at all
         return []
     nothing = "no error at all" if zero_filled is None else f"{zero_filled:.2f} dB"
