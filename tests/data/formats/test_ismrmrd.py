@@ -325,3 +325,14 @@ def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ismrmrd", None)
     with pytest.raises(UserError, match=r"needs the package ismrmrd; run pip install 'fsmnet\[raw\]'"):
         read_kspace(path)
+
+
+@pytest.mark.parametrize("name", ["discard_pre", "kspace_encode_step_1"])
+def test_headers_that_lack_a_field_are_damaged(tmp_path, name):
+    """A flipped letter in the file renames it."""
+    path = write(tmp_path / "a.mrd", Plan(np.ones((1, 1, 12, 10), np.complex64)))
+    data = path.read_bytes()
+    assert name.encode() in data
+    path.write_bytes(data.replace(name.encode(), b"x" + name[1:].encode()))
+    with pytest.raises(UserError, match=rf"a\.mrd: damaged .*its readouts have no {name}"):
+        read_kspace(path)

@@ -91,6 +91,7 @@ def read_ismrmrd(path: Path) -> KSpace:
             f"{path}: reading ISMRMRD files needs the package ismrmrd; run pip install 'fsmnet[raw]'"
         ) from None
     readouts = read_apart(path, _only_group(path))
+    _check_heads(readouts.heads.dtype, ismrmrd.hdf5.acquisition_header_dtype, path)
     encoding = _encoding(ismrmrd, readouts.xml, path)
     image, calibration = split(readouts, path)
     embedded = encoding.calibration in EMBEDDED
@@ -115,6 +116,15 @@ def read_ismrmrd(path: Path) -> KSpace:
         else (encoding.limits[2] - encoding.limits[0], encoding.limits[1] - encoding.limits[2])
     )
     return KSpace(data, path, size, affine=affine, knows_axis=True, calibration=maps_from, reach=reach)
+
+
+def _check_heads(found: np.dtype[Any], known: np.dtype[Any], path: Path) -> None:
+    """Refuse headers of readouts that lack a field, at the top or in one of its parts."""
+    for name in known.names or ():
+        if name not in (found.names or ()):
+            raise UserError(f"{path}: damaged or not an ISMRMRD file (its readouts have no {name}); copy it again")
+        if known[name].names:
+            _check_heads(found[name], known[name], path)
 
 
 def _only_group(path: Path) -> str:
