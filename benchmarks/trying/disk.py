@@ -111,7 +111,8 @@ def summed(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "sizes tried": tried,
         "met at": ", ".join(sorted({place for one in found.values() for place in one["met"]})),
         **{
-            kind: kinds.get(kind, 0) for kind in ("exit_code", "not_one_sentence", "half_written", "left_over", "mixed")
+            kind: kinds.get(kind, 0)
+            for kind in ("wrong_exit_code", "not_one_sentence", "half_written", "left_over", "mixed")
         },
         "held": not wrong and all(one["tried"] for one in found.values()),
     }
@@ -151,7 +152,7 @@ def look(place: Path, code: int, said: str, found: dict[str, Any], where: str) -
     lines = [line for line in said.splitlines() if "no space left on device" in line]
     listed = "exams.csv" in said or code == 3  # a list goes on with the next exam
     if code != 2 and not (code == 3 and listed):
-        found["wrong"].append(f"exit_code: {code} at {where}")
+        found["wrong"].append(f"wrong_exit_code: {code} at {where}")
     if "Traceback" in said or not lines or (len(mistakes) != 1 and code == 2):
         found["wrong"].append(f"not_one_sentence: {where}: {said[-1500:]}")
     found["met"] |= {Path(line.split(": cannot be written")[0].split(": ")[-1]).name for line in lines}
