@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fsmnet.errors import UserError
-from fsmnet.physics.acquisition import STEPS, Acquisition, undersample, with_phase, zero_fill
+from fsmnet.physics.acquisition import MOST_BELIEF, STEPS, Acquisition, undersample, with_phase, zero_fill
 from fsmnet.physics.coils import combine, conjugate_gradients, root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
 from fsmnet.physics.fourier import TINY, fft1c, fft2c, ifft2c
@@ -193,6 +193,17 @@ def test_nothing_is_corrected_that_agrees_with_the_measurement():
     image, maps = synthetic(24, 20)
     acquisition = Acquisition.simulate(image, columns_of(1, 20), maps)
     assert float(acquisition.correction(image, torch.full((20,), 0.9), 4).abs().max()) < 1e-5
+
+
+def test_belief_beyond_the_bound_of_coils_counts_as_the_bound_but_can_be_unlearned():
+    image, maps = synthetic(24, 20)
+    acquisition = Acquisition.simulate(image, columns_of(1, 20), maps)
+    x0, belief = random_complex(3, 24, 20).to(torch.complex64), torch.full((20,), 0.95, requires_grad=True)
+    d = acquisition.correction(x0, belief, 4)
+    torch.testing.assert_close(d, acquisition.correction(x0, torch.full((20,), MOST_BELIEF), 4))
+    d.abs().square().sum().backward()
+    assert belief.grad is not None
+    assert bool((belief.grad != 0)[acquisition.mask.flatten()].all())
 
 
 def test_hard_consistency_of_coils_leaves_a_residual_of_rounding():

@@ -359,5 +359,8 @@ def test_a_network_with_k_space_inside_is_trained_and_scored(knees, options, tmp
         EvaluateConfig(**options, models=models, cases=split["validation"], out=tmp_path / "scores", threads=1)
     )
     scores = {row["model"]: row["psnr_mean"] for row in summary}
-    # All but untrained, it is the measured lines and little else.
-    assert scores[models[2]] == pytest.approx(scores["zero_filling"], abs=3)
+    # All but untrained, it is the measured lines and little else; those of several coils also tell what lies between.
+    if coils == "single":
+        assert scores[models[2]] == pytest.approx(scores["zero_filling"], abs=3)
+    else:
+        assert scores["zero_filling"] < scores[models[2]] < scores["pocs"]

@@ -32,6 +32,7 @@ def network():
     torch.manual_seed(0)
     model = create_model("fsmnet_unrolled", steps=1, widths=(8, 8, 8)).eval()
     torch.nn.init.normal_(model.steps[0].leave.weight, std=0.01)
+    torch.nn.init.constant_(model.lines.layers[-1].bias, -1.0)  # a weight of 0.4
     return model
 
 

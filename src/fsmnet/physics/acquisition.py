@@ -222,7 +222,8 @@ class Acquisition:
         rest = self.lines - self.forward(image)
         if self.lines.shape[-3] == 1:
             return self.adjoint(rest * belief)
-        belief = belief.clamp_max(MOST_BELIEF)
+        # Bounded in value alone: a network begins beyond the bound, and must have a gradient there to come back.
+        belief = belief + (belief.clamp_max(MOST_BELIEF) - belief).detach()
         weight = belief / (1 - belief)
         right = self.adjoint(weight * rest)
         return conjugate_gradients(lambda d: d + self.adjoint(weight * self.forward(d)), right, None, steps)
