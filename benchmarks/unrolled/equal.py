@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from train import HELD_OUT, Bank, Check, Training, Variant, build, read_cases, rounded, save, to_millimetres
 
 from fsmnet.data.augment import Parameters
@@ -110,12 +110,18 @@ def kinds(cases: dict[str, dict[str, Tensor]], zoom: dict[str, float], batch: in
     return [whole, finer, whole, Variant(mm, 192, batch, (45, 10), height=strip)]
 
 
-def begin(name: str, args: argparse.Namespace) -> Run:
-    torch.manual_seed(args.seed)  # the same first weights for the same network
+def first(name: str, seed: int, init: Path | None) -> tuple[nn.Module, float]:
+    """A network as its training begins, the same for the same seed or file, and its highest learning rate."""
+    torch.manual_seed(seed)
     model, peak = build(name)
-    if args.init:
-        model.load_state_dict({k: v.float() for k, v in load_file(args.init).items()})
+    if init:
+        model.load_state_dict({k: v.float() for k, v in load_file(init).items()})
     install_kernels(model)
+    return model, peak
+
+
+def begin(name: str, args: argparse.Namespace) -> Run:
+    model, peak = first(name, args.seed, args.init)
     kind = Training if args.wrong is None else Apart
     training = kind(name, model, CPU, args.peak or peak, args.seed)
     if isinstance(training, Apart):

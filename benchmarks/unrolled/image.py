@@ -21,17 +21,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from equal import CPU, Run
-from safetensors.torch import load_file
+from equal import CPU, Run, first
 from ship import DATA, SPLIT
 from torch import Tensor, nn
-from train import Bank, Training, Variant, build, read_cases, to_millimetres
+from train import Bank, Training, Variant, read_cases, to_millimetres
 
 from fsmnet.checkpoint import Header, save_checkpoint, versions
 from fsmnet.data.augment import NODES, Parameters, Sample
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.models import recipe_of
-from fsmnet.models.kernels.install import install_kernels
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import MaskRecipe, default_center_fraction
 from fsmnet.protocols.brats import SIZE, brats_mask
@@ -159,11 +157,7 @@ def main() -> None:
     cases, zoom = read_cases(args.data, CPU)
     for name in VALIDATION:
         del cases[name]
-    torch.manual_seed(args.seed)
-    model, _ = build("fsmnet")
-    if args.init:
-        model.load_state_dict({k: v.float() for k, v in load_file(args.init).items()})
-    install_kernels(model)
+    model, _ = first("fsmnet", args.seed, args.init)
     run = Run(Images("fsmnet", model, CPU, args.peak, args.seed), args.seconds, args.warm_up)
     state = args.out / "fsmnet.state"
     if state.exists():
