@@ -70,7 +70,8 @@ COMMANDS = {
     "export .pt2": [*EXPORT, "--out", "OUT/a.pt2"],
     "export hub": [*EXPORT, "--format", "hub", "--out", "OUT/a"],
     "export monai": [*EXPORT, "--format", "monai", "--out", "OUT/a"],
-    "calibrate": ["calibrate", "heads", *WEIGHTS, "--out", "OUT/b.safetensors", "--rate", "0.5", *DEVICE],
+    "calibrate": ["calibrate", "heads", *WEIGHTS, "--out", "OUT/b.safetensors", "--rate", "0.5",
+        "--accelerations", "2", *DEVICE],
     "demo": ["demo", "--out", "OUT/demo", "--device", "cpu"],
     "report": ["report", "done/a.nii.gz", "--out", "OUT/a.html"],
 }  # fmt: skip

@@ -51,6 +51,7 @@ def two_starts(folder: Path, count: int) -> dict[str, Any]:
         "reconstruct": [*FSMNET, "reconstruct", *scans, "--out", "out/t2.nii.gz", "--device", "cpu"],
         "reconstruct --pairs": listed,
         "demo": [*FSMNET, "demo", "--out", "out", "--device", "cpu"],
+        "calibrate": [*FSMNET, "calibrate", "heads", "--out", "out/own.safetensors", "--rate", "0.5"],
         "export": [*FSMNET, "export", "--out", "out/shipped.onnx"],
     }
     refused, taken = [], []

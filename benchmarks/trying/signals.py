@@ -16,8 +16,9 @@ from .forked import begun
 from .registry import trial
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-TRIED = ("train", "reconstruct", "reconstruct --pairs", "evaluate", "compare", "export .pt2", "calibrate")
+TRIED = ("train", "reconstruct", "reconstruct --pairs", "evaluate", "compare", "export .pt2", "calibrate", "demo")
 INTERRUPTED = 130
+SOON = 1e-3  # seconds after the lock that every command takes longer than
 
 
 @trial("signals", "SIGTERM and SIGINT to every command that takes a while, at random moments of its work", count=3)
@@ -31,6 +32,8 @@ def signals(folder: Path, count: int) -> dict[str, Any]:
         for number in SIGNALS * count:
             while (met := interrupted(folder, words, number, chance.uniform(0, late))) is None:
                 late /= 2
+                if late < SOON:
+                    raise RuntimeError(f"{name} was never met while it held its place")
             code, seconds, said, left = met
             seen.update(sent=1, code=code == INTERRUPTED, words=in_words(said), left=len(left))
             slowest = max(slowest, seconds)
@@ -49,19 +52,22 @@ def signals(folder: Path, count: int) -> dict[str, Any]:
 def interrupted(
     folder: Path, words: list[str], number: signal.Signals, after: float
 ) -> tuple[int, float, str, list[Path]] | None:
-    """Exit code, seconds until the end, what was said and what is left; None if the command was done before."""
+    """Exit code, seconds until the end, what was said and what is left; None if the command was done before.
+
+    Raises:
+        RuntimeError: it failed before it was sent a signal.
+    """
     out, said = folder / "OUT", folder / "errors"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     said.write_text("")
     process = begun(words, said, lambda: os.chdir(folder))
-    while not any(path.name.endswith(".lock") for path in out.rglob(".*")):
-        if os.waitpid(process, os.WNOHANG)[0]:
-            return None
+    while not (ended := _ended(process, said)) and not any(path.name.endswith(".lock") for path in out.rglob(".*")):
         time.sleep(0.01)
+    if ended:
+        return None
     time.sleep(after)
-    done, status = os.waitpid(process, os.WNOHANG)
-    if done:
+    if _ended(process, said):
         return None
     begin = time.monotonic()
     os.kill(process, number)
@@ -70,6 +76,14 @@ def interrupted(
     if code == 0:  # it was at its end
         return None
     return code, time.monotonic() - begin, said.read_text(), list(out.rglob(".*"))
+
+
+def _ended(process: int, said: Path) -> bool:
+    """Whether a command is done; it must have done well."""
+    done, status = os.waitpid(process, os.WNOHANG)
+    if done and status:
+        raise RuntimeError(said.read_text())
+    return bool(done)
 
 
 def in_words(said: str) -> bool:

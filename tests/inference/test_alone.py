@@ -159,6 +159,7 @@ def test_work_that_writes_some_of_the_same_files(tmp_path):
         "exams.csv": "reconstruct --target data/t2.nii --auxiliary data/t1.nii --out out/t2.nii",
         "case.nii.gz": "reconstruct --pairs pairs.csv --out out",
         "quick.onnx": "export --out out/quick.onnx",
+        "own.safetensors": "calibrate data --out out/own.safetensors",
         "demo": "demo --out out",
     }.items(),
 )

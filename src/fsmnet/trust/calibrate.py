@@ -17,6 +17,7 @@ from fsmnet.checkpoint import checkpoint_file, load_model, read_checkpoint, save
 from fsmnet.data.formats import read_volume
 from fsmnet.data.head import head_mask
 from fsmnet.errors import UserError
+from fsmnet.inference.alone import only_one
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import optimise
 from fsmnet.options import by_name
@@ -68,10 +69,17 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     """Measure, and write the copy; see :class:`fsmnet.trust.options.CalibrateConfig`.
 
     Raises:
-        UserError: scans or options that cannot be used, or too few patients for the rate.
+        UserError: scans or options that cannot be used, too few patients for the rate, or another process that writes
+            the same file.
     """
     file = checkpoint_file(config.checkpoint)
     _check(config, file)
+    with only_one(config.out.absolute().parent, (config.out.name,), config.out.name):
+        _check(config, file)  # again: another may have written it meanwhile
+        return _calibrate(config, file)
+
+
+def _calibrate(config: CalibrateConfig, file: Path) -> Calibration:
     choose_device("cpu", config.threads)
     network = load_model(file)
     protocol = protocol_of(config)
