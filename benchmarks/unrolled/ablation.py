@@ -1,11 +1,12 @@
 """What each part of the unrolled network and of its training is worth: variants trained alike for equal processor time.
 
-    python benchmarks/unrolled/ablation.py train.npz.xz --out runs/ablation --seconds 120
+    python benchmarks/unrolled/ablation.py train.npz.xz --out ablation.json --states runs/ablation --seconds 200
 
 Each variant differs from the first, ``as it is``, in one thing. Samples, turns, optimiser and schedule are those of
 ``equal.py``; the network is a small twin (``--steps``, ``--widths``), so that it learns something in the time. Scored
 on the validation patient (T2 with T1 of OMS-26, 1% noise); nothing here looks at a test patient. Variants learn in
-turns, so that what else the machine does is shared fairly.
+turns, so that what else the machine does is shared fairly; with ``--states`` the same command goes on where it was,
+with other ``--seconds`` too.
 """
 
 from __future__ import annotations
@@ -195,6 +196,25 @@ class Plain(Training):
         )
 
 
+class Neighbours(Training):
+    """The auxiliary's slice before and the one after are channels beside it, deformed and changed as it is."""
+
+    neighbours = 1
+
+    def sample(self, parameters: Parameters, slices: Tensor, size: tuple[int, int]) -> Sample:
+        """The images of a batch, the auxiliary ``(B, 3, h, w)``."""
+        sampled = super().sample
+        middle, *beside = (sampled(parameters, slices[:, [0, i]], size) for i in (1, 2, 3))
+        return replace(middle, auxiliary=torch.cat([one.auxiliary for one in (middle, *beside)], 1))
+
+
+def three_slices(model: UnrolledFSMNet) -> UnrolledFSMNet:
+    """The auxiliary's encoder takes three channels of 2 x 2 pixels."""
+    old = model.auxiliary.enter[0]
+    model.auxiliary.enter[0] = nn.Conv2d(3 * old.in_channels, old.out_channels, old.kernel_size, padding=old.padding)
+    return model
+
+
 class NoLesions(Training):
     """Without structures that only one contrast shows."""
 
@@ -243,6 +263,7 @@ class Way:
     batches: Callable[[list[Variant]], list[Variant]] = lambda variants: variants
     steps: int = 0  # more than usual
     whole: bool = False  # whole slices
+    seed: int = 0  # more than usual
 
 
 EVERY_LEVEL = range(LEVELS)
@@ -265,7 +286,9 @@ WAYS = {
     "loss on the last step alone": Way(training=LastOnly),
     "hard consistency": Way(hard),
     "correction not seen": Way(lambda m: of_class(m, Blind)),
-    "another seed": Way(),
+    "neighbouring slices of the auxiliary": Way(three_slices, training=Neighbours),
+    "another seed": Way(seed=1),
+    "a third seed": Way(seed=2),
 }  # fmt: skip
 
 
@@ -283,15 +306,37 @@ def scores(training: Training, check: Check) -> dict[str, float]:
 
 
 def begun(name: str, args: argparse.Namespace) -> Run:
-    way, seed = WAYS[name], args.seed + (name == "another seed")
+    way = WAYS[name]
+    seed = args.seed + way.seed
     training = way.training("unrolled", build(way, args, seed), CPU, args.peak, seed)
-    return Run(training, args.seconds, args.warm_up)
+    run, state = Run(training, args.seconds, args.warm_up), state_of(name, args)
+    if state and state.exists():
+        run.go_on(state)
+    return run
+
+
+def state_of(name: str, args: argparse.Namespace) -> Path | None:
+    """Where a variant's state is kept."""
+    return args.states / f"{name.replace(' ', '_')}.state" if args.states else None
+
+
+def checks(volumes: dict[str, Tensor], every: int) -> dict[int, Check]:
+    """The validation slices, by how many slices beside it the auxiliary has; structures show in these too."""
+    before, middle, after = (
+        Check.of(volumes | {"t1": volumes["t1"].roll(away, 0)}, CPU, every=every) for away in (1, 0, -1)
+    )
+    three = {
+        name: torch.cat([getattr(one, name) for one in (middle, before, after)], 1)
+        for name in ("auxiliary", "auxiliary_with_lesions")
+    }
+    return {0: middle, 1: replace(middle, **three)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=HERE / "ablation.json", help="a JSON file")
+    parser.add_argument("--states", type=Path, help="a folder, to go on from")
     parser.add_argument("--variants", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--seconds", type=float, default=120.0, help="processor seconds of each")
     parser.add_argument("--turn", type=float, default=10.0, help="processor seconds of a turn")
@@ -300,12 +345,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--peak", type=float, default=1.5e-3, help="highest learning rate")
     parser.add_argument("--warm-up", type=int, default=50, help="steps")
+    parser.add_argument("--every", type=int, default=10, help="slices of the validation patient, every so many")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     large_blocks_apart()
     torch.set_num_threads(1)
     cases, zoom = read_cases(args.data, CPU)
-    check = Check.of(cases.pop(HELD_OUT), CPU, every=30)
+    check = checks(cases.pop(HELD_OUT), args.every)
+    if args.states:
+        args.states.mkdir(parents=True, exist_ok=True)
     strips = kinds(cases, zoom, args.batch, train.STRIP)
     whole = [replace(v, height=240, batch=max(1, v.batch // 2)) for v in strips]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout
@@ -319,12 +367,14 @@ def main() -> None:
     while unfinished := [name for name, run in runs.items() if run.spent < run.seconds]:
         for name in unfinished:
             runs[name].turn(batches[name], args.turn)
+            if state := state_of(name, args):
+                runs[name].keep(state)
         print({name: runs[name].training.steps for name in unfinished}, flush=True)
     rows = []
     for name, run in runs.items():
         t = run.training
         row = {"variant": name, "parameters": sum(p.numel() for p in t.parameters), "steps": t.steps}
-        rows.append(row | {"processor_seconds": run.spent, "loss": float(t.loss), **scores(t, check)})
+        rows.append(row | {"processor_seconds": run.spent, "loss": float(t.loss), **scores(t, check[t.neighbours])})
         print(name, json.dumps(rounded({k: v for k, v in rows[-1].items() if k != "variant"})), flush=True)
         args.out.write_text(json.dumps(report | {"rows": rows}, indent=1) + "\n")
 

@@ -52,11 +52,13 @@ class Bank:
 
     Attributes:
         slices: uint8 ``(N, 4, S, S)``; zeros where a contrast is missing.
+        stacks: ``(N,)``; number of the stack of neighbours that a slice is of.
         pairs: ``(M, 3)``; slice, target, auxiliary.
         cumulative: ``(M,)``; running sum of the pairs' probabilities.
     """
 
     slices: Tensor
+    stacks: Tensor
     pairs: Tensor
     cumulative: Tensor
 
@@ -85,13 +87,22 @@ class Bank:
                             weights.append(torch.full((count,), weight * share / len(volumes) / count))
         table = torch.cat(weights).cumsum(0)
         device = frames[0].device
-        return cls(torch.cat(frames), torch.cat(pairs).to(device), (table / table[-1]).to(device))
+        stacks = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames])).to(device)
+        return cls(torch.cat(frames), stacks, torch.cat(pairs).to(device), (table / table[-1]).to(device))
 
-    def pick(self, batch: int, random: Random) -> Tensor:
-        """Pairs of slices drawn by weight, ``(batch, 2, S, S)`` in [0, 1]."""
+    def pick(self, batch: int, random: Random, neighbours: int = 0) -> Tensor:
+        """Pairs of slices drawn by weight, ``(batch, 2, S, S)`` in [0, 1].
+
+        ``neighbours`` adds so many of the auxiliary's slices before it and after it; beyond the end the slice itself.
+        """
         rows = torch.searchsorted(self.cumulative, random.uniform(batch)).clamp_max(len(self.cumulative) - 1)
         number, target, auxiliary = self.pairs[rows].unbind(-1)
-        return torch.stack([self.slices[number, target], self.slices[number, auxiliary]], 1).float() / 255
+        picked = [self.slices[number, target], self.slices[number, auxiliary]]
+        for away in (sign * step for step in range(1, neighbours + 1) for sign in (-1, 1)):
+            near = (number + away).clamp(0, len(self.slices) - 1)
+            near = torch.where(self.stacks[near] == self.stacks[number], near, number)
+            picked.append(self.slices[near, auxiliary])
+        return torch.stack(picked, 1).float() / 255
 
 
 def centred(volume: Tensor, size: int) -> Tensor:
@@ -144,6 +155,8 @@ class Variant:
 class Training:
     """One network: its step, its averaged weights, its learning rate."""
 
+    neighbours = 0  # slices of the auxiliary before and after
+
     def __init__(self, name: str, model: nn.Module, device: torch.device, peak: float, seed: int) -> None:
         self.name, self.device, self.peak, self.seed = name, device, peak, seed
         self.model = model.to(device, memory_format=torch.channels_last)
@@ -165,9 +178,9 @@ class Training:
         """Draw a batch and learn from it; nothing here waits for the device."""
         random, size = Random(self.device), (variant.height, variant.width)
         with torch.no_grad():
-            slices = variant.bank.pick(variant.batch, random)
+            slices = variant.bank.pick(variant.batch, random, self.neighbours)
             parameters = self.drawn(draw(variant.batch, size, random, variant.reach, variant.radius, variant.coils))
-            sample = augment(parameters, slices, size)
+            sample = self.sample(parameters, slices, size)
             image, scan = measure(parameters, sample.target, float(slices.shape[-1]))
         torch._foreach_zero_([p.grad for p in self.parameters])
         loss = self.loss_of(sample, image, scan)
@@ -183,6 +196,10 @@ class Training:
     def drawn(self, parameters: Parameters) -> Parameters:
         """What another way of training changes in the samples."""
         return parameters
+
+    def sample(self, parameters: Parameters, slices: Tensor, size: tuple[int, int]) -> Sample:
+        """The images of a batch."""
+        return augment(parameters, slices, size)
 
     def loss_of(self, sample: Sample, image: Tensor, scan: Acquisition) -> Tensor:
         """Loss of one batch, by kind of network."""
