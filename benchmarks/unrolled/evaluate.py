@@ -34,14 +34,14 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from train import STRIP, build, reconstruct
 
-from fsmnet.checkpoint import open_model
+from fsmnet.checkpoint import open_model, trained_normalisation
 from fsmnet.data.formats import read_volume
 from fsmnet.inference.auxiliary import Trial, try_auxiliary
 from fsmnet.models.classical import phase_constrained
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import default_center_fraction, make_mask, seed_from_name
 from fsmnet.physics.random_scans import Random, coil_maps, draw_coils, draw_waves, smooth
-from fsmnet.transforms import Normalisation, center_fit
+from fsmnet.transforms import center_fit
 
 HERE = Path(__file__).parent
 TASKS = [
@@ -116,11 +116,11 @@ def network(name: str, weights: Path) -> nn.Module:
 
 
 def then_consistent(model: nn.Module, scan: Acquisition, auxiliary: Tensor) -> Tensor:
-    """An image network of this package on normalised magnitudes; measured lines are put back into its result."""
-    zero_filled = scan.zero_filled.abs()[:, None]
-    normalisation = Normalisation.fit(zero_filled)
-    output = model(normalisation.apply(zero_filled), Normalisation.fit(auxiliary).apply(auxiliary)).image
-    return scan.consistent(normalisation.undo(output)[:, 0]).abs()
+    """An image network of this package; its result takes the zero-filled phase, and measured lines are put back."""
+    zero_filled = scan.zero_filled
+    inputs = trained_normalisation(model).inputs(zero_filled.abs()[:, None], auxiliary)
+    restored = inputs.normalisation.undo(model(inputs.target, inputs.auxiliary).image)[:, 0]
+    return scan.consistent(torch.polar(restored, zero_filled.angle())).abs()
 
 
 def methods(args: argparse.Namespace) -> dict[str, Method]:
@@ -143,7 +143,7 @@ def methods(args: argparse.Namespace) -> dict[str, Method]:
         found |= trained_alike(args.equal)
     if args.shipped:
         shipped = open_model("shipped-image").eval()
-        found["shipped fsmnet for 4x, then consistency"] = lambda scan, other: then_consistent(shipped, scan, other)
+        found["shipped-image, then consistency"] = lambda scan, other: then_consistent(shipped, scan, other)
     if args.only:
         found = {name: method for name, method in found.items() if name in args.only}
     return found
@@ -318,11 +318,20 @@ def tried_as_reconstruct_does(model: nn.Module, scans: list[Acquisition], auxili
 
 def part_noise(args: argparse.Namespace) -> list[dict[str, object]]:
     """More and less noise, which the network is not told."""
-    case, target_name, other_name = TASKS[0]
-    target, other = load(args.data, case, target_name), load(args.data, case, other_name)
+    found, rows = methods(args), []
+    for case, target_name, other_name in (TASKS[0], TASKS[2]):
+        if not args.tasks or f"{case}:{target_name}" in args.tasks:
+            volumes = load(args.data, case, target_name), load(args.data, case, other_name)
+            rows += noise_of(found, case, *volumes, args)
+    return rows
+
+
+def noise_of(
+    found: dict[str, Method], case: str, target: Tensor, other: Tensor, args: argparse.Namespace
+) -> list[dict[str, object]]:
+    """One patient's volumes ``(S, H, W)`` under noise of 0 to 3%."""
     numbers = scored(target, 3 * args.every)
-    found = methods(args)
-    rows = []
+    rows: list[dict[str, object]] = []
     for noise in (0.0, 0.5, 1.0, 2.0, 3.0):
         for acceleration in (4, 8):
             scans = [scan_of(target[n], case, n, acceleration, noise / 100, args.masks) for n in numbers]
@@ -330,7 +339,7 @@ def part_noise(args: argparse.Namespace) -> list[dict[str, object]]:
                 images = [found[name](scan, other[n][None, None]) for n, scan in zip(numbers, scans, strict=True)]
                 row = {"case": case, "acceleration": acceleration, "noise_percent": noise, "method": name}
                 rows.append(row | {"slices": len(numbers), **metrics(target[numbers], torch.cat(images))})
-                print(noise, acceleration, f"{name:30}", round(rows[-1]["psnr"], 2), flush=True)
+                print(case, noise, acceleration, f"{name:30}", rows[-1]["psnr"], flush=True)
     return rows
 
 
@@ -394,14 +403,23 @@ def of_coils(model: nn.Module, noise: float) -> dict[str, Method]:
 
 def part_stability(args: argparse.Namespace) -> list[dict[str, object]]:
     """What rounding does to an image: largest change, and change of the PSNR."""
-    case, target_name, other_name = TASKS[0]
-    target, other = load(args.data, case, target_name), load(args.data, case, other_name)
-    n = scored(target, 1)[60]
-    model = network("unrolled", args.weights / "unrolled.safetensors")
-    rows = []
+    model, rows = network("unrolled", args.weights / "unrolled.safetensors"), []
+    for case, target_name, other_name in (TASKS[0], TASKS[2]):
+        target, other = load(args.data, case, target_name), load(args.data, case, other_name)
+        numbers = scored(target, 1)
+        for n in numbers[len(numbers) // 6 :: len(numbers) // 3]:
+            rows += stability_of(model, case, n, target[n], other[n], args)
+    return rows
+
+
+def stability_of(
+    model: nn.Module, case: str, n: int, target: Tensor, other: Tensor, args: argparse.Namespace
+) -> list[dict[str, object]]:
+    """One slice's ``(H, W)``."""
+    rows: list[dict[str, object]] = []
     for acceleration in (4, 8):
-        scan = scan_of(target[n], case, n, acceleration, args.noise / 100, args.masks)
-        auxiliary = other[n][None, None]
+        scan = scan_of(target, case, n, acceleration, args.noise / 100, args.masks)
+        auxiliary = other[None, None]
         torch.set_num_threads(1)
         reference = reconstruct(model, scan, auxiliary)
         drawn = torch.view_as_complex(torch.randn(*scan.lines.shape, 2, generator=generator(case)))
@@ -415,9 +433,9 @@ def part_stability(args: argparse.Namespace) -> list[dict[str, object]]:
         results["2 threads against 1"] = reconstruct(model, scan, auxiliary)
         torch.set_num_threads(args.threads)
         for name, image in results.items():
-            before, after = (metrics(target[n][None], x)["psnr"] for x in (reference, image))
-            change = float((image - reference).abs().max())
-            rows.append({"acceleration": acceleration, "change": name, "largest": change, "psnr": after - before})
+            before, after = (metrics(target[None], x)["psnr"] for x in (reference, image))
+            row = {"case": case, "slice": n, "acceleration": acceleration, "change": name}
+            rows.append(row | {"largest": float((image - reference).abs().max()), "psnr": after - before})
             print(rows[-1], flush=True)
     return rows
 

@@ -1,4 +1,4 @@
-"""Draw quality against work: PSNR of T2 with T1 of TCGA-FG-6692 against processor seconds of a slice.
+"""Draw ``equal.png``, quality against processor seconds of a slice, and ``curves.png``, quality over acceleration.
 
 python benchmarks/unrolled/picture.py
 """
@@ -7,35 +7,73 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
+Row = dict[str, Any]
+MARKS = "osD^vP"
+
+
+def task_of(row: Row) -> tuple[str, str, str]:
+    return row["case"], row["target"], row["auxiliary"]
+
+
+def looks(rows: list[Row]) -> dict[str, dict[str, str]]:
+    """Of each method colour, mark and label; a colour is one network, whatever its budget."""
+    found: dict[str, dict[str, str]] = {}
+    colours: dict[str, Any] = {}
+    budgets: dict[str, int] = {}
+    for method in dict.fromkeys(row["method"] for row in rows):
+        alike = method.startswith("equal: ")
+        name = method.removeprefix("equal: ").split(", ")[0] if alike else method + " (not alike)"
+        colour = colours.setdefault(name, mpl.color_sequences["tab10"][len(colours) % 10])
+        budgets[name] = budgets.get(name, -1) + 1
+        label = method.removeprefix("equal: ").replace("_", "-") + (", trained alike" if alike else "")
+        label = "unrolled, as shipped" if method == "unrolled" else label
+        found[method] = {"color": colour, "marker": MARKS[budgets[name]], "label": label}
+    return found
+
+
+def against_seconds(rows: list[Row], look: dict[str, dict[str, str]]) -> None:
+    """PSNR of T2 with T1 of TCGA-FG-6692 against processor seconds of a slice."""
+    accelerations = (4, 8)
+    figure, axes = plt.subplots(1, len(accelerations), figsize=(5 * len(accelerations), 5.5), layout="constrained")
+    for axis, acceleration in zip(axes, accelerations, strict=True):
+        for row in rows:
+            if task_of(row) == ("TCGA-FG-6692", "t2", "t1") and row["acceleration"] == acceleration:
+                axis.scatter(max(row["processor_seconds"], 1e-3), row["psnr"], **look[row["method"]])
+        axis.set(xscale="log", xlabel="processor seconds of a slice, one thread", ylabel="PSNR, dB")
+        axis.set_title(f"{acceleration:g}x")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
+    figure.savefig(HERE / "equal.png", dpi=110)
+
+
+def over_acceleration(rows: list[Row], look: dict[str, dict[str, str]]) -> None:
+    """PSNR in the head of every task over the acceleration."""
+    tasks = list(dict.fromkeys(map(task_of, rows)))
+    figure, axes = plt.subplots(1, len(tasks), figsize=(3.2 * len(tasks), 5), sharey=True, layout="constrained")
+    for axis, task in zip(axes, tasks, strict=True):
+        for method, style in look.items():
+            mine = [r for r in rows if (task_of(r), r["method"]) == (task, method)]
+            points = sorted((r["acceleration"], r["psnr_head"]) for r in mine)
+            axis.plot(*zip(*points, strict=True), **style, linewidth=1, markersize=4)
+        case, target, auxiliary = task
+        axis.set(title=f"{case}, {target} with {auxiliary}", xlabel="acceleration", xticks=[2, 4, 6, 8, 12])
+        axis.title.set_fontsize(9)
+    axes[0].set_ylabel("PSNR in the head, dB")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=4, loc="outside lower center")
+    figure.savefig(HERE / "curves.png", dpi=110)
 
 
 def main() -> None:
     mpl.use("agg")
     rows = [row for run in json.loads((HERE / "equal.json").read_text())["psnr"] for row in run["rows"]]
-    rows = [row for row in rows if (row["case"], row["target"]) == ("TCGA-FG-6692", "t2")]
-    accelerations = (4, 8)
-    figure, axes = plt.subplots(1, len(accelerations), figsize=(5 * len(accelerations), 4), layout="constrained")
-    for axis, acceleration in zip(axes, accelerations, strict=True):
-        shown = (row for row in rows if row["acceleration"] == acceleration)
-        for row, colour in zip(shown, mpl.color_sequences["tab20"], strict=False):
-            alike = row["method"].startswith("equal: ")
-            name = row["method"].removeprefix("equal: ").replace("_", "-")
-            axis.scatter(
-                max(row["processor_seconds"], 1e-3),
-                row["psnr"],
-                color=colour,
-                marker="o" if alike else "s",
-                label=name + (", trained alike" if alike else ""),
-            )
-        axis.set(xscale="log", xlabel="processor seconds of a slice, one thread", ylabel="PSNR, dB")
-        axis.set_title(f"{acceleration:g}x")
-    axes[0].legend(fontsize=7)
-    figure.savefig(HERE / "equal.png", dpi=110)
+    look = looks(rows)
+    against_seconds(rows, look)
+    over_acceleration(rows, look)
 
 
 if __name__ == "__main__":

@@ -139,13 +139,17 @@ def gain_and_confirmed(rows: list[Row], name: str) -> str:
 
 
 def noise(results: Row) -> str:
-    found = results["noise"][-1]["rows"]
-    body = []
-    for level in dict.fromkeys(r["noise_percent"] for r in found):
-        for a in (4, 8):
-            by = {r["method"]: r for r in found if (r["noise_percent"], r["acceleration"]) == (level, a)}
-            body.append([f"{level:g}%", f"{a}x", *(f"{r['psnr']:.2f} / {r['psnr_head']:.2f}" for r in by.values())])
-    return markdown(["noise", "", *(name.replace("_", "-") for name in by)], body)
+    """The last run of each patient: PSNR whole / head under noise."""
+    last = {
+        (r["case"], r["noise_percent"], r["acceleration"], r["method"]): f"{r['psnr']:.2f} / {r['psnr_head']:.2f}"
+        for r in rows_of(results, "noise")
+    }
+    methods = list(dict.fromkeys(key[3] for key in last))
+    body = [
+        [case, f"{level:g}%", f"{a}x", *(last[case, level, a, name] for name in methods)]
+        for case, level, a in dict.fromkeys(key[:3] for key in last)
+    ]
+    return markdown(["", "noise", "", *(name.replace("_", "-") for name in methods)], body)
 
 
 def equal_training(equal: Row) -> str:
@@ -266,11 +270,14 @@ def image_table(rows: list[Row]) -> str:
 
 
 def stability(results: Row) -> str:
-    body = [
-        [r["change"], f"{r['acceleration']}x", f"{r['largest']:.1e}", f"{r['psnr']:+.4f}"]
-        for r in results["stability"][-1]["rows"]
-    ]
-    return markdown(["", "", "largest change (maximum 1)", "PSNR, dB"], body)
+    """The largest over the slices of each patient."""
+    found = results["stability"][-1]["rows"]
+    body = []
+    for case, change, a in dict.fromkeys((r["case"], r["change"], r["acceleration"]) for r in found):
+        mine = [r for r in found if (r["case"], r["change"], r["acceleration"]) == (case, change, a)]
+        most = max((r["psnr"] for r in mine), key=abs)
+        body.append([case, change, f"{a}x", len(mine), f"{max(r['largest'] for r in mine):.1e}", f"{most:+.4f}"])
+    return markdown(["", "", "", "slices", "largest change (maximum 1)", "PSNR, dB"], body)
 
 
 def speed(results: Row) -> str:
