@@ -3,7 +3,8 @@
     python benchmarks/trials.py [--only NAME ...] [--count N] [--out benchmarks/trials.json] [--page docs/trials.md]
 
 Data are made by the trials. What ``--out`` holds of other trials stays; ``--page`` writes the table into the page. A
-trial is a function in ``benchmarks/trying``; ``held`` says whether nothing broke that should not.
+trial is a function in ``benchmarks/trying``; ``held`` says whether nothing broke that should not. One whose programs or
+rights are not there says so and is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trying import disk, files, identifiers, long, processes, signals, slurm, training  # noqa: F401 - they register their trials
-from trying.registry import TRIALS
+from trying.registry import TRIALS, AbsentError
 
 from fsmnet.files import json_text, write_text
 
@@ -34,7 +35,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "trials.md")
     arguments = parser.parse_args()
     for name in arguments.only:
-        result = tried(name, arguments.count)
+        try:
+            result = tried(name, arguments.count)
+        except AbsentError as reason:
+            print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
+            continue
         results = load(arguments.out) | {name: result}  # others may have been tried meanwhile
         write_text(arguments.out, json_text(dict(sorted(results.items()))) + "\n")
         write_text(arguments.page, with_table(arguments.page.read_text(encoding="utf-8"), results))

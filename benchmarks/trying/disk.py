@@ -32,7 +32,7 @@ from fsmnet.files import sha256
 from fsmnet.models import create_model, recipe_of
 
 from .forked import begun, ended
-from .registry import trial
+from .registry import AbsentError, trial
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
@@ -228,7 +228,13 @@ def run(folder: Path, words: list[str]) -> int | None:
 
 @contextmanager
 def disk(place: Path, size: int) -> Iterator[Any]:
-    """A file system of so many KiB; yields a function that changes its size."""
+    """A file system of so many KiB; yields a function that changes its size.
+
+    Raises:
+        AbsentError: this is not root.
+    """
+    if os.geteuid():
+        raise AbsentError("needs root, which alone can make file systems in memory")
     place.mkdir(exist_ok=True)
 
     def mount(options: str) -> None:

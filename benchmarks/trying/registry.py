@@ -27,6 +27,10 @@ class Trial:
     work: Work
 
 
+class AbsentError(Exception):
+    """What a trial needs is not on this machine; it is left out, and says why."""
+
+
 TRIALS: dict[str, Trial] = {}
 
 

@@ -1,4 +1,4 @@
-"""A list and a training on a Slurm of this machine (Debian's slurm-wlm and munge), one job cancelled, one stopped."""
+"""A list and a training on a Slurm that is started for it, one job cancelled, one stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 from fsmnet.data.phantom import write_subjects
 
 from .registry import trial
+from .site import PATIENCE, site, until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "slurm"
 FSMNET = [sys.executable, "-m", "fsmnet"]
@@ -27,7 +27,6 @@ SMALL = (
 )
 OVERRIDES = ["--nodes=1", "--gpus-per-node=0", "--cpus-per-task=2", "--mem=4G", "--time=20"]
 OUTPUT = ["--open-mode=append", "--output=said"]
-PATIENCE = 600.0
 
 
 @trial(
@@ -38,7 +37,8 @@ def slurm(folder: Path, count: int) -> dict[str, Any]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     write_subjects(folder / "heads", range(8), size=64, slices=5, voxel=3.0)
     subprocess.run([*FSMNET, "pair", "heads", "--out", "pairs.csv"], cwd=folder, check=True, capture_output=True)
-    listed, trained = _list(folder), _training(folder)
+    with site(folder / "slurm"):
+        listed, trained = _list(folder), _training(folder)
     return listed | trained | {"held": listed["held"] and trained["held"]}
 
 
@@ -91,11 +91,3 @@ def _training(folder: Path) -> dict[str, Any]:
 
 def said(*words: str, cwd: Path | None = None) -> str:
     return subprocess.run(words, cwd=cwd, check=True, capture_output=True, text=True).stdout
-
-
-def until(so: Any) -> None:
-    late = time.monotonic() + PATIENCE
-    while not so():
-        if time.monotonic() > late:
-            raise TimeoutError
-        time.sleep(0.2)
