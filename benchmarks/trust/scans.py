@@ -54,8 +54,16 @@ TEST = {
 
 def scan_file(data: Path, exam: str, contrast: str) -> Path:
     """One contrast of an examination, on one grid with the others, in ``data/volumes`` or ``data/native``."""
-    files = [data / folder / exam / f"{exam}_{contrast}.nii.gz" for folder in ("volumes", "native")]
-    return next(file for file in files if file.exists())
+    return next(file for file in _files(data, exam, contrast) if file.exists())
+
+
+def is_there(data: Path, exam: str, contrast: str) -> bool:
+    """Whether an examination has a contrast."""
+    return any(file.exists() for file in _files(data, exam, contrast))
+
+
+def _files(data: Path, exam: str, contrast: str) -> list[Path]:
+    return [data / folder / exam / f"{exam}_{contrast}.nii.gz" for folder in ("volumes", "native")]
 
 
 @lru_cache(maxsize=2)

@@ -4,11 +4,12 @@
         [--error-network FILE] [--out FOLDER]
 
 Development patients whose scans the network suits by its header (contrasts, heads) are reconstructed at the speeds it
-was made for (of 2 to 12x: 4 and 8): what these scans show, whole and cropped, and what the hold-out check
-explains of them. ``shipped`` also gets the error network of ``error_maps.py`` and a calibration on the nine development
-patients (their samples in the cache). Beside it, for comparison only, what is explained of the test patients, three
-masks each; nothing else of those is looked at. ``--checkpoint`` takes another file in place of the shipped one (with
-``--only``) and writes it to ``--out``. Passes are kept in the cache by the network's weights.
+was made for (of 2 to 12x: with T1 4 and 8, with T2 2 and 12): what these scans show, whole and cropped, and what the
+hold-out check explains of them. With ``--error-network`` (of ``error_maps.py``) a network also gets that and a
+calibration on the nine development patients (their samples in the cache). Beside it, for comparison only, what is
+explained of the test patients, two masks each; nothing else of those is looked at. ``--checkpoint`` takes another file
+in place of the shipped one (with ``--only``) and writes it to ``--out``. Passes are kept in the cache by the network's
+weights.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 from calibration import by_patient, voxels
 from error_maps import estimated, read
 from safetensors.torch import load_file
-from scans import DEVELOPMENT, TEST, accelerated, scan_file
+from scans import DEVELOPMENT, TEST, accelerated, is_there, scan_file
 from torch import Tensor, nn
 
 from fsmnet.checkpoint import SHIPPED, checkpoint_file, load_model, read_checkpoint, save_checkpoint
@@ -39,7 +40,7 @@ from fsmnet.trust.error_map import LEARNED, error_network
 from fsmnet.trust.familiar import Sight, look, look_cropped
 from fsmnet.trust.simulated import reconstructed
 
-SPAN = (4.0, 8.0)
+SPAN = {"t1": (4.0, 8.0), "t2": (2.0, 12.0)}  # by auxiliary, of a network made for all between
 SLICES = 3
 Exam = tuple[str, str, str]
 
@@ -78,34 +79,30 @@ def calibrated(arguments: argparse.Namespace, known: dict[str, Patient], weights
     return fitted(known, 0.9, LEARNED, accelerations).record()
 
 
-def suited(arguments: argparse.Namespace, network: nn.Module, exams: list[Exam]) -> list[Exam]:
-    """Those that a network was made for."""
-    purpose = purpose_of(network)
+def suited(arguments: argparse.Namespace, network: nn.Module, exams: list[Exam]) -> list[tuple[Exam, float]]:
+    """Those of a patient that a network was made for, T2 as auxiliary among them, and at which acceleration."""
+    purpose, data = purpose_of(network), arguments.data
+    first = next((exam for exam, _, _ in exams if is_there(data, exam, "t2")), None)
+    further = [] if first is None else [(first, "t1", "t2"), (first, "flair", "t2")]
     return [
-        exam
-        for exam in exams
+        (exam, at)
+        for exam in [*exams, *further]
         if purpose.takes("target", exam[1])
         and purpose.takes("auxiliary", exam[2])
-        and (purpose.heads != "stripped" or scan_file(arguments.data, *exam[:2]).parent.parent.name == "volumes")
+        and (purpose.heads != "stripped" or scan_file(data, *exam[:2]).parent.parent.name == "volumes")
+        for at in (SPAN[exam[2]] if purpose.between else purpose.accelerations)
     ]
-
-
-def speeds(network: nn.Module) -> tuple[float, ...]:
-    """Accelerations to try a network at."""
-    purpose = purpose_of(network)
-    return SPAN if purpose.between or not purpose.accelerations else purpose.accelerations
 
 
 def patients(arguments: argparse.Namespace, file: Path) -> dict[str, Patient]:
     """What the development patients show."""
     network, found = load_model(file), {}
     for patient, exams in DEVELOPMENT.items():
-        for exam in suited(arguments, network, exams):
+        for exam, acceleration in suited(arguments, network, exams):
             one = found.setdefault(patient, Patient())
-            for acceleration in speeds(network):
-                scan = seen(arguments, file, exam, acceleration)
-                one.explained.setdefault(acceleration, []).append(scan.explained)
-                one.sights += sights(scan)
+            scan = seen(arguments, file, exam, acceleration)
+            one.explained.setdefault(acceleration, []).append(scan.explained)
+            one.sights += sights(scan)
     return found
 
 
@@ -118,11 +115,15 @@ def sights(scan: Seen) -> list[Sight]:
 
 def tested(arguments: argparse.Namespace, file: Path) -> dict[str, list[float]]:
     """What was explained of the test patients, by acceleration."""
-    network = load_model(file)
-    exams = suited(arguments, network, [one for exams in TEST.values() for one in exams])
+    asked = [one for exams in TEST.values() for one in suited(arguments, load_model(file), exams)]
     return {
-        f"{at:g}": [round(seen(arguments, file, exam, at, draw).explained, 4) for exam in exams for draw in range(3)]
-        for at in speeds(network)
+        f"{at:g}": [
+            round(seen(arguments, file, exam, at, draw).explained, 4)
+            for exam, other in asked
+            if other == at
+            for draw in range(2)
+        ]
+        for at in sorted({at for _, at in asked})
     }
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from fsmnet.errors import UserError
 from fsmnet.trust.familiar import (
     FACTOR,
-    FACTORS,
+    Sight,
     by_hold_out,
     explained_before,
     look,
@@ -77,10 +77,23 @@ def test_the_range_may_be_left_as_far_as_each_known_patient_leaves_that_of_the_o
     assert reference(1.0, 1.2)["factors"]["told"] == FACTOR  # two tell nothing
     assert reference(1.0, 1.2, 3.0)["factors"]["told"] == pytest.approx(3.0 / 1.2)
     assert reference(0.5, 1.2, 1.3)["factors"]["told"] == pytest.approx(1.2 / 0.5)
-    assert reference(1.0, 1.01, 1.02)["factors"]["told"] == FACTORS["told"]
+    assert reference(1.0, 1.01, 1.02)["factors"]["told"] == FACTOR
     assert reference_of([[look(*pair(0), PIXEL, EVERY)]], {4: [[0.9], [0.8], [0.6]]})[
         "unexplained_factor"
     ] == pytest.approx(2)
+
+
+def test_numbers_that_are_known_one_by_one_but_not_together_are_unlike_known_scans():
+    def sight(dark, median):
+        return Sight({"target dark": dark, "target median": median})
+
+    known = reference_of([[sight(0.1 + 0.02 * k, 0.2 + 0.04 * k)] for k in range(9)], {})  # one is half of the other
+    assert unusual(sight(0.2, 0.4), known) == []
+    [reason] = unusual(sight(0.12, 0.5), known)
+    assert reason.startswith("taken together")
+    assert "target: its" in reason
+    del known["likeness"]  # of an older checkpoint
+    assert unusual(sight(0.12, 0.5), known) == []
 
 
 def test_other_intensities_are(known):

@@ -8,7 +8,8 @@ It looks at four things, none of which needs a reference:
   auxiliary?
 - the two contrasts: do they tell of one another in place better than moved by some millimetres (else the auxiliary lies
   elsewhere), and better than mirrored (else it is of another patient, whose head is as like as its own mirror image)?
-- intensities and detail of both images, and how much one tells of the other, within the range of the scans known.
+- greys and structure of both images, and how much one tells of the other: each within the range of the scans known, and
+  all of them together as like theirs (:mod:`fsmnet.trust.likeness`).
 
 What known scans showed is kept in the checkpoint, put there by ``fsmnet calibrate``, of whole scans and of their middle
 (:func:`cropped`), since people cut scans out: how much of the field of view a head fills says nothing. A number may lie
@@ -17,6 +18,7 @@ outside the range by :data:`FACTOR`, or more if a known patient lies farther out
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,25 +29,29 @@ import numpy.typing as npt
 
 from fsmnet.data.head import head_mask
 from fsmnet.errors import UserError
+from fsmnet.trust.likeness import TINY, likeness_of, unlike
 
 Images = npt.NDArray[np.float32]
 
 SUITS, UNUSUAL, REFUSE = "suits", "unusual", "refuse"
 UNEXPLAINED = "unexplained"  # the share of lines kept back that the network does not explain
-TINY = 1e-4
 MOVES = (2.0, 4.0)  # millimetres by which the auxiliary is moved along each axis
 GREYS = 32  # of the joint histogram
-# By which factor a range may be left at least, chosen on development patients (benchmarks/trust/familiarity.py); less
-# for how much the auxiliary tells, as these patients allow, since 1.5 let a made-up knee pass.
-FACTOR, FACTORS = 1.5, {"told": 1.25}
+FACTOR = 1.5  # by which a range may be left at least, chosen on development patients (benchmarks/trust/familiarity.py)
+SIZES = (0.0, 1.0, 2.0, 4.0, 8.0)  # pixels, of Gaussians: structures of one size are what two of them leave apart
+RIM = 3  # pixels of the head that lie next to air: the step there says nothing of what is inside
 WORSE = 0.01  # of the energy that the network explains less with the auxiliary than without
-WORDS = {
-    "median": "its mid grey against its white",
-    "dark": "its dark greys against its white",
-    "detail": "its share of fine detail",
-    "told": "how much the auxiliary tells of the target",
-    "mirrored": "how much more the auxiliary tells in place than mirrored",
-}
+WORDS = (
+    {
+        "median": "its mid grey against its white",
+        "dark": "its dark greys against its white",
+        "evenness": "how evenly its fine structure is spread",  # Geary's ratio: mean over root mean square
+        "told": "how much the auxiliary tells of the target",
+        "mirrored": "how much more the auxiliary tells in place than mirrored",
+    }
+    | {f"structure {size:g}": f"its structure of about {size:g} pixels against its white" for size in SIZES[1:]}
+)
+ALONE = ("mirrored",)  # is looked at by itself: it may be as large as it likes
 
 
 @dataclass(frozen=True)
@@ -114,18 +120,24 @@ def look(image: Images, auxiliary: Images | None, pixel: Sequence[float], number
 
 
 def _sights(role: str, image: Images) -> dict[str, float]:
-    """Intensities and detail of one contrast."""
+    """Greys and structure of one contrast."""
     from scipy import ndimage
 
     head = head_mask(image)
     values = image[head]
     white = max(float(np.percentile(values, 99)), 1e-12)
-    fine = image - ndimage.gaussian_filter(image, (0, 2, 2))
-    return {
+    shown = {
         f"{role} dark": float(np.percentile(values, 10)) / white,
         f"{role} median": float(np.median(values)) / white,
-        f"{role} detail": float(np.linalg.norm(fine) / max(float(np.linalg.norm(image)), 1e-12)),
     }
+    inside = ndimage.binary_erosion(head, np.ones((1, 2 * RIM + 1, 2 * RIM + 1)))
+    inside = inside if inside.any() else head
+    smooth = [ndimage.gaussian_filter(image, (0, size, size)) for size in SIZES]
+    structure = [(finer - coarser)[inside].astype(float) / white for finer, coarser in itertools.pairwise(smooth)]
+    for size, one in zip(SIZES[1:], structure, strict=True):
+        shown[f"{role} structure {size:g}"] = float(np.sqrt(np.square(one).mean()))
+    fine = np.abs(structure[1])
+    return shown | {f"{role} evenness": float(fine.mean() / max(float(np.sqrt(np.square(fine).mean())), 1e-12))}
 
 
 def _told(
@@ -196,6 +208,7 @@ def reference_of(
         "patients": len(sights),
         "ranges": {name: [min(map(min, filter(None, v))), max(map(max, filter(None, v)))] for name, v in known.items()},
         "factors": {name: _factor(values, name) for name, values in known.items()},
+        "likeness": likeness_of([[_together(one) for one in patient] for patient in sights]),
         "displacement": max(one.displacement for patient in sights for one in patient),
         "explained": {f"{at:g}": [min(shares), float(np.mean(shares))] for at, shares in every.items()},
         "unexplained_factor": max((_factor(values, UNEXPLAINED) for values in unexplained.values()), default=FACTOR),
@@ -207,7 +220,7 @@ def _factor(patients: Sequence[Sequence[float]], name: str) -> float:
     some = [values for values in patients if values]
     if len(some) < 3:  # too few to tell
         return FACTOR
-    left = [FACTORS.get(name, FACTOR)]
+    left = [FACTOR]
     for number, values in enumerate(some):
         others = [value for other in (*some[:number], *some[number + 1 :]) for value in other]
         left += [_outside(name, value, min(others), max(others)) for value in values]
@@ -233,9 +246,13 @@ def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
                 continue
             low, high = reference["ranges"][name]
             if _outside(name, value, low, high) > reference.get("factors", {}).get(name, FACTOR):
-                role, _, what = name.rpartition(" ")
-                words = WORDS[what] if not role else f"{role}: {WORDS[what]}"
-                found.append(f"{words} is {value:.2g}, of known scans {low:.2g} to {high:.2g}")
+                found.append(f"{_in_words(name)} is {value:.2g}, of known scans {low:.2g} to {high:.2g}")
+        apart = unlike(_together(sight), reference.get("likeness", []))
+        if apart is not None and apart[0] > apart[1]:
+            found.append(
+                f"taken together, its greys and structure are {apart[0]:.2g} away from those of known scans, which "
+                f"are at most {apart[1]:.2g} away from one another; most of it by {_in_words(apart[2][0])}"
+            )
         if sight.displacement > reference["displacement"]:
             found.append(
                 f"the auxiliary tells more of the target when it is moved by {sight.displacement:.2g} mm; "
@@ -246,6 +263,16 @@ def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
             f"the checkpoint's known scans are damaged ({error}); make them again by 'fsmnet calibrate'"
         ) from None
     return found
+
+
+def _together(sight: Sight) -> dict[str, float]:
+    """The numbers that are compared together."""
+    return {name: value for name, value in sight.numbers.items() if name not in ALONE}
+
+
+def _in_words(name: str) -> str:
+    role, _, what = name.partition(" ")
+    return f"{role}: {WORDS[what]}" if what else WORDS[role]
 
 
 def explained_before(reference: Mapping[str, Any], acceleration: float) -> tuple[float, float] | None:
