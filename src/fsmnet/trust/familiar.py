@@ -130,7 +130,7 @@ def _sights(role: str, image: Images) -> dict[str, float]:
         f"{role} dark": float(np.percentile(values, 10)) / white,
         f"{role} median": float(np.median(values)) / white,
     }
-    inside = ndimage.binary_erosion(head, np.ones((1, 2 * RIM + 1, 2 * RIM + 1)))
+    inside = ndimage.binary_erosion(head, np.ones((1, 2 * RIM + 1, 2 * RIM + 1), dtype=bool))
     inside = inside if inside.any() else head
     smooth = [ndimage.gaussian_filter(image, (0, size, size)) for size in SIZES]
     structure = [(finer - coarser)[inside].astype(float) / white for finer, coarser in itertools.pairwise(smooth)]
