@@ -125,7 +125,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Header]:
 
 def _require(path: Path) -> None:
     if why := absence(path):
-        what = "no such checkpoint file; make one" if why == "no such file" else f"{why}; or make a checkpoint"
+        hint = similar(str(path), SHIPPED)
+        what = f"no such checkpoint file{hint}; make one" if why == "no such file" else f"{why}; or make a checkpoint"
         raise UserError(f"{path}: {what} with 'fsmnet train'")
 
 

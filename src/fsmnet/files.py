@@ -50,6 +50,22 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def require_writable(folder: Path, out: Path) -> None:
+    """Refuse a folder that could not be made or written to, before any work is done; nothing is made here.
+
+    Args:
+        folder: where something is to be written.
+        out: what the message names.
+
+    Raises:
+        UserError: a file is in the way, or rights are missing.
+    """
+    whole = folder.absolute()
+    there = next(one for one in (whole, *whole.parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise UserError(f"{out}: {there} is no folder that can be written to; choose another --out")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that replaces ``path`` on success and vanishes on failure.
@@ -232,7 +248,9 @@ def keep_edited(path: Path, text: str) -> None:
     Raises:
         UserError: there is such a file, or a folder of that name.
     """
-    if path.exists() and (path.is_dir() or path.read_bytes() != _encoded(text)):
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of the table with --out")
+    if path.exists() and path.read_bytes() != _encoded(text):
         raise UserError(f"{path}: exists with other rows; pass --overwrite to replace it, or choose another --out")
 
 

@@ -116,8 +116,8 @@ def test_useless_data_folder(tmp_path, what, capsys):
         folder.write_text("")
     assert main(["doctor", "--data", str(folder)]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
-    words = "no file named <case>/<case>_<contrast>.nii.gz" if what == "empty" else "no such folder"
-    assert last.startswith(f"failed   data: {folder}: {words}")
+    words = {"empty": "no file named <case>/<case>_<contrast>.nii.gz", "file": "is a file and no folder; give the"}
+    assert last.startswith(f"failed   data: {folder}: {words.get(what, 'no such folder; give the folder')}")
 
 
 def test_a_user_error_keeps_its_words(monkeypatch):

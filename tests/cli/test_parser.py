@@ -460,6 +460,7 @@ def test_missing_files(place, refuses):
     refuses(place.command("train", "--init", "no.safetensors"), "no.safetensors: no such checkpoint file; make one")
     refuses(place.command("evaluate", "--models", "no.safetensors"), "no.safetensors: neither a checkpoint file nor")
     refuses(place.command("reconstruct", "--checkpoint", "no.safetensors"), "no.safetensors: no such checkpoint file")
+    refuses(place.command("reconstruct", "--checkpoint", "shiped"), "no such checkpoint file (did you mean shipped?)")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "reconstruct", "mask"])
@@ -485,6 +486,44 @@ def test_masks_that_do_not_fit(place, refuses):
         refuses(place.command("reconstruct", "--mask", str(mask)), message)
     mask.write_text("0101")
     refuses(place.command("reconstruct", "--mask", str(mask)), "mask.npy: not a mask in .npy or .npz form")
+
+
+def test_a_mask_is_not_replaced_unless_asked_for(place, refuses, capsys):
+    """It may be the mask of scans that were simulated with it, and a new draw is another one."""
+    out = place.root / "mask.npz"
+    command = ["mask", "--columns", "32", "--out", str(out)]
+    assert main([*command, "--seed", "1"]) == 0
+    before = out.read_bytes()
+    capsys.readouterr()
+    refuses([*command, "--seed", "2"], f"{out}: exists already; pass --overwrite to replace it")
+    assert out.read_bytes() == before
+    assert main([*command, "--seed", "2", "--overwrite"]) == 0
+    assert out.read_bytes() != before
+
+
+@pytest.mark.parametrize("out", ["result.npy", "result.nii.gz"])
+def test_what_holds_no_kspace_is_said_whatever_the_result_is_called(place, refuses, out):
+    command = ["reconstruct", "--out", str(place.out / out), "--kspace"]
+    refuses([*command, str(place.target)], "case-1_t2.nii.gz: holds a nifti image and no k-space; give an image with")
+    refuses([*command, str(place.root)], "is a folder; give the one file that is meant; give k-space as .npy")
+    refuses([*command, "gone.h5"], "gone.h5: no such file; give k-space as .npy")
+
+
+def test_a_file_where_a_folder_is_meant(place, refuses):
+    file, out = str(place.target), ["--out", str(place.out / "out")]
+    for words in (["train", file, *out], ["pair", file, *out], ["runs", file]):
+        refuses(words, f"{file}: is a file and no folder; give the")
+    table = place.root / "table"
+    table.mkdir()
+    refuses(["pair", str(place.root), "--out", str(table)], f"{table}: is a folder; give the name of the table")
+
+
+def test_a_path_of_a_configuration_is_no_preset(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "runs/gone/config.yaml"])
+    told = capsys.readouterr().err
+    assert "gone/config.yaml: cannot be read (no such file or directory); give a YAML file" in told
+    assert "preset" not in told
 
 
 def test_unknown_models(place, refuses):

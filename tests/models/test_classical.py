@@ -66,6 +66,14 @@ def test_a_real_image_is_not_negative_and_inside_the_support(smooth):
     assert error(pocs[0], image) < error(POCS(5)(acquisition, image[:, None]).image[0], image)
 
 
+def test_an_auxiliary_that_shows_nothing_is_none(smooth):
+    image, mask = head(smooth), columns(64)
+    acquisition = Acquisition.simulate(image, mask)
+    alone = POCS()(acquisition, None).image
+    assert alone.any()
+    assert torch.equal(POCS()(acquisition, torch.zeros_like(image)[:, None]).image, alone)
+
+
 @pytest.mark.parametrize("coils", [1, 4])
 def test_a_complex_image_has_its_smooth_phase(smooth, coils):
     image, mask = head(smooth, 96, 160), columns(160, 3)

@@ -175,7 +175,7 @@ def test_masks_of_others_are_read_in_any_type_and_with_single_axes(tmp_path, dty
         (("random", 240, -4, 0.08), "acceleration -4 is impossible"),
         (("random", 240, float("nan"), 0.08), "acceleration nan is impossible"),
         (("random", 240, float("inf"), 0.08), "acceleration inf is impossible"),
-        (("random", 0, 4, 0.08), "at least one column, not 0"),
+        (("random", 0, 4, 0.08), "at least 2 columns, of which it leaves some out, not 0"),
         (("random", 240, 4, -0.1), "center fraction -0.1 is not in"),
         (("random", 240, 4, 1), "center fraction 1 is not in"),
         (("random", 240, 4, float("nan")), "center fraction nan is not in"),

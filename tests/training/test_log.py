@@ -29,6 +29,12 @@ def test_forecast_and_mask_are_announced(configure, monkeypatch, caplog):
     assert re.fullmatch(r"mask random: \d+ of 64 columns, 4x requested, [\d.]+x achieved", third)
 
 
+def test_what_can_by_no_means_fit_is_refused(configure, monkeypatch):
+    monkeypatch.setattr(fsmnet.training.log, "predict_cost", predict_cost)
+    with pytest.raises(UserError, match=r"training takes about .* GB, and this machine has .*; lower batch"):
+        train(configure(iterations=1, batch=10_000_000, **FSMNET))
+
+
 def test_tensorboard_events(configure):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     config = configure(tensorboard=True, validation_fraction=0.25, pictures=True)

@@ -66,6 +66,9 @@ def test_the_words_say_what_was_compared_and_what_was_not():
     assert "not compared with training scans" in in_words(record(SUITS))
     assert "the network suits this scan" in in_words(record(SUITS, known=9))
     assert "of known scans 80%, at least 60%" in in_words(record(SUITS))
+    untried = in_words(record(SUITS, known=9) | {"HoldOut": None, "Why": "3 outer lines are too few"})
+    assert "suits" not in untried
+    assert "no measured line was kept back to try the network; hold-out check: not made, since 3 outer" in untried
     words = in_words(record(UNUSUAL, ["its mask is new", "and old"], OfTestPatients={"Least": 0.79, "Most": 0.912}))
     assert "unusual for this network, because its mask is new (and 1 more)" in words
     assert "explains 83% of their energy (on its test patients 79% to 91%; zero-filling 20%" in words

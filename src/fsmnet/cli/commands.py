@@ -315,7 +315,9 @@ COMMANDS = {
             Section(
                 "A mask for 'fsmnet reconstruct --mask'",
                 "fsmnet mask --columns 240 --acceleration 4 --seed 1337 -o mask.npz",
-                dict.fromkeys(("out", "columns", "acceleration", "kind", "center_fraction", "seed", "name"), ""),
+                dict.fromkeys(
+                    ("out", "columns", "acceleration", "kind", "center_fraction", "seed", "name", "overwrite"), ""
+                ),
             ),
         ),
     ),

@@ -17,7 +17,7 @@ import torch
 from fsmnet.checkpoint import SHIPPED, load_model, shipped_checkpoint, versions
 from fsmnet.cli.options import DoctorConfig
 from fsmnet.cli.terminal import answer
-from fsmnet.data.find import absence, files_below
+from fsmnet.data.find import absence, files_below, require_folder
 from fsmnet.data.formats import volume_stem
 from fsmnet.data.formats.nifti import NIFTI
 from fsmnet.data.pairing.fastmri_tree import read_tree
@@ -143,8 +143,7 @@ def _weights() -> str:
 
 
 def _data(folder: Path) -> str:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+    require_folder(folder, "give the folder that holds the cases")
     names: Counter[str] = Counter()
     absent: list[str] = []
     for found in files_below(folder, NIFTI):

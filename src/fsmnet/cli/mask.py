@@ -18,6 +18,8 @@ def command(config: MaskConfig) -> int:
         raise UserError(f"--name {config.name!r} has no file name to take the seed from")
     center = default_center_fraction(config.acceleration) if config.center_fraction is None else config.center_fraction
     seed = config.seed if config.name is None else seed_from_name(config.name)
+    if config.out.exists() and not config.overwrite:  # what was measured or simulated with it hangs on it
+        raise UserError(f"{config.out}: exists already; pass --overwrite to replace it, or choose another --out")
     mask = make_mask(config.kind, config.columns, config.acceleration, center, seed)
     save_mask(mask, config.out)
     say(f"{config.out}: {mask.describe()}")

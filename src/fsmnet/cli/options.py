@@ -75,6 +75,7 @@ class MaskConfig(Options, group="mask"):
     )
     seed: int | None = option(None, "seed of the draw")
     name: str | None = option(None, "file name to take the seed from, as fastMRI does; folders are ignored")
+    overwrite: bool = option(False, "replace an existing mask", group="output")
 
 
 @dataclass(kw_only=True)

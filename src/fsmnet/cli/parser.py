@@ -186,7 +186,7 @@ def _content(file: Path, config: type[Options]) -> dict[str, Any]:
     try:
         content = load_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
-        presets = preset_names(config)
+        presets = preset_names(config) if file.name == str(file) and not file.suffix else ()  # no path
         known = f" or a preset: {', '.join(presets)}{similar(str(file), presets)}" if presets else ""
         raise UserError(f"{file}: cannot be read ({reason(error)}); {remedy}{known}") from None
     except UnicodeDecodeError:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsmnet.errors import UserError
 from fsmnet.files import reason
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,16 @@ def matching(root: Path, pattern: str) -> list[Path]:
     for path in sorted(found, key=lambda path: (straight[path] != found[path], path)):
         places.setdefault((found[path], path.name), path)
     return sorted(places.values())
+
+
+def require_folder(path: Path, remedy: str) -> None:
+    """Refuse what is no folder; ``remedy`` ends the sentence.
+
+    Raises:
+        UserError: nothing is there, or a file.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: {'is a file and no folder' if path.exists() else 'no such folder'}; {remedy}")
 
 
 def absence(path: Path) -> str:

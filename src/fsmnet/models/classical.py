@@ -30,9 +30,10 @@ class POCS(nn.Module):
     """Projection onto convex sets: what is known of the image and what was measured are imposed in turn.
 
     Of an image that is known to be real (a magnitude was simulated) much is known: it is real and not negative, it is
-    zero outside the auxiliary's head, and its k-space is Hermitian, ``y(-k) = conj y(k)``, so that each measured line
-    gives another one. Of a complex image only that its phase is smooth (:func:`phase_constrained`), which tells a side
-    of k-space from the other one: partial Fourier.
+    zero outside the auxiliary's head (where a slice of the auxiliary shows nothing, that tells nothing), and its
+    k-space is Hermitian, ``y(-k) = conj y(k)``, so that each measured line gives another one. Of a complex image only
+    that its phase is smooth (:func:`phase_constrained`), which tells a side of k-space from the other one: partial
+    Fourier.
 
     Args:
         iterations: of both projections.
@@ -75,7 +76,7 @@ class POCS(nn.Module):
 
     def _real(self, acquisition: Acquisition, support: Tensor) -> Tensor:
         lines, known = with_mirrored_lines(acquisition.lines[..., 0, :, :], acquisition.mask)
-        inside = filled(support)
+        inside = filled(support | ~support.any(-1, keepdim=True).any(-2, keepdim=True))
         image = start = ifft1c(lines).real.clamp_min(0) * inside
         for step in range(self.iterations):
             projected = ifft1c(torch.where(known, lines, fft1c(start))).real.clamp_min(0) * inside

@@ -83,8 +83,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         # The rest of torch's text advises to load it unsafely.
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
         first = f"it holds a {unsafe[1]}" if unsafe else first_line(error).split(".")[0]
-        remedy = "; save its state dict alone, torch.save(model.state_dict(), ...), where it was made" if unsafe else ""
-        raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first}){remedy}") from None
+        save = "save its state dict alone, torch.save(model.state_dict(), ...), where it was made"
+        remedy = save if unsafe else "give a checkpoint of 'fsmnet train'"
+        raise UserError(f"{path}: not a PyTorch checkpoint that can be read safely ({first}); {remedy}") from None
     return state_of(source, path)
 
 

@@ -119,7 +119,9 @@ def folds(columns: Columns, count: int = 1, seed: tuple[int, ...] = (), real: bo
         if not (real and outer[mirror[place]] and mirror[place] < place)  # a pair counts once
     ]
     if len(groups) < PARTS:
-        raise UserError(f"{len(groups)} outer {'pairs of lines' if real else 'lines'} are too few to keep some back")
+        one = len(groups) == 1
+        what = f"pair{'s' * (not one)} of lines" if real else f"line{'s' * (not one)}"
+        raise UserError(f"{len(groups)} outer {what} {'is' if one else 'are'} too few to keep some back")
     groups.sort(key=lambda group: abs(group[0] - width // 2))
     rng = np.random.default_rng([*seed, PARTS])
     parts = np.zeros((PARTS, width), dtype=bool)

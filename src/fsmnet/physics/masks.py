@@ -116,8 +116,8 @@ def mixed_mask(kind: MaskKind, columns: int, choices: Sequence[tuple[float, floa
 
 def _check(kind: str, columns: int, acceleration: float, center_fraction: float, seed: Seed) -> None:
     MASK_KINDS.get(kind)  # an unknown kind is said there
-    if columns < 1:
-        raise UserError(f"a mask needs at least one column, not {columns}")
+    if columns < 2:
+        raise UserError(f"a mask needs at least 2 columns, of which it leaves some out, not {columns}")
     if not math.isfinite(acceleration) or not 1 < acceleration <= columns:
         raise UserError(
             f"acceleration {acceleration:g} is impossible with {columns} columns; give more than 1, at most {columns}"

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fsmnet.data.formats import format_of, is_ours, read_kspace, volume_stem
+from fsmnet.data.formats import format_of, is_ours, kspace_format, read_kspace, volume_stem
 from fsmnet.data.formats.raw import KSpace
 from fsmnet.data.grid import grid_difference, log_repairs, on_one_grid, resample_to
 from fsmnet.data.quadrants import require_in_place
@@ -29,7 +29,7 @@ from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
 from fsmnet.data.volume import Array, Volume, crop_begin, turn
 from fsmnet.errors import UserError
-from fsmnet.files import parse_json
+from fsmnet.files import parse_json, require_writable
 from fsmnet.inference.alone import only_one
 from fsmnet.inference.options import check_batch
 from fsmnet.options import portable
@@ -216,6 +216,8 @@ def check(config: ReconstructConfig) -> None:
     if config.processes != 1 or config.cluster is not None:
         raise UserError("--processes and --cluster share a list; give --pairs, or leave them out")
     target, auxiliary = input_files(config)
+    if config.kspace is not None:  # before the result's name, which goes by it
+        kspace_format(config.kspace)
     check_output(config.out, target)
     form = format_of(config.out)
     if config.complex and form is not None and not form.complex_values:
@@ -232,9 +234,7 @@ def check(config: ReconstructConfig) -> None:
     for path in written:
         if path.exists() and not path.is_dir() and not config.overwrite:
             raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
-    folder = next(folder for folder in config.out.absolute().parents if folder.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise UserError(f"{config.out}: {folder} is no folder that can be written to; choose another --out")
+    require_writable(config.out.parent, config.out)
     check_options(config)
     if auxiliary is not None and target.is_file() and auxiliary.is_file() and target.samefile(auxiliary):
         raise UserError(f"{target}: is both target and auxiliary; give two contrasts of one exam")

@@ -177,7 +177,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     inside = takes_acquisition(network.model)
     recipe, normalisation = mask_recipe(config, network.model), trained_normalisation(network.model)
     measured, mask_of_auxiliary = _measured(inputs, recipe, keep), None
-    if progress:  # of one scan, once nothing is refused; a list says it once
+    if progress and network.sha256:  # of one scan, once nothing is refused; a list says it once
         logger.info("network: %s", suits.purpose)
     if measured.mask is not None:
         suits = suits.doubting(*mask_doubts(suits.purpose, measured.mask))

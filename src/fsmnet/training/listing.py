@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsmnet.data.find import files_below
+from fsmnet.data.find import files_below, require_folder
 from fsmnet.errors import UserError
 from fsmnet.inference.alone import holder
 from fsmnet.options import build, load_yaml, options_of
@@ -58,8 +58,7 @@ def find_runs(folder: Path) -> tuple[list[Run], list[str]]:
     Raises:
         UserError: there is no such folder.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the one that holds the runs")
+    require_folder(folder, "give the one that holds the runs")
     runs, faults = [], []
     for found in files_below(folder, ("config.yaml",)):
         if found.place.name != "config.yaml" or not (found.place.parent / "split.json").exists():

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fsmnet.data.split import Split
 from fsmnet.errors import UserError, first_line
 from fsmnet.files import append, csv_text, told, write_text
-from fsmnet.inference.cost import human_bytes, predict_cost
+from fsmnet.inference.cost import Cost, human_bytes, predict_cost
 from fsmnet.training.board import Board
 from fsmnet.training.data import TrainingData
 from fsmnet.training.options import TrainConfig
@@ -29,17 +29,23 @@ from fsmnet.training.schedule import Progress, Schedule
 
 logger = logging.getLogger(__name__)
 
+LESS_MEMORY = "lower batch or the model's size, raise accumulate, or turn checkpointing on"
 TOLD_EVERY = 30.0  # seconds between two lines about a run that nobody sees the bar of
 LOG_COLUMNS = ["step", "epoch", "seconds", "learning_rate", "loss", "gradient_norm", "validation_psnr"]
 
 
 def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, Any], device: torch.device) -> None:
-    """Say what is about to be trained and what it will take."""
+    """Say what is about to be trained and what it will take.
+
+    Raises:
+        UserError: a mask that cannot be drawn, or more memory than the machine has by far.
+    """
     height, width = max(data.slices.sizes)
     height = config.strip or height
     mask = data.slices.example_mask()  # before anything is said: it may be refused
     part = math.ceil(config.batch / config.accumulate)
     cost = predict_cost(config.model, model_options, height, width, part, config.checkpointing)
+    _check_memory(cost, device)
     if cost is None:
         logger.info("%s: a network whose cost cannot be told beforehand", config.model)
     else:
@@ -71,10 +77,21 @@ def announce(config: TrainConfig, data: TrainingData, model_options: dict[str, A
         )
     free = psutil.virtual_memory().available
     if cost is not None and device.type == "cpu" and cost.training_bytes > free:
-        remedy = "lower batch or the model's size, raise accumulate, or turn checkpointing on"
-        logger.warning("that is more than the %s that are free; %s", human_bytes(free), remedy)
+        logger.warning("that is more than the %s that are free; %s", human_bytes(free), LESS_MEMORY)
     if not data.validation:
         logger.info("no validation cases: the best checkpoint will be the last")
+
+
+def _check_memory(cost: Cost | None, device: torch.device) -> None:
+    """Refuse what can by no means fit: before it failed, it would take the machine's memory from everything else.
+
+    Raises:
+        UserError: more than twice the machine's memory is needed; the prediction is not as wrong as that.
+    """
+    memory = psutil.virtual_memory().total
+    if cost is not None and device.type == "cpu" and cost.training_bytes > 2 * memory:
+        needed = f"training takes about {human_bytes(cost.training_bytes)}"
+        raise UserError(f"{needed}, and this machine has {human_bytes(memory)}; {LESS_MEMORY}")
 
 
 def _cases(split: Split, cases: list[str]) -> str:

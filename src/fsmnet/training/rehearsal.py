@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsmnet.checkpoint import read_checkpoint
+from fsmnet.files import require_writable
 from fsmnet.inference.cost import predict_cost
 from fsmnet.training.data import batches, read_data
 from fsmnet.training.log import announce
@@ -28,6 +29,7 @@ def rehearse(config: TrainConfig) -> dict[str, Any]:
         UserError: whatever would refuse the run.
     """
     config.check()
+    require_writable(config.out, config.out)
     state = read_state(config)
     index = config.index if config.index is not None and config.index.exists() else None
     with TemporaryDirectory(prefix="fsmnet-rehearsal-") as folder:

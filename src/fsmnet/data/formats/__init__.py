@@ -240,12 +240,7 @@ def read_kspace(path: str | Path, rows: bool = False) -> KSpace:
         UserError: what cannot be read or is no k-space, in words.
     """
     path = Path(path)
-    if why := absence(path):
-        raise UserError(f"{path}: {why}; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
-    form = reading_format(path, "read_kspace")
-    if form is None:
-        raise UserError(f"{path}: k-space is read from .npy, .npz, .h5 or .mrd files; an image goes with --target")
-    read = form.function("read_kspace")
+    read = kspace_format(path).function("read_kspace")
     assert read is not None
     kspace: KSpace = read(path)
     check_values(kspace.data, path)
@@ -254,6 +249,20 @@ def read_kspace(path: str | Path, rows: bool = False) -> KSpace:
     if kspace.knows_axis:
         raise UserError(f"{path}: the format says that columns are phase-encoded; leave --phase-encode out")
     return turned(kspace)
+
+
+def kspace_format(path: Path) -> Format:
+    """The format to read a file's k-space with.
+
+    Raises:
+        UserError: no such file, or one that holds none.
+    """
+    if why := absence(path):
+        raise UserError(f"{path}: {why}; give k-space as .npy, .npz, .h5 or .mrd with --kspace")
+    form = reading_format(path, "read_kspace")
+    if form is None:
+        raise UserError(f"{path}: k-space is read from .npy, .npz, .h5 or .mrd files; an image goes with --target")
+    return form
 
 
 def check_result_name(out: Path, source: Path) -> None:

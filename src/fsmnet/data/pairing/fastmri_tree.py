@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fsmnet.data.find import absence, files_below
+from fsmnet.data.find import absence, files_below, require_folder
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri
 from fsmnet.errors import UserError
 from fsmnet.files import json_text, parse_json, write_text
@@ -56,8 +56,7 @@ def read_tree(root: Path, index: Path | None = None) -> Tree:
     Raises:
         UserError: no folder, or no usable file in it.
     """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds singlecoil_train and singlecoil_val")
+    require_folder(root, "give the folder that holds singlecoil_train and singlecoil_val")
     known = _load(index)
     entries: dict[str, dict[str, Any]] = {}
     paths = [found.file for found in files_below(root, (".h5",))]

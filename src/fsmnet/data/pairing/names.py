@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsmnet.data.find import absence, file_at, files_below, matching
+from fsmnet.data.find import absence, file_at, files_below, matching, require_folder
 from fsmnet.data.formats import read_volume, volume_stem
 from fsmnet.data.formats.nifti import NIFTI
 from fsmnet.data.grid import on_one_grid
@@ -57,8 +57,7 @@ def find_pairs(root: str | Path, target: str, auxiliary: str, cases: Sequence[st
         UserError: no folder, no pair, or a case that is not there.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds the cases with --data")
+    require_folder(root, "give the folder that holds the cases with --data")
     if ("{case}" in target) != ("{case}" in auxiliary):
         raise UserError("give target and auxiliary both as contrast names or both as patterns with {case}")
     by_pattern = "{case}" in target

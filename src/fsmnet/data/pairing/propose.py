@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fsmnet.data.find import absence, file_at, files_below, matching
+from fsmnet.data.find import absence, file_at, files_below, matching, require_folder
 from fsmnet.data.formats import read_volume, reading_format, volume_stem
 from fsmnet.data.formats.dicom.headers import is_dicom
 from fsmnet.data.formats.nifti import NIFTI, read_header
@@ -39,8 +39,7 @@ def propose_pairs(root: Path, target: str, auxiliary: str, same_grid: bool = Tru
     Raises:
         UserError: no folder, no file of either contrast, or names that cannot be meant.
     """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds the cases")
+    require_folder(root, "give the folder that holds the cases")
     if ("{case}" in target) != ("{case}" in auxiliary):
         raise UserError("give target and auxiliary both as contrast names or both as patterns with {case}")
     if target.lower() == auxiliary.lower():
