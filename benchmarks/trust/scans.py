@@ -95,14 +95,19 @@ def network_of(checkpoint: str) -> nn.Module:
 
 def method_of(network: nn.Module, measured: Acquisition, auxiliary: Tensor | None) -> Callable[..., Tensor]:
     """A network's image of lines ``(1, C, H, W)``; measured lines are put back unless it does so itself."""
+    again = again_of(network, measured, auxiliary)
+    return lambda acquisition, other=None: again.image(0, acquisition, other)
+
+
+def again_of(network: nn.Module, measured: Acquisition, auxiliary: Tensor | None) -> Again:
+    """One slice of lines ``(1, C, H, W)``, ready to be reconstructed again."""
     inside, normalisation = takes_acquisition(network), trained_normalisation(network)
 
     def passes(zero_filled: Tensor, other: Tensor | None, lines: Callable[[slice], Acquisition]) -> Tensor:
         return reconstruct_slices(network, zero_filled, other, normalisation, measured=lines, phase=True)
 
     scan = Measured(measured.zero_filled, None, None, "", lambda number: measured[number])
-    again = Again("", scan, auxiliary, passes, not inside, None)
-    return lambda acquisition, other=None: again.image(0, acquisition, other)
+    return Again("", scan, auxiliary, passes, not inside, None)
 
 
 def provenance(**more: Any) -> dict[str, Any]:

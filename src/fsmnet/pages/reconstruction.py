@@ -157,6 +157,12 @@ def _facts(record: Mapping[str, Any], shown: Shown) -> list[tuple[str, str]]:
             ("Blank auxiliary", f"would change the image by {_share(auxiliary.get('ChangeWithBlank'))} of its norm"),
             ("Moved auxiliary", f"by two pixels, by {_share(auxiliary.get('ChangeWithMoved'))}"),
         ]
+    kept = (record.get("Check") or {}).get("Kept")
+    if kept and kept["Median"] is not None:
+        words = (
+            f"of {kept['Millimetres']:g} mm that only the target shows would keep {kept['Median']:.0%} of its contrast"
+        )
+        facts.append(("Small structure", f"{words}, in a tenth of the head less than {kept['Tenth']:.0%}"))
     return facts
 
 

@@ -41,7 +41,11 @@ logger = logging.getLogger(__name__)
 
 AUTO = Path("auto")  # of --mask
 # Images of what may be believed that may stand beside a result: the word that their names end with, what they hold.
-MAPS = {"error": "expected error", "influence": "influence of the auxiliary"}
+MAPS = {
+    "error": "expected error",
+    "influence": "influence of the auxiliary",
+    "loss": "contrast that small structure would lose",
+}
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,9 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
     )
     trust_maps: bool = option(
         True,
-        "with the check, also write images beside the result: the expected error as OUT_error, and as OUT_influence "
-        "what a blank auxiliary would change; they take two further passes of the network, over slices 2 mm apart",
+        "with the check, also write images beside the result: the expected error as OUT_error, as OUT_influence "
+        "what a blank auxiliary would change, as OUT_loss what small structure would lose; they take two further "
+        "passes of the network, over slices 2 mm apart, and one over at most 16",
         material=False,
         group="output",
     )

@@ -26,6 +26,7 @@ from fsmnet.trust.error_map import expected_error, spread_over_folds
 from fsmnet.trust.familiar import SUITS, explained_before, explained_of_test_patients
 from fsmnet.trust.holdout import Reconstruct, hold_out, simple_methods
 from fsmnet.trust.influence import influence
+from fsmnet.trust.probe import probe
 from fsmnet.trust.told import told_error
 from fsmnet.trust.verdict import known_scans, verdict
 from fsmnet.trust.words import BLANK, NETWORK, tell
@@ -74,8 +75,8 @@ def check_of(config: ReconstructConfig) -> Check | None:
 def check(again: Again, count: int = 1, maps: bool = False, alone: bool = True) -> Checked:
     """What the record says of the hold-out check, of the auxiliary's influence and of the error to expect.
 
-    It takes ``2 + 2 count`` more passes over at most :data:`SLICES` slices, half of them for one, and with maps ``1 +
-    count`` over those that :func:`fsmnet.trust.between.slices_for_maps` chooses, less what both share.
+    It takes ``2 + 2 count`` more passes over at most :data:`SLICES` slices, half of them for one, and with maps one
+    more, and ``1 + count`` over those that :func:`fsmnet.trust.between.slices_for_maps` chooses, less what both share.
 
     Args:
         again: the reconstruction.
@@ -104,15 +105,17 @@ def check(again: Again, count: int = 1, maps: bool = False, alone: bool = True) 
             made["influence"], change = found.map(looked, every), found.blank
         lost = {"ExplainedLessWithoutIt": _number(explained[NETWORK] - explained[BLANK])} if explained else {}
         auxiliary = found.record() | lost
-    told = None
+    told, kept = None, None
     if maps and sets:
+        tried = probe(again, numbers)
+        made["loss"], kept = tried.map(), tried.record()
         apart = spread_over_folds(again, sets, looked, fewer)
         expected = expected_error(again, change, apart, looked, _missing(again, unseen))
         if expected is not None:
             made["error"], told = told_error(again, expected, said(looked, every))
     shares = {name: _number(one) for name, one in explained.items()}
     judged = verdict(again, numbers, shares).record()
-    found_all = record | {"Auxiliary": auxiliary, "Error": told, "Verdict": judged}
+    found_all = record | {"Auxiliary": auxiliary, "Kept": kept, "Error": told, "Verdict": judged}
     if not alone and judged["Kind"] != SUITS:
         tell(found_all, again.name)
     return Checked(found_all, made)
@@ -133,7 +136,7 @@ def _passes(again: Again, checked: int, mapped: int, count: int) -> int:
     """How many slices will go through the network; ``mapped`` is 0 without maps."""
     helped = again.auxiliary is not None
     passes = checked * count * (1 + helped) + helped * (max(mapped, checked) + (checked + 1) // 2)
-    return passes + count * max(mapped - checked, 0)
+    return passes + count * max(mapped - checked, 0) + (checked if mapped and count else 0)
 
 
 def _tell(again: Again, passes: int) -> None:
