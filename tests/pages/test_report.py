@@ -17,6 +17,7 @@ from fsmnet.pages import niivue
 from fsmnet.pages.charts import FEW, curves, scatter
 from fsmnet.pages.niivue import niivue as script
 from fsmnet.pages.report import report
+from fsmnet.reconstruction.inputs import MAPS
 
 
 @pytest.fixture
@@ -63,9 +64,10 @@ def test_verdict_and_curve_stand_first_then_all_layers_and_how_it_was_made(page_
     parts = ('class="verdict', "Hold-out check: what is said", 'class="viewer"', "<h3>Mask</h3>", "How it was made")
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    layers = {"reconstruction", "zero_filled", "reference", "true_error", "auxiliary", "error", "influence"}
+    layers = {"reconstruction", "zero_filled", "reference", "true_error", "auxiliary", *MAPS}
     assert {*re.findall(r'data-volume="(\w+)"', text)} == layers
     assert "letters at the edges" in text
+    assert "of 5 mm that only the target shows would keep" in text
     assert re.search(r"<th scope=\"row\">Voxel</th><td>1 x .* mm", text)
 
 

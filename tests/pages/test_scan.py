@@ -17,7 +17,7 @@ from fsmnet.pages.scan import Layer, Shown, shown
 from fsmnet.pages.volumes import BRIGHTER, packed
 from fsmnet.physics.acquisition import undersample, zero_fill
 from fsmnet.physics.masks import load_mask
-from fsmnet.reconstruction.inputs import read_record, sidecar_path
+from fsmnet.reconstruction.inputs import MAPS, read_record, sidecar_path
 
 
 def by_key(found):
@@ -30,7 +30,7 @@ def test_layers_are_what_the_network_got_and_gave(scan):
     found = shown(scan)
     layers = by_key(found)
     plain = ["reconstruction", "zero_filled", "reference", "true_error", "auxiliary"]
-    assert [key for key in layers if key not in ("error", "influence")] == plain
+    assert [key for key in layers if key not in MAPS] == plain
     assert found.notes == []
     result = np.asarray(nib.load(scan).dataobj).transpose(2, 0, 1)
     target = np.asarray(nib.load(scan.with_name("t2.nii.gz")).dataobj, np.float32).transpose(2, 0, 1)

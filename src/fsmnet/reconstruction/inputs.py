@@ -44,7 +44,7 @@ AUTO = Path("auto")  # of --mask
 MAPS = {
     "error": "expected error",
     "influence": "influence of the auxiliary",
-    "loss": "contrast that small structure would lose",
+    "loss": "loss of small structure",
 }
 
 
