@@ -107,7 +107,7 @@ def again_of(network: nn.Module, measured: Acquisition, auxiliary: Tensor | None
         return reconstruct_slices(network, zero_filled, other, normalisation, measured=lines, phase=True)
 
     scan = Measured(measured.zero_filled, None, None, "", lambda number: measured[number])
-    return Again("", scan, auxiliary, passes, not inside, None)
+    return Again("", scan, auxiliary, passes, "hard" if measured.real else None if inside else "weighed")
 
 
 def provenance(**more: Any) -> dict[str, Any]:

@@ -343,3 +343,9 @@ def test_lines_are_put_back_in_every_protocol(configure, heads, protocol, option
         assert torch.allclose(lines_put_back(case, torch.zeros_like(target)), case.zero_filled, atol=1e-5)
     error = (lines_put_back(case, 0.5 * target) - target).square().mean()
     assert error < 0.5 * (0.5 * target).square().mean()
+    if protocol != "complex":
+        with pytest.raises(UserError, match="weighed reckons with noise and a phase, which this protocol lacks"):
+            lines_put_back(case, target, "weighed")
+    else:
+        error = (lines_put_back(case, 0.5 * target, "weighed") - target).square().mean()
+        assert error < 0.5 * (0.5 * target).square().mean()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ import golden
 from fsmnet.data.pairing.names import find_pairs
 from fsmnet.errors import UserError
 from fsmnet.models import create_model
-from fsmnet.models.classical import POCS, centre_window, phase_constrained, with_mirrored_lines
+from fsmnet.models.classical import POCS, phase_constrained, with_mirrored_lines
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.fourier import fft1c
@@ -43,16 +41,6 @@ def test_mirrored_lines_are_those_of_a_real_image(smooth, width):
     lines, known = with_mirrored_lines(fft1c(image) * mask, mask)
     torch.testing.assert_close(lines, fft1c(image) * known, atol=1e-5, rtol=1e-5)
     assert mask.sum() < known.sum() <= 2 * mask.sum()
-
-
-def test_the_centre_ends_at_the_first_gap_on_either_side():
-    mask = torch.tensor([1, 0, 1, 1, 1, 1, 0, 1], dtype=torch.bool)
-    third = math.cos(math.pi / 4) ** 2
-    torch.testing.assert_close(centre_window(mask), torch.tensor([0, 0, 0, third, 1, third, 0, 0]))
-    assert torch.equal(centre_window(torch.stack([mask, mask | True])[:, None]), centre_window(mask))
-    assert (centre_window(mask | True) > 0).sum() == 8
-    mask[4] = False
-    assert not centre_window(mask).any()
 
 
 def test_a_real_image_is_not_negative_and_inside_the_support(smooth):

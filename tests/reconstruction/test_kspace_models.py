@@ -185,6 +185,16 @@ def test_lines_are_put_back_on_request(unrolled, scans, tmp_path, choice):
     assert after < (1e-5 if choice == "hard" else 0.3 * before)
 
 
+def test_weighing_is_for_networks_that_take_images(unrolled, scans, tmp_path):
+    _, auxiliary, image = scans
+    kspace = save(tmp_path / "kspace.npy", fft2c(image)[:, None] * COLUMNS)
+    with pytest.raises(UserError, match="has the measured lines inside; weighed is for networks that take images"):
+        reconstruct(
+            None, auxiliary, tmp_path / "x.nii.gz", kspace=kspace, checkpoint=unrolled, data_consistency="weighed"
+        )
+    assert not (tmp_path / "x.nii.gz").exists()
+
+
 def test_without_an_auxiliary(unrolled, scans, tmp_path, capsys):
     target, _, image = scans
     common = ["--checkpoint", str(unrolled), "--device", "cpu"]

@@ -382,6 +382,7 @@ REFUSED = {
         {"target_is": "zero-filled", "data_consistency": "hard"},
         "a zero-filled target comes without its k-space, so no measured line can be put back",
     ),
+    "weighed": ({"data_consistency": "weighed"}, "weighed reckons with a scanner's noise and phase; give --kspace"),
     "two masks": ({"mask": "m.npy", "mask_seed": 3}, "give a mask file or the options to draw one, not both"),
     "mask": ({"mask": "nowhere.npy"}, r"nowhere\.npy: no such mask file"),
     "kind": ({"mask_kind": "spiral"}, "unknown mask kind 'spiral'; choose one of random, equispaced, .*"),

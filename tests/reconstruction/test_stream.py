@@ -35,9 +35,9 @@ def simulated(target):
     return scaled, of_image(scaled, make_mask("random", 24, 3, 0.2, 1))
 
 
-@pytest.mark.parametrize("put_back", [True, False])
+@pytest.mark.parametrize("consistency", ["hard", None])
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_parts_make_the_whole(tmp_path, target, size, put_back):
+def test_parts_make_the_whole(tmp_path, target, size, consistency):
     scaled, scan = simulated(target)
     image = scaled + 0.3 * torch.randn(scaled.shape, generator=torch.Generator().manual_seed(0))
     out = tmp_path / "out.nii.gz"
@@ -48,7 +48,7 @@ def test_parts_make_the_whole(tmp_path, target, size, put_back):
         return 0.5
 
     writer = begin_nifti(target, out, "a test", Stored())
-    with Finishing(scan, target, KEEP, writer, beside, put_back=put_back) as finishing:
+    with Finishing(scan, target, KEEP, writer, beside, consistency=consistency) as finishing:
         for start in range(0, 5, size):
             part = slice(start, start + size)
             finishing.take(Batch(part, image[part], 0.25))
@@ -57,8 +57,8 @@ def test_parts_make_the_whole(tmp_path, target, size, put_back):
 
     images = {"zero_filling": scan.zero_filled, "network": image.clamp_min(0)}
     last, residuals = image, {}
-    if put_back:
-        slices = [scan.put_back(one, number, None) for number, one in enumerate(image)]
+    if consistency:
+        slices = [scan.put_back(one, number, "hard") for number, one in enumerate(image)]
         last = torch.stack([one for one, _ in slices])
         residuals = {name: [values[name] for _, values in slices] for name in slices[0][1]}
         images["consistent"] = last.clamp_min(0)
@@ -77,7 +77,7 @@ def test_parts_make_the_whole(tmp_path, target, size, put_back):
     assert finishing.network == 0.25 * -(-5 // size)
     assert finishing.consistency > 0
     assert finishing.complex_image() is None
-    if not put_back:
+    if not consistency:
         assert finishing.record() is None
     else:
         record = finishing.record()
@@ -91,7 +91,7 @@ def test_what_fails_in_the_thread_is_raised(target):
     def beside():
         raise UserError("SimpleITK is tired")
 
-    with Finishing(scan, target, KEEP, None, beside, put_back=True) as finishing:
+    with Finishing(scan, target, KEEP, None, beside, consistency="hard") as finishing:
         finishing.take(Batch(slice(0, 5), scan.zero_filled, 1.0))
         with pytest.raises(UserError, match="SimpleITK is tired"):
             finishing.wait()
@@ -100,11 +100,11 @@ def test_what_fails_in_the_thread_is_raised(target):
 def test_a_reference_that_cannot_be_compared_with_is_refused_before_the_network(target):
     _, scan = simulated(target)
     with pytest.raises(UserError, match="zero everywhere"):
-        Finishing(of_image(scan.reference * 0, scan.mask), target, KEEP, None, lambda: None, put_back=False)
+        Finishing(of_image(scan.reference * 0, scan.mask), target, KEEP, None, lambda: None, consistency=None)
 
 
 def test_a_reference_too_small_for_scores_gets_none(target, caplog):
     _, scan = simulated(target)
     small = of_image(scan.reference[:, :5], scan.mask)
-    assert Finishing(small, target, KEEP, None, lambda: None, put_back=False).metrics() is None
+    assert Finishing(small, target, KEEP, None, lambda: None, consistency=None).metrics() is None
     assert "too small for SSIM" in caplog.text

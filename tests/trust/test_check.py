@@ -47,7 +47,7 @@ def knowing(target, auxiliary):
 def again(target, auxiliary, network, given=None):
     mask = make_mask("random", target.shape[-1], 2, seed=0)
     other = auxiliary if given is None else given
-    scan = Again("scan.nii", of_image(target, mask), other, network, True, None)
+    scan = Again("scan.nii", of_image(target, mask), other, network, "hard")
     if network is None:
         return scan
     return replace(scan, result=torch.stack([scan.magnitude(number) for number in range(len(target))]))
@@ -111,7 +111,7 @@ def test_without_lines_it_says_why_not(scan, tmp_path, caplog):
     assert "hold-out check: not made, since no line of the target's k-space is known" in caplog.text
     assert json.loads((tmp_path / "one.json").read_text())["Check"]["Auxiliary"]["ChangeWithBlank"] > 0
     few = of_image(torch.rand(2, 8, 16), make_mask("equispaced", 16, 8, seed=0))
-    assert "too few" in in_words(check(Again("scan.nii", few, None, lambda x, *_: x, True, None)).record)
+    assert "too few" in in_words(check(Again("scan.nii", few, None, lambda x, *_: x, "hard")).record)
 
 
 def test_a_number_of_folds_that_there_is_not(scan, tmp_path):
@@ -136,7 +136,7 @@ def test_from_k_space_with_a_phase(scan, pair, tmp_path, consistency):
 
 def test_without_an_auxiliary(pair):
     target, _ = pair
-    scan = Again("scan.nii", of_image(target, make_mask("random", 64, 2)), None, lambda x, *_: x, True, None)
+    scan = Again("scan.nii", of_image(target, make_mask("random", 64, 2)), None, lambda x, *_: x, "hard")
     found = check(scan).record
     assert set(found["HoldOut"]["Explained"]) == {NETWORK, "zero-filling", "POCS"}
     assert found["Auxiliary"] is None

@@ -40,7 +40,7 @@ def again(image, weights=None):
     model = create_model("zero_filling")
     model.header = Header({}, error_network=weights or {})
     scan = of_image(image, make_mask("random", 40, 2, seed=0))
-    return Again("scan.nii", scan, image.flip(-1), None, True, None, result=image, model=model)
+    return Again("scan.nii", scan, image.flip(-1), None, "hard", result=image, model=model)
 
 
 def test_the_simple_ones(image):
@@ -95,7 +95,7 @@ def test_spread_over_folds_is_how_far_fewer_lines_lead(image):
     columns = make_mask("random", 40, 2, seed=0).columns
     sets = folds(columns, 2, real=True)
     scan = replace(
-        again(image), network=lambda zero_filled, other, lines: lines(None).zero_filled.abs(), put_back=False
+        again(image), network=lambda zero_filled, other, lines: lines(None).zero_filled.abs(), consistency=None
     )
     others = [without(scan.lines(0), one).zero_filled.abs()[0] for one in sets]
     expected = spread(image[0], torch.stack(others))

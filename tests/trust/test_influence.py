@@ -22,7 +22,7 @@ def again(auxiliary, network):
     target = torch.rand(2, 16, 20, generator=torch.Generator().manual_seed(0))
     result = torch.cat([network(None, one[None], None) for one in auxiliary])
     mask = make_mask("random", 20, 2, seed=0)
-    return Again("scan.nii", of_image(target, mask), auxiliary, network, False, None, result)
+    return Again("scan.nii", of_image(target, mask), auxiliary, network, None, result)
 
 
 def test_who_ignores_the_auxiliary_is_not_influenced(auxiliary):

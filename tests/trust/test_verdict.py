@@ -27,7 +27,7 @@ def scan():
     model = create_model("zero_filling")
     model.header = Header({})
     measured = of_image(image, make_mask("random", 40, 2, seed=0))
-    return Again("scan.nii", measured, None, None, True, None, result=image, model=model, scores=BETTER)
+    return Again("scan.nii", measured, None, None, "hard", result=image, model=model, scores=BETTER)
 
 
 def test_a_network_that_is_worse_than_nothing_is_refused_whatever_else_speaks_for_it(scan):

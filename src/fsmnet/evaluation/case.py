@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from fsmnet.models.classical import POCS, ZeroFilling
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.extent import interpolated
 from fsmnet.physics.masks import save_mask, seed_from_name
+from fsmnet.physics.weighed import weighed
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
@@ -172,7 +173,9 @@ class Scorer:
             # Scored as it is stored: normalised and back, it would lose grey levels.
             return lambda name, case, progress: Made(case.zero_filled)
         classical = isinstance(model, POCS)
-        putting_back = config.data_consistency == "hard" and not classical
+        back = "off" if classical else config.data_consistency
+        if back == "weighed" and takes_acquisition(model):
+            raise UserError(f"{name}: has the measured lines inside; weighed is for networks that take images")
         model, precision = for_inference(model, config.precision, config.optimise and not classical)
 
         trying = takes_acquisition(model) and not classical and not config.keep_auxiliary
@@ -186,12 +189,12 @@ class Scorer:
                 self.protocol,
                 alone=trial is not None and not trial.helps,
                 whole=classical,
-                finished=not putting_back,
+                finished=back == "off",
                 progress=progress,
                 **options,
             )
             left_out = None if trial is None or trial.helps else trial
-            return Made(self.protocol.finish(lines_put_back(case, image)) if putting_back else image, left_out)
+            return Made(image if back == "off" else self.protocol.finish(lines_put_back(case, image, back)), left_out)
 
         return reconstruct
 
@@ -236,20 +239,32 @@ def score_case(task: Task, config: EvaluateConfig, files: Mapping[str, str]) -> 
     return in_turn(score)
 
 
-def lines_put_back(case: Accelerated, image: Tensor) -> Tensor:
+def lines_put_back(case: Accelerated, image: Tensor, how: Literal["hard", "weighed"] = "hard") -> Tensor:
     """Reconstructions ``(n, H, W)`` with the measured lines put back, or the simulated ones.
 
+    Args:
+        case: what was measured.
+        image: the reconstructions.
+        how: replace the network's lines, or weigh both (:mod:`fsmnet.physics.weighed`).
+
     Raises:
-        UserError: a protocol that tells neither.
+        UserError: a protocol that tells neither; real images to be weighed, whose symmetry would tell more than lines.
     """
-    if case.consistent is not None:
+    if case.consistent is not None and how == "hard":
         return case.consistent(image)
     if case.measured is None:
         raise UserError("this protocol does not tell what was measured; leave --data-consistency out")
     done = []
     for first in range(0, len(image), CHUNK):
-        acquisition = case.measured(slice(first, first + CHUNK))
-        whole = acquisition.consistent(image[first : first + CHUNK])
+        acquisition, part = case.measured(slice(first, first + CHUNK)), image[first : first + CHUNK]
+        if how == "hard":
+            whole = acquisition.consistent(part)
+        elif acquisition.real:
+            raise UserError("--data-consistency weighed reckons with noise and a phase, which this protocol lacks")
+        else:
+            begins = [(whole - own) // 2 for whole, own in zip(acquisition.shape[-2:], part.shape[-2:], strict=True)]
+            place = [slice(begin, begin + own) for begin, own in zip(begins, part.shape[-2:], strict=True)]
+            whole = weighed(acquisition, acquisition.embedded(part, *place).abs())[..., place[0], place[1]]
         done.append(whole.real if acquisition.real else whole.abs())
     return torch.cat(done)
 

@@ -39,10 +39,11 @@ class EvaluateConfig(ListOptions, RunOptions, SuitabilityOptions, MaskOptions, P
     picture_slice: int | None = option(
         None, "slice shown in the picture; default: the one with most content", material=False, group="output"
     )
-    data_consistency: Literal["off", "hard"] = option(
+    data_consistency: Literal["off", "hard", "weighed"] = option(
         "off",
         "hard: put the measured k-space lines, or the simulated ones, back into the networks' images before they are "
-        "scored",
+        "scored; weighed: as 'fsmnet reconstruct --kspace' does it after networks for images, both by what they may be "
+        "wrong",
         group="model",
     )
     keep_auxiliary: bool = option(False, KEEP_AUXILIARY, group="model")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from fsmnet.models.output import Output
 from fsmnet.physics.acquisition import Acquisition, over_coils
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.fourier import fft1c, ifft1c
+from fsmnet.physics.phase import centre_phase
 from fsmnet.transforms import center_fit
 
 CLASSICAL = ("zero_filling", "pocs")  # by name; they have no weights
@@ -85,28 +84,23 @@ class POCS(nn.Module):
         return image
 
 
-def phase_constrained(acquisition: Acquisition, iterations: int = 30, start: Tensor | None = None) -> Tensor:
+def phase_constrained(acquisition: Acquisition, iterations: int = 30) -> Tensor:
     """A complex image with a smooth phase and the measured lines (Haacke et al., J Magn Reson 92:126, 1991).
 
-    The phase is that of the centre lines (:func:`centre_window`). In turn the image is given it, not negative along it,
-    and the measured lines.
+    The phase is that of the centre lines (:func:`fsmnet.physics.phase.centre_phase`). In turn the image is given it,
+    not negative along it, and the measured lines.
 
     Args:
         acquisition: of images ``(..., H, W)``; of several coils without maps each is treated by itself.
         iterations: of both.
-        start: magnitude ``(..., H, W)`` to begin with, of one coil or of several with maps; else the zero-filled image.
 
     Returns:
         Complex ``(..., H, W)``; of several coils without maps the root of the sum of squares, real.
     """
     measured, known = acquisition.lines, over_coils(acquisition.mask)
-    centre = ifft1c(measured * centre_window(acquisition.mask))
     apart = acquisition.maps is None
     image = ifft1c(measured) if apart else acquisition.zero_filled
-    phase = (centre if apart else acquisition.combined(centre)).angle()
-    turn = torch.polar(torch.ones_like(phase), phase)
-    if start is not None:
-        image = turn * (start.unsqueeze(-3) if apart else start)
+    turn = centre_phase(acquisition, apart)
     for _ in range(iterations):
         constrained = turn * (image * turn.conj()).real.clamp_min(0)
         if apart:
@@ -136,16 +130,3 @@ def with_mirrored_lines(lines: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     width = lines.shape[-1]
     mirror = (2 * (width // 2) - torch.arange(width, device=lines.device)) % width
     return torch.where(mask, lines, lines[..., mirror].conj() * mask[..., mirror]), mask | mask[..., mirror]
-
-
-def centre_window(mask: Tensor) -> Tensor:
-    """Hann's window over the measured lines about the middle without a gap, as many on either side; ``(W,)``.
-
-    Of several masks over those that all have. Lines on one side alone would give the phase of what lacks on the other,
-    and a sharp end ripples that the iteration would keep: on the phantom's phase, 1 rad in all, POCS then ends 1 dB
-    lower at 4x, and 4 to 13 dB with partial Fourier alone and no noise.
-    """
-    measured = mask.reshape(-1, mask.shape[-1]).all(0)
-    distance = (torch.arange(len(measured), device=mask.device) - len(measured) // 2).abs()
-    nearest_gap = torch.where(measured, len(measured), distance).min()
-    return (0.5 * math.pi * distance / nearest_gap.clamp_min(1)).cos().square() * (distance < nearest_gap)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fsmnet.physics.acquisition import Acquisition
-from fsmnet.reconstruction.measured import Measured, consistent
+from fsmnet.reconstruction.measured import Consistency, Measured, consistent
 
 Lines = Callable[[slice], Acquisition]
 
@@ -24,8 +24,7 @@ class Again:
         auxiliary: the other contrast as the network takes it, ``(n, H, W)``; None without one.
         network: zero-filled images ``(b, H, W)``, auxiliary and lines to the network's images, with their phase and all
             columns if it takes lines.
-        put_back: whether the measured lines were put back.
-        weight: of the measured lines; None to replace them.
+        consistency: what was done with the measured lines after the network.
         result: what was made of it, magnitudes ``(n, H, W)`` in the unit of ``measured``; None if nobody asks for it.
         model: the network itself, whose header says what belongs to its weights.
         refusals: why the network should not be used on this scan, where the user wants it anyway.
@@ -39,8 +38,7 @@ class Again:
     measured: Measured
     auxiliary: Tensor | None
     network: Callable[[Tensor, Tensor | None, Lines], Tensor]
-    put_back: bool
-    weight: float | None
+    consistency: Consistency
     result: Tensor | None = None
     model: nn.Module | None = None
     refusals: tuple[str, ...] = ()
@@ -74,8 +72,8 @@ class Again:
         image = self.network(zero_filled, other, lambda _: acquisition)
         if not (image.is_complex() or acquisition.real):
             image = acquisition.embedded(image, slice(None), columns)
-        if self.put_back:
-            image, _ = consistent(acquisition, image, self.weight)
+        if self.consistency is not None:
+            image, _ = consistent(acquisition, image, self.consistency)
         if not acquisition.real:
             return image
         return image.abs() if image.is_complex() else image.clamp_min(0)

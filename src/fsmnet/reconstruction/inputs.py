@@ -333,6 +333,8 @@ def _check_image(config: ReconstructConfig) -> None:
     for name, there in given:
         if there:
             raise UserError(f"--{name} goes with k-space, and a magnitude image has none; give --kspace")
+    if config.data_consistency == "weighed":
+        raise UserError("--data-consistency weighed reckons with a scanner's noise and phase; give --kspace, or hard")
     if config.mask == AUTO:
         raise UserError("--mask auto infers the lines from k-space; give --kspace, or a mask file")
     if config.target_is == "zero-filled" and (config.mask is not None or drawn_options(config)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from fsmnet.checkpoint import header_of, trained_recipe
 from fsmnet.data.formats.raw import KSpace, read_maps
 from fsmnet.data.volume import Samples
 from fsmnet.errors import UserError
-from fsmnet.models.classical import phase_constrained
 from fsmnet.physics.acquisition import STEPS, Acquisition, undersample, zero_fill
 from fsmnet.physics.coils import root_sum_of_squares
 from fsmnet.physics.espirit import estimate_maps
@@ -28,6 +27,7 @@ from fsmnet.physics.fourier import TINY
 from fsmnet.physics.lines import acquired_columns, check_mask, contiguous, partial_fourier
 from fsmnet.physics.masks import Mask, MaskRecipe, check_centre, default_center_fraction, load_mask
 from fsmnet.physics.options import MaskOptions
+from fsmnet.physics.weighed import noise_of, weighed
 from fsmnet.protocols import get_protocol
 from fsmnet.reconstruction.inputs import AUTO, drawn_options, window
 from fsmnet.reconstruction.options import ReconstructConfig
@@ -35,6 +35,10 @@ from fsmnet.reconstruction.options import ReconstructConfig
 logger = logging.getLogger(__name__)
 
 CHUNK = 4  # slices that stay in the processor's cache
+
+# What is done with the measured lines after a network: replace its own, weigh them as all the same by a number, or by
+# what each may be wrong. None: nothing.
+Consistency = Literal["hard", "weighed"] | float | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,6 @@ class Measured:
         acquisition: the measured lines of one of the slices; None where no line is known.
         place: rows and columns of the image within the measured field of view.
         coils: what the record says of coils and their maps; None for an image.
-        one_sided: whether partial Fourier left out a side, which a smooth phase then tells.
     """
 
     zero_filled: Tensor
@@ -59,30 +62,27 @@ class Measured:
     acquisition: Callable[[int], Acquisition] | None = None
     place: tuple[slice, slice] = (slice(None), slice(None))
     coils: dict[str, Any] | None = None
-    one_sided: bool = False
 
-    def put_back(self, image: Tensor, number: int, weight: float | None) -> tuple[Tensor, dict[str, float]]:
-        """A slice drawn to its measured lines; see :meth:`fsmnet.physics.acquisition.Acquisition.consistent`.
+    def put_back(self, image: Tensor, number: int, consistency: Consistency) -> tuple[Tensor, dict[str, float]]:
+        """A slice drawn to its measured lines; see :func:`consistent`.
 
         Args:
             image: the network's, ``(H, W)``: a magnitude, or a k-space model's with its phase, of all columns.
             number: which of the slices it is.
-            weight: of the measurement; None to replace lines.
+            consistency: how.
 
         Returns:
             The image, real if the phase is known to be 0, and residuals by name.
         """
         assert self.acquisition is not None
         if image.is_complex():
-            whole, residuals = consistent(self.lines(slice(number, number + 1))[0], image, weight)
+            whole, residuals = consistent(self.lines(slice(number, number + 1))[0], image, consistency)
             return whole[:, self.place[1]], residuals
         acquisition = self.acquisition(number)
         start = image
         if not acquisition.real:
             start = acquisition.embedded(image, *self.place)
-        if self.one_sided:
-            start = phase_constrained(acquisition, start=start.abs())
-        whole, residuals = consistent(acquisition, start, weight)
+        whole, residuals = consistent(acquisition, start, consistency)
         return whole[self.place], residuals
 
     def lines(self, part: slice) -> Acquisition:
@@ -107,23 +107,30 @@ class Measured:
         after = self.lines(slice(number, number + 1))[0].residual(image)
         return image[:, self.place[1]], {"ResidualAfter": float(after)}
 
-    def describe(self, weight: float | None) -> dict[str, Any]:
+    def describe(self, consistency: Consistency) -> dict[str, Any]:
         """What the record says of :meth:`put_back`, but for the residuals."""
+        if consistency == "weighed":
+            return {"Kind": "weighed: the network's image and the measured lines by what each may be wrong"}
         kind = "hard: measured k-space lines replaced"
-        if weight is not None:
-            kind = f"soft: measured lines with weight {weight:g}"
-        if self.one_sided:
-            kind = f"phase-constrained POCS, then {kind}"
+        if consistency != "hard":
+            kind = f"soft: measured lines with weight {consistency:g}"
         several = self.coils is not None and self.coils["Number"] > 1
         return {"Kind": kind, **({"Steps": STEPS} if several else {})}
 
 
-def consistent(acquisition: Acquisition, start: Tensor, weight: float | None) -> tuple[Tensor, dict[str, float]]:
+def consistent(acquisition: Acquisition, start: Tensor, consistency: Consistency) -> tuple[Tensor, dict[str, float]]:
     """One image ``(H, W)`` drawn to its measured lines, and residuals by name, before and after.
 
-    The residual after hard consistency is that of the coil images, at rounding; that of the image, where it is not the
+    Hard and soft is :meth:`fsmnet.physics.acquisition.Acquisition.consistent`, weighed is
+    :func:`fsmnet.physics.weighed.weighed`, which takes the magnitude and gives the noise that it reckoned with too. The
+    residual after hard consistency is that of the coil images, at rounding; that of the image, where it is not the
     same, stands beside it.
     """
+    if consistency == "weighed":
+        whole = weighed(acquisition, start.abs())
+        found = {"ResidualBefore": acquisition.residual(start), "ResidualAfter": acquisition.residual(whole)}
+        return whole, {name: float(value) for name, value in (found | {"Noise": noise_of(acquisition)}).items()}
+    weight = None if consistency == "hard" else consistency
     if weight is None:
         coils = acquisition.consistent_coils(start)
         whole, after = acquisition.combined(coils), acquisition.coil_residual(coils)
@@ -202,7 +209,6 @@ def of_kspace(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe, kee
             "ShareOfPixelsWithMaps": 1.0 if maps is None else float((maps != 0).any(1).float().mean()),
             "Matrix": list(kspace.data.shape[-2:]),
         },
-        reach is not None,
     )
 
 

@@ -89,10 +89,11 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
         "second; default: what the format says, else columns",
         group="mask",
     )
-    data_consistency: Literal["auto", "hard", "soft", "off"] = option(
+    data_consistency: Literal["auto", "hard", "soft", "weighed", "off"] = option(
         "auto",
-        "hard: put the measured k-space lines back into the network's image; soft: weigh them; auto: hard wherever "
-        "they are known; after a network that has it inside, as the shipped one, only where --target is simulated",
+        "hard: put the measured k-space lines back into the network's image; soft: by one weight; weighed: image and "
+        "lines by what each may be wrong; auto: weighed with --kspace, hard with --target; after a network that has it "
+        "inside, as the shipped one, only where --target is simulated",
         group="model",
     )
     adapt: bool = option(

@@ -48,7 +48,7 @@ from fsmnet.reconstruction.inputs import (
     picture_path,
     sidecar_path,
 )
-from fsmnet.reconstruction.measured import Measured, mask_recipe, of_image, of_kspace
+from fsmnet.reconstruction.measured import Consistency, Measured, mask_recipe, of_image, of_kspace
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.picture import picture_of
 from fsmnet.reconstruction.record import make_record
@@ -149,6 +149,8 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
+    if config.data_consistency == "weighed" and takes_acquisition(model):
+        raise UserError(f"{checkpoint}: has the measured lines inside; weighed is for networks that take images")
     if config.adapt and not takes_acquisition(model):
         raise UserError(f"{checkpoint}: adapt is for networks that take k-space; leave it out")
     as_it_is = classical or config.adapt  # a fitted network has gradients
@@ -210,8 +212,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         helper, tried = _helpful(passes, measured, helper, target.name, input_files(config)[0].name)
     network, fitted = _adapted(config, network, measured, helper)
     trying = time.perf_counter() - trying
-    put_back = _puts_back(config, inside)
-    weight = config.noise_weight if config.data_consistency == "soft" else None
+    consistency = _consistency(config, inside)
     stored = chosen(target, config.dtype)
     packed = begin_nifti(inputs.target, config.out, DESCRIPTION, stored)
     with Finishing(
@@ -220,8 +221,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
         keep,
         packed,
         inputs.similarity or (lambda: None),
-        put_back=put_back,
-        weight=weight,
+        consistency=consistency,
         inside=inside,
     ) as finishing:
         passes(measured.zero_filled, helper, measured.lines, progress=progress, each=finishing.take)
@@ -232,7 +232,7 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     checks, metrics = None, finishing.metrics()
     if trust is not None:
         name, done = input_files(config)[0].name, torch.from_numpy(finishing.result)[keep].div_(target.maximum)
-        again = Again(name, measured, helper, passes, put_back, weight, done, network.model)
+        again = Again(name, measured, helper, passes, consistency, done, network.model)
         doubts = (*suits.doubts, *([] if tried is None or tried["Used"] else [LEFT_OUT]))
         again = replace(again, refusals=suits.refusals, doubts=doubts, pixel=target.pixel, scores=metrics)
         checks = trust(replace(again, seconds=finishing.network / max(len(done), 1)))
@@ -378,16 +378,21 @@ def _adapted(
     return replace(network, model=model), fitted
 
 
-def _puts_back(config: ReconstructConfig, inside: bool) -> bool:
-    """Whether measured lines are put back into the network's image.
+def _consistency(config: ReconstructConfig, inside: bool) -> Consistency:
+    """What is done with measured lines after the network.
 
-    After a k-space model ``auto`` does so only where the scan was simulated, without noise. Of a patient that it was
-    not trained on (OMS-26, T2 with T1, the shipped network) PSNR then rose by 0.3 dB at 3x, 0.2 dB at 4x and 0.1 dB at
-    8x; it fell by 0.3, 0.2 and 0.0 dB with noise of 1% of the maximum, and by 1.3, 0.9 and 0.2 dB with 2%.
+    After a k-space model ``auto`` puts them back only where the scan was simulated, without noise. Of a patient that it
+    was not trained on (OMS-26, T2 with T1, the shipped network) PSNR then rose by 0.3 dB at 3x, 0.2 dB at 4x and 0.1 dB
+    at 8x; it fell by 0.3, 0.2 and 0.0 dB with noise of 1% of the maximum, and by 1.3, 0.9 and 0.2 dB with 2%. After a
+    network for images it weighs those of a scanner (:mod:`fsmnet.physics.weighed`, ``benchmarks/weighed.py``).
     """
     if config.data_consistency == "auto":
-        return not inside or config.kspace is None
-    return config.data_consistency != "off"
+        if config.kspace is None:
+            return "hard"
+        return None if inside else "weighed"
+    if config.data_consistency == "soft":
+        return config.noise_weight
+    return None if config.data_consistency == "off" else config.data_consistency
 
 
 def _measured(inputs: Inputs, recipe: MaskRecipe, keep: Tensor) -> Measured:

@@ -21,7 +21,7 @@ from fsmnet.data.volume import counted_slices
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import WINDOW, VolumeScores
 from fsmnet.physics.acquisition import with_phase
-from fsmnet.reconstruction.measured import Measured
+from fsmnet.reconstruction.measured import Consistency, Measured
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,7 @@ class Finishing:
         writer: NiftiWriter | None,
         beside: Callable[[], Any],
         *,
-        put_back: bool,
-        weight: float | None = None,
+        consistency: Consistency,
         inside: bool = False,
     ) -> None:
         """Nothing happens yet.
@@ -61,8 +60,7 @@ class Finishing:
             keep: bool ``(S,)``, the slices with content.
             writer: see ``writer``.
             beside: other work for the thread, done after the first slices; :meth:`wait` gives its result.
-            put_back: whether to put the measured lines back, where they are known.
-            weight: of the measured lines; None to replace them.
+            consistency: what to do with the measured lines, where they are known.
             inside: the network has data consistency inside; its images are complex, of all columns.
 
         Raises:
@@ -72,8 +70,8 @@ class Finishing:
         self.writer = writer
         self.n_below_zero, self.network, self.consistency = 0, 0.0, 0.0
         self._scan, self._numbers, self._maximum = scan, np.flatnonzero(keep.numpy()), target.volume.maximum
-        self._put_back, self._weight, self._inside = put_back and scan.acquisition is not None, weight, inside
-        names = ("zero_filling", "network", *(("consistent",) if self._put_back else ()))
+        self._consistency, self._inside = consistency if scan.acquisition is not None else None, inside
+        names = ("zero_filling", "network", *(() if self._consistency is None else ("consistent",)))
         reference = None if scan.reference is None else scan.reference.numpy()
         if reference is not None and min(reference.shape[-2:]) < WINDOW:
             height, width = reference.shape[-2:]
@@ -111,7 +109,7 @@ class Finishing:
         zero_filled = self._scan.zero_filled[part]
         network = image[..., self._scan.place[1]].abs() if self._inside else image
         below, images = network < 0, {"zero_filling": zero_filled.abs(), "network": network.clamp_min(0)}
-        if self._put_back:
+        if self._consistency is not None:
             image = self._consistent(image, part)
             if not image.is_complex():
                 below = image < 0
@@ -151,15 +149,15 @@ class Finishing:
     def record(self) -> dict[str, Any] | None:
         """What the record says of the measured lines; None if nobody looked at them."""
         residuals = {name: float(np.mean(values)) for name, values in self._residuals.items()}
-        if self._put_back:
-            return self._scan.describe(self._weight) | residuals
+        if self._consistency is not None:
+            return self._scan.describe(self._consistency) | residuals
         return {"Kind": "inside the network"} | residuals if self._inside else None
 
     def _consistent(self, image: Tensor, part: slice) -> Tensor:
         slices = []
         for number, one in zip(range(part.start, part.stop), image, strict=False):  # the last batch may be smaller
-            if self._put_back:
-                consistent, residuals = self._scan.put_back(one, number, self._weight)
+            if self._consistency is not None:
+                consistent, residuals = self._scan.put_back(one, number, self._consistency)
             else:
                 consistent, residuals = self._scan.residual(one, number)
             slices.append(consistent)
