@@ -30,9 +30,9 @@ def scan(head, network, mask, phase=True):
     whole = [Acquisition.simulate(one, columns) for one in images]
     zero_filled = torch.stack([one.zero_filled for one in whole])
     measured = Measured(zero_filled, mask, None, "", lambda number: whole[number])
-    again = Again("scan.nii", measured, None, network, False, None, pixel=PIXEL)
+    again = Again("scan.nii", measured, None, network, None, pixel=PIXEL)
     result = torch.stack([again.magnitude(number) for number in range(2)])
-    return Again("scan.nii", measured, None, network, False, None, result, pixel=PIXEL)
+    return Again("scan.nii", measured, None, network, None, result, pixel=PIXEL)
 
 
 def zero_filling(zero_filled, other, lines):

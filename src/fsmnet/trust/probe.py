@@ -24,9 +24,8 @@ from torch import Tensor
 
 from fsmnet.data.head import head_mask
 from fsmnet.inference.slices import progress_bar
-from fsmnet.models.classical import centre_window
 from fsmnet.physics.acquisition import Acquisition
-from fsmnet.physics.fourier import ifft1c
+from fsmnet.physics.phase import centre_phase
 from fsmnet.reconstruction.again import Again, Map
 from fsmnet.trust.between import between
 
@@ -115,8 +114,7 @@ def with_structure(acquisition: Acquisition, added: Tensor) -> Acquisition:
     """What would have been measured with magnitudes ``(1, H, W)`` more, along the phase of the centre lines."""
     image = added.to(acquisition.lines.dtype)
     if not acquisition.real:
-        centre = acquisition.combined(ifft1c(acquisition.lines * centre_window(acquisition.mask)))
-        image = torch.polar(torch.ones_like(added), centre.angle()) * image
+        image = centre_phase(acquisition) * image
     return replace(acquisition, lines=acquisition.lines + acquisition.forward(image))
 
 
