@@ -178,7 +178,7 @@ def judged(
         methods = {
             NETWORK: lambda rest, n=number: again.image(n, rest),
             BLANK: lambda rest, n=number, other=blank: again.image(n, rest, other),
-            "zero-filling": simple_methods(lines)["zero-filling"],
+            **simple_methods(lines, case.slices.auxiliary[number, None]),
         }
         for method, one in hold_out(lines, methods, sets).items():
             found[method] = found[method] + one if method in found else one

@@ -5,11 +5,12 @@
 
 Development patients whose scans the network suits by its header (contrasts, heads) are reconstructed at the speeds it
 was made for (of 2 to 12x: with T1 4 and 8, with T2 2 and 12): what these scans show, whole and cropped, and what the
-hold-out check explains of them. With ``--error-network`` (of ``error_maps.py``) a network also gets that and a
-calibration on the nine development patients (their samples in the cache). Beside it, for comparison only, what is
-explained of the test patients, two masks each; nothing else of those is looked at. ``--checkpoint`` takes another file
-in place of the shipped one (with ``--only``) and writes it to ``--out``. Passes are kept in the cache by the network's
-weights.
+hold-out check explains of them. ``shipped`` gets the error network of ``error_maps.py`` (``--error-network``; without
+it, what it has stays) and a calibration on the nine development patients (their samples in the cache),
+``shipped-image`` a calibration of the spread over one fold, on these reconstructions. Beside it, for comparison only,
+what is explained of the test patients, two masks each; nothing else of those is looked at. ``--checkpoint`` takes
+another file in place of the shipped one (with ``--only``) and writes it to ``--out``. Passes are kept in the cache by
+the network's weights.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from calibration import by_patient, voxels
+from calibration import RATE, Voxels, by_patient, voxels
 from error_maps import estimated, read
 from safetensors.torch import load_file
 from scans import DEVELOPMENT, TEST, accelerated, is_there, scan_file
 from torch import Tensor, nn
 
-from fsmnet.checkpoint import SHIPPED, checkpoint_file, load_model, read_checkpoint, save_checkpoint
+from fsmnet.checkpoint import SHIPPED, checkpoint_file, header_of, load_model, read_checkpoint, save_checkpoint
+from fsmnet.data.head import head_mask
 from fsmnet.inference.optimise import optimise
 from fsmnet.inference.suitability import purpose_of
 from fsmnet.physics.holdout import folds
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.trust.calibrate import Patient, fitted, held_out, reference
-from fsmnet.trust.error_map import LEARNED, error_network
+from fsmnet.trust.conformal import brightness
+from fsmnet.trust.error_map import BY_SPREAD, LEARNED, error_network, expected_error, spread_over_folds
 from fsmnet.trust.familiar import Sight, look, look_cropped
 from fsmnet.trust.simulated import reconstructed
 
@@ -60,7 +63,9 @@ def main() -> None:
         known, on_test = patients(arguments, file), tested(arguments, file)
         state, header = read_checkpoint(file)
         trust = {"familiar": reference(known) | {"explained_of_test_patients": on_test}}
-        if arguments.error_network and name == "shipped":
+        if not header.error_network and name != "shipped":
+            trust["calibration"] = fitted(known, RATE, BY_SPREAD, known_at(known)).record()
+        elif arguments.error_network and name == "shipped":
             weights = load_file(arguments.error_network)
             header.error_network = weights
             trust["calibration"] = calibrated(arguments, known, weights)
@@ -76,7 +81,11 @@ def calibrated(arguments: argparse.Namespace, known: dict[str, Patient], weights
         error, expected = voxels(of_patient, estimate)
         known[name].error, known[name].expected = [error], [expected]
         accelerations += [sample["acceleration"] for sample in of_patient]
-    return fitted(known, 0.9, LEARNED, accelerations).record()
+    return fitted(known, RATE, LEARNED, accelerations).record()
+
+
+def known_at(known: dict[str, Patient]) -> list[float]:
+    return sorted({at for patient in known.values() for at in patient.explained})
 
 
 def suited(arguments: argparse.Namespace, network: nn.Module, exams: list[Exam]) -> list[tuple[Exam, float]]:
@@ -103,6 +112,9 @@ def patients(arguments: argparse.Namespace, file: Path) -> dict[str, Patient]:
             scan = seen(arguments, file, exam, acceleration)
             one.explained.setdefault(acceleration, []).append(scan.explained)
             one.sights += sights(scan)
+            error, expected = by_spread(scan)
+            one.error.append(error)
+            one.expected.append(expected)
     return found
 
 
@@ -111,6 +123,14 @@ def sights(scan: Seen) -> list[Sight]:
     numbers = range(len(scan.image))
     whole = look(scan.image, scan.auxiliary, (0.0, *scan.pixel[1:]), numbers)
     return [whole, look_cropped(scan.image, scan.auxiliary, numbers)]
+
+
+def by_spread(scan: Seen) -> Voxels:
+    """True and expected errors of the head's voxels, as shares of brightness; nothing of what an older cache holds."""
+    if scan.expected is None:
+        return np.zeros(0), np.zeros(0)
+    head, unit = head_mask(scan.image), brightness(scan.image)
+    return np.abs(scan.image - scan.truth)[head] / unit, scan.expected[head] / unit
 
 
 def tested(arguments: argparse.Namespace, file: Path) -> dict[str, list[float]]:
@@ -136,12 +156,16 @@ class Seen:
         auxiliary: likewise.
         pixel: see :class:`fsmnet.reconstruction.again.Again`.
         explained: share of the lines kept back.
+        truth: ``(n, H, W)``.
+        expected: error by the spread over one fold, likewise; None where the checkpoint has an error network.
     """
 
     image: Any
     auxiliary: Any
     pixel: Any
     explained: float
+    truth: Any = None
+    expected: Any = None
 
 
 def seen(arguments: argparse.Namespace, file: Path, exam: Exam, acceleration: float, draw: int = 0) -> Seen:
@@ -152,12 +176,19 @@ def seen(arguments: argparse.Namespace, file: Path, exam: Exam, acceleration: fl
     if not kept.exists():
         case, pixel = accelerated(arguments.data, exam, acceleration, SLICES, draw=draw)
         again = reconstructed(exam[0], optimise(network, "float32"), case)
-        explained = held_out(again, folds(case.mask.columns, 1, seed_from_name(exam[0]))).explained
+        sets, every = folds(case.mask.columns, 1, seed_from_name(exam[0])), range(len(case.zero_filled))
+        unseen = held_out(again, sets)
+        found = {"image": again.result, "auxiliary": again.auxiliary, "pixel": pixel, "explained": unseen.explained}
+        if not header_of(network).error_network:
+            apart = spread_over_folds(again, sets, every)
+            expected = expected_error(again, None, apart, every, unseen.missing(case.mask.columns))
+            found |= {"truth": case.slices.target, "expected": None if expected is None else expected.values}
         kept.parent.mkdir(exist_ok=True)
-        np.savez(kept, image=again.result, auxiliary=again.auxiliary, pixel=pixel, explained=explained)
+        np.savez(kept, **{name: value for name, value in found.items() if value is not None})
         print(kept.name, file=sys.stderr, flush=True)
     with np.load(kept) as arrays:
-        return Seen(*(arrays[name] for name in ("image", "auxiliary", "pixel")), float(arrays["explained"]))
+        more = [arrays.get(name) for name in ("truth", "expected")]
+        return Seen(*(arrays[name] for name in ("image", "auxiliary", "pixel")), float(arrays["explained"]), *more)
 
 
 if __name__ == "__main__":

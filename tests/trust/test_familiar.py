@@ -124,6 +124,9 @@ def test_what_the_hold_out_check_adds(known):
     assert refused
     _, doubted = by_hold_out({"network": 0.8, "network, auxiliary blank": 0.85}, before)
     assert "without the auxiliary" in doubted[0]
+    _, doubted = by_hold_out({"network": 0.8, "POCS": 0.85}, before)
+    assert "POCS, which has learned nothing, explains 85%" in doubted[0]
+    assert by_hold_out({"network": 0.8, "SENSE": 0.8, "POCS": None}, before) == ([], [])
     _, doubted = by_hold_out({"network": 1 - 1.1 * FACTOR * 0.2}, before)
     assert "of known scans at least 80%" in doubted[0]
     assert by_hold_out({"network": None}, before) == ([], [])

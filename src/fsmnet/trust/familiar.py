@@ -5,7 +5,7 @@ It looks at four things, none of which needs a reference:
 - what is said of the scan and how it looks, against what the network was made for
   (:mod:`fsmnet.inference.suitability`);
 - the hold-out check: does the network explain as much as it did on scans that it suits, and more than without the
-  auxiliary?
+  auxiliary, or than a method that has learned nothing?
 - the two contrasts: do they tell of one another in place better than moved by some millimetres (else the auxiliary lies
   elsewhere), and better than mirrored (else it is of another patient, whose head is as like as its own mirror image)?
 - greys and structure of both images, and how much one tells of the other: each within the range of the scans known, and
@@ -40,7 +40,8 @@ GREYS = 32  # of the joint histogram
 FACTOR = 1.5  # by which a range may be left at least, chosen on development patients (benchmarks/trust/familiarity.py)
 SIZES = (0.0, 1.0, 2.0, 4.0, 8.0)  # pixels, of Gaussians: structures of one size are what two of them leave apart
 RIM = 3  # pixels of the head that lie next to air: the step there says nothing of what is inside
-WORSE = 0.01  # of the energy that the network explains less with the auxiliary than without
+WORSE = 0.01  # of the energy that the network explains less with the auxiliary than without, or than another method
+UNTAUGHT = ("POCS", "SENSE")  # of :func:`fsmnet.trust.holdout.simple_methods`
 WORDS = (
     {
         "median": "its mid grey against its white",
@@ -301,7 +302,8 @@ def by_hold_out(
     """What the hold-out check speaks for: refusing, and calling a scan unusual.
 
     Args:
-        explained: shares by method; ``network`` and, with an auxiliary, ``network, auxiliary blank`` among them.
+        explained: shares by method; ``network`` and, with an auxiliary, ``network, auxiliary blank`` among them; of
+            :data:`UNTAUGHT` those that were tried.
         before: of :func:`explained_before`.
         factor: how many times as much may be unexplained as of the known scan that was explained worst.
     """
@@ -314,6 +316,12 @@ def by_hold_out(
     blank = explained.get("network, auxiliary blank")
     if blank is not None and share < blank - WORSE:
         doubted.append("the network explains lines kept back better without the auxiliary")
+    for name in UNTAUGHT:
+        other = explained.get(name)
+        if other is not None and share < other - WORSE:
+            doubted.append(
+                f"{name}, which has learned nothing, explains {other:.0%} of lines kept back, the network {share:.0%}"
+            )
     if before is not None and 1 - share > factor * (1 - before[0]):
         doubted.append(f"the network explains {share:.0%} of lines kept back, of known scans at least {before[0]:.0%}")
     return refused, doubted
