@@ -1,6 +1,7 @@
 """Is the promise of a calibrated error map kept? On a population of phantoms, and on the real patients.
 
-    python benchmarks/trust/calibration.py --cache FOLDER --error-network FILE [--phantoms 60] [--out FILE.json]
+    python benchmarks/trust/calibration.py --data FOLDER --cache FOLDER --error-network FILE [--phantoms 60]
+        [--out FILE.json]
 
 **Phantoms**: heads of ``fsmnet.data.phantom``, T2 with T1, one slice each at 4x and at 8x (protocol ``complex``, 0.5%
 noise), reconstructed by the shipped network. In each of 200 random draws half of the heads calibrate and the other
@@ -10,6 +11,9 @@ half is asked: in how many heads do at least 90% of a group's voxels lie below t
 out once and asked with the bound of the other eight, at the highest rate that eight can promise; the two test patients
 are asked with the bound of all nine, at 90%. The network was trained on eight of the nine: their errors are smaller
 than those of others may be.
+
+``shipped-image`` has no error network: its calibration is of the spread over one fold, on the reconstructions of
+``ship.py``, and is asked likewise.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ import torch
 from error_maps import estimated, read
 from safetensors.torch import load_file
 from samples import measured
-from scans import provenance, rounded
+from scans import TEST, provenance, rounded
 
-from fsmnet.checkpoint import load_model
+from fsmnet.checkpoint import checkpoint_file, load_model
 from fsmnet.data.head import head_mask
 from fsmnet.data.phantom import make_subject
 from fsmnet.files import write_text
@@ -41,6 +45,7 @@ Voxels = tuple[Any, Any]  # true and expected errors of a patient's head, as sha
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--error-network", type=Path, required=True)
     parser.add_argument("--phantoms", type=int, default=60)
@@ -60,11 +65,29 @@ def main() -> None:
             {name: voxels(samples, estimate) for name, samples in people["test"].items()},
             RATE,
         ),
+        shipped_image=of_image_network(arguments),
     )
     text = json.dumps(rounded(result), indent=1) + "\n"
     print(text, end="")
     if arguments.out:
         write_text(arguments.out, text)
+
+
+def of_image_network(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of the network without an error network, by the spread alone."""
+    import ship  # which imports this file
+
+    file = checkpoint_file("shipped-image")
+    known = {name: joined(one.error, one.expected) for name, one in ship.patients(arguments, file).items()}
+    new = {}
+    for name, exams in TEST.items():
+        scans = [ship.seen(arguments, file, *one) for one in ship.suited(arguments, load_model(file), exams)]
+        new[name] = joined(*zip(*map(ship.by_spread, scans), strict=True))
+    return {"patients": left_out(known), "test": asked(list(known.values()), new, RATE)}
+
+
+def joined(error: Sequence[Any], expected: Sequence[Any]) -> Voxels:
+    return np.concatenate(error), np.concatenate(expected)
 
 
 def by_patient(samples: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

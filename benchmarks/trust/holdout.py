@@ -5,8 +5,8 @@
 
 The first reconstructs T2 (with T1) and FLAIR (with T1) of both test patients: slices spread over the volume get a
 smooth phase and 0.5% complex noise (protocol ``complex``, one coil) and one random mask a volume, 2 to 12x. Methods are
-the shipped k-space network with and without the auxiliary, FSMNet of ``benchmarks/quick`` with measured lines put
-back, POCS, and further networks. What is done is kept in the cache, a file for each method. The second gathers. One
+the shipped k-space network with and without the auxiliary, ``shipped-image`` with measured lines weighed, POCS, and
+further networks. What is done is kept in the cache, a file for each method. The second gathers. One
 fold of lines is kept back, as by default:
 
 explained      share of the energy of the lines kept back, as ``fsmnet reconstruct`` prints it
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scans import QUICK, accelerated, method_of, network_of, provenance, rounded
+from scans import accelerated, method_of, network_of, provenance, rounded
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -43,11 +43,15 @@ from fsmnet.trust.holdout import hold_out, simple_methods
 
 ACCELERATIONS = (2, 4, 6, 8, 10, 12)
 CASES = [(exam, contrast, "t1") for contrast in ("t2", "flair") for exam in ("TCGA-FG-6692", "OMSL-04-s1")]
-SHIPPED = {"fsmnet_unrolled": "shipped", "fsmnet_unrolled, no auxiliary": "shipped", "fsmnet": QUICK}
+SHIPPED = {
+    "fsmnet_unrolled": "shipped",
+    "fsmnet_unrolled, no auxiliary": "shipped",
+    "shipped-image": "shipped-image",
+}
 TITLES = {
     "fsmnet_unrolled": "shipped",
     "fsmnet_unrolled, no auxiliary": "shipped, without auxiliary",
-    "fsmnet": "FSMNet of benchmarks/quick, lines put back",
+    "shipped-image": "shipped-image, lines weighed",
     "mdunet": "MDUNet",
 }
 Method = Callable[[Acquisition], Tensor]

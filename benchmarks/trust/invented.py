@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scans import QUICK, method_of, network_of, provenance, rounded, slices_of, spread
+from scans import method_of, network_of, provenance, rounded, slices_of, spread
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unrolled"))
@@ -47,7 +47,7 @@ SIZE = 0.3  # of the maximum
 ACROSS = (2.0, 12.0)  # millimetres
 EACH, BINS = 40, ((2, 4), (4, 8), (8, 12))
 PIXEL = {"OMSL-04-s1": 0.6}  # millimetres; 1 of all others
-SHIPPED = {"fsmnet": QUICK, "fsmnet_unrolled": "shipped"}
+SHIPPED = {"shipped-image": "shipped-image", "fsmnet_unrolled": "shipped"}
 SIMPLE = ("zero-filling", "POCS")  # of :func:`fsmnet.trust.holdout.simple_methods`, one coil
 MAPPED = "fsmnet_unrolled"
 
