@@ -513,6 +513,9 @@ def test_a_file_where_a_folder_is_meant(place, refuses):
     file, out = str(place.target), ["--out", str(place.out / "out")]
     for words in (["train", file, *out], ["pair", file, *out], ["runs", file]):
         refuses(words, f"{file}: is a file and no folder; give the")
+    for command, name in (("evaluate", "--split"), ("reconstruct", "--pairs")):
+        words = ["reconstruct", *out] if command == "reconstruct" else place.command(command)
+        refuses([*words, name, str(place.root)], f"{place.root}: is a folder; give ")
     table = place.root / "table"
     table.mkdir()
     refuses(["pair", str(place.root), "--out", str(table)], f"{table}: is a folder; give the name of the table")

@@ -118,6 +118,17 @@ def test_a_phone_can_show_it(page_of, result, request):
     assert_quiet(page)
 
 
+def test_twelve_columns_fit_a_small_screen_and_on_a_phone_the_names_stay(page_of, comparison):
+    small = page_of(comparison, width=820)
+    box = "document.querySelector('.scroll')"
+    assert small.js("return document.querySelectorAll('.sortable thead th').length") == 12
+    assert small.js(f"return {box}.scrollWidth <= {box}.clientWidth")
+    phone = page_of(comparison, width=360)
+    assert phone.js(f"{box}.scrollLeft = 150; return {box}.scrollLeft") == 150
+    left = "document.querySelector('.sortable tbody th').getBoundingClientRect().left"
+    assert phone.js(f"return {left} - {box}.getBoundingClientRect().left") == 0
+
+
 def test_a_table_sorts_by_its_headings(page_of, comparison):
     page = page_of(comparison)
 

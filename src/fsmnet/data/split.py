@@ -230,6 +230,8 @@ def load_split(path: Path) -> Split:
     Raises:
         UserError: missing, not a split, or a case on two sides.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a split file, of a run its split.json")
     if not path.is_file():
         raise UserError(f"{path}: no such split file")
     try:

@@ -84,6 +84,8 @@ def read_table(path: Path) -> list[Pair]:
     Raises:
         UserError: no such file, not a table, or a row that cannot be used.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the table that 'fsmnet pair' makes of it")
     if not path.is_file():
         raise UserError(f"{path}: no such pair table; make one with 'fsmnet pair'")
     try:
