@@ -161,12 +161,18 @@ def trained_alike(folders: list[Path]) -> dict[str, Method]:
                 label = f"equal: unrolled without auxiliary, {spent}"
                 found[label] = lambda scan, _, model=model: reconstruct(model, scan, None)
                 continue
-            after = "" if name == "unrolled" else ", then consistency"
-            better = row["psnr_4x_strips"] + row["psnr_8x_strips"] > row["psnr_4x"] + row["psnr_8x"] if after else False
-            rows = STRIP if better else None
-            found[f"equal: {name}, {spent}{after}"] = lambda scan, other, model=model, rows=rows: reconstruct(
-                model, scan, other, rows
-            )
+            if name == "unrolled":
+                found[f"equal: {name}, {spent}"] = lambda scan, other, model=model: reconstruct(model, scan, other)
+                continue
+            better = row["psnr_4x_strips"] + row["psnr_8x_strips"] > row["psnr_4x"] + row["psnr_8x"]
+            for after in ("consistency", "weighed"):
+                label, options = (
+                    f"equal: {name}, {spent}, then {after}",
+                    (STRIP if better else None, after == "weighed"),
+                )
+                found[label] = lambda scan, other, model=model, options=options: reconstruct(
+                    model, scan, other, *options
+                )
     return found
 
 

@@ -34,6 +34,7 @@ from fsmnet.models import create_model
 from fsmnet.models.unrolled import Step, UnrolledFSMNet, contrast_scale
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.random_scans import Random, draw_masks, draw_waves, smooth
+from fsmnet.physics.weighed import weighed
 from fsmnet.training.losses import SpatialFrequencyLoss
 
 CONTRASTS = ("t1", "t2", "flair", "t1ce")
@@ -316,10 +317,13 @@ class Check:
         return result
 
 
-def reconstruct(model: nn.Module, scan: Acquisition, auxiliary: Tensor | None, rows: int | None = None) -> Tensor:
+def reconstruct(
+    model: nn.Module, scan: Acquisition, auxiliary: Tensor | None, rows: int | None = None, weigh: bool = False
+) -> Tensor:
     """Magnitudes ``(B, H, W)``; an image network's result is made consistent with the measured lines.
 
-    ``rows`` lets an image network see strips of so many rows, as in training, and not the whole slice.
+    ``rows`` lets an image network see strips of so many rows, as in training, and not the whole slice; ``weigh`` weighs
+    its result against the lines, as ``fsmnet reconstruct --kspace`` does, in place of putting these back.
     """
     if isinstance(model, UnrolledFSMNet):
         return model(scan, auxiliary).image[:, 0].abs()
@@ -327,6 +331,8 @@ def reconstruct(model: nn.Module, scan: Acquisition, auxiliary: Tensor | None, r
     zero_filled = scan.zero_filled
     magnitude = zero_filled.abs()[:, None]
     restored = translated(model, magnitude, auxiliary) if rows is None else in_strips(model, magnitude, auxiliary, rows)
+    if weigh:
+        return weighed(scan, restored.abs()).abs()
     return scan.consistent(torch.polar(restored, zero_filled.angle())).abs()
 
 
