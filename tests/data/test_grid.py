@@ -107,6 +107,7 @@ def test_negative_voxels_of_a_whole_folder_are_told_once(tmp_path, write_nifti, 
     assert caplog.messages == [
         f"{paths[0]}: 1 negative voxels of 256 set to 0 (interpolation makes a few; of further files -v tells)"
     ]
+    assert caplog.records[0].levelno == logging.INFO  # nothing to warn of
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def log_repairs(*volumes: Volume) -> None:
                 logger.warning(words)
             elif NEGATIVE not in _TOLD:
                 _TOLD.append(NEGATIVE)
-                logger.warning("%s (%s)", words, NEGATIVE)
+                logger.info("%s (%s)", words, NEGATIVE)  # no warning: more than a few are refused on reading
             else:
                 logger.debug(words)
 
