@@ -37,6 +37,7 @@ from .registry import AbsentError, trial
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from dicom_study import Plan, write
+from fastmri_tree import write_knees
 
 DEVICE = ["--device", "cpu", "--threads", "1"]
 WEIGHTS = ["--checkpoint", "w.safetensors"]
@@ -65,6 +66,9 @@ COMMANDS = {
     "compare": ["compare", "heads", "--methods", METHODS, "--reference", "one", "--out", "OUT/run", *DEVICE,
         *TRAIN, "0.25"],
     "pair": ["pair", "heads", "--out", "OUT/pairs.csv"],
+    "fastMRI pair": ["pair", "knees", "--layout", "fastmri", "--out", "OUT/knees.csv"],
+    "fastMRI evaluate": ["evaluate", "knees", "--protocol", "fastmri", "--pairs", "knees.csv",
+        "--models", "zero_filling", "--out", "OUT/run", "--submission", "OUT/sent", *DEVICE],
     "mask": ["mask", "--out", "OUT/mask.npz"],
     "export .onnx": [*EXPORT, "--out", "OUT/a.onnx"],
     "export .pt2": [*EXPORT, "--out", "OUT/a.pt2"],
@@ -74,6 +78,9 @@ COMMANDS = {
         "--accelerations", "2", *DEVICE],
     "demo": ["demo", "--out", "OUT/demo", "--device", "cpu"],
     "report": ["report", "done/a.nii.gz", "--out", "OUT/a.html"],
+    "report --figure": ["report", "done/scored", "--out", "OUT/a.html", "--figure", "OUT/a.pdf"],
+    "benchmark": ["benchmark", "--model", "mdunet", "--features", "8", "--size", "32", "--runs", "1", "--no-memory",
+        "--out", "OUT/run", *DEVICE],
 }  # fmt: skip
 REPLACED = ("reconstruct", "evaluate", "mask", "export .onnx", "export hub", "report")
 ANYWAY = ("evaluate", "mask")  # replace without being asked to
@@ -261,6 +268,13 @@ def prepare(folder: Path) -> None:
     save_checkpoint(folder / "w.safetensors", model.state_dict(), Header(recipe_of(model), training))
     write(folder / "study", Plan(shape=(3, 48, 40)))
     write(folder / "study", Plan(7, "T1 fl3d", (3, 48, 40), seed=5), prefix="XX")
-    for name, out in (("pair", "pairs.csv"), ("reconstruct", "done/a.nii.gz")):
+    write_knees(folder / "knees", range(2), size=48, slices=2, rows=64, columns=48, recon=48)
+    places = {
+        "pair": "pairs.csv",
+        "fastMRI pair": "knees.csv",
+        "reconstruct": "done/a.nii.gz",
+        "evaluate": "done/scored",
+    }
+    for name, out in places.items():
         words = [word.replace(COMMANDS[name][COMMANDS[name].index("--out") + 1], out) for word in COMMANDS[name]]
         assert run(folder, words) == 0, (folder / "errors").read_text()

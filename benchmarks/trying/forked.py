@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def begun(command: list[str], said: Path, before: Callable[[], None] = lambda: N
                 os.dup2(stream.fileno(), output)
         before()
         code = main(command)
+    except Exception:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)

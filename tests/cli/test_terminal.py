@@ -101,3 +101,12 @@ def test_a_log_that_cannot_be(tmp_path, capsys):
     assert main(["mask", "-o", str(tmp_path / "mask.npy"), "--log", str(tmp_path / "file" / "log")]) == 2
     assert "choose another --log" in capsys.readouterr().err
     assert not (tmp_path / "mask.npy").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file here that is always full")
+def test_a_log_on_a_full_disk_is_told_once_and_the_work_goes_on(tmp_path):
+    done = fsmnet("mask", "-o", tmp_path / "mask.npy", "--log", "/dev/full")
+    assert done.returncode == 0
+    assert done.stderr == b"/dev/full: cannot be written (no space left on device); from here on it keeps nothing\n"
+    assert b"columns" in done.stdout
+    assert (tmp_path / "mask.npy").exists()

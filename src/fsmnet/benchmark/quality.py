@@ -16,12 +16,12 @@ from fsmnet.benchmark.options import BenchmarkConfig
 from fsmnet.checkpoint import open_model, warn_if_seen
 from fsmnet.data.contrast import Contrast, ScanFacts
 from fsmnet.data.pairing.names import find_pairs
-from fsmnet.files import atomic_path
 from fsmnet.inference.optimise import Precision, optimise
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.inference.suitability import purpose_of, suitability
 from fsmnet.models import recipe_of
 from fsmnet.physics.acquisition import Acquisition
+from fsmnet.pictures.figures import save_figure
 from fsmnet.protocols.brats import BRATS, brats_mask
 from fsmnet.protocols.volumes import prepared_slices
 
@@ -149,9 +149,7 @@ def _psnr(target: Tensor, image: Tensor) -> float:
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Write the picture (PNG, SVG or PDF) of what :func:`quality_against_time` returned."""
-    figure = picture(result)
-    with atomic_path(path) as part:
-        figure.savefig(part, dpi=150)
+    save_figure(picture(result), path, dpi=150)
 
 
 def picture(result: dict[str, Any]) -> Figure:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from fsmnet.errors import UserError
 from fsmnet.files import reason, visible
 
+logger = logging.getLogger(__name__)
+
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
@@ -102,7 +104,7 @@ def telling(how: Telling) -> Iterator[None]:
 def _opened(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = _Kept(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({reason(error)}); choose another --log") from None
     handler.setFormatter(_Visible(_FORMAT))
@@ -113,6 +115,30 @@ def answer_terminate() -> None:
     """Let SIGTERM interrupt as Ctrl-C does, so that what is held is released and what is unfinished removed."""
     if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be caught
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+class _Kept(logging.FileHandler):
+    """A file that keeps what is told. Where it cannot be written any more, that is told, and the work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self._give_up(error)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:  # what could not be written before is tried again
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if not self.filters:
+            self.addFilter(lambda _: False)
+            logger.warning(
+                "%s: cannot be written (%s); from here on it keeps nothing", self.baseFilename, reason(error)
+            )
 
 
 class _Visible(logging.Formatter):

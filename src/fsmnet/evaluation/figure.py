@@ -12,7 +12,8 @@ from scipy.ndimage import uniform_filter
 
 from fsmnet.errors import UserError
 from fsmnet.evaluation.picture import Image, Shown, load_shown, worst_window
-from fsmnet.files import atomic_path, visible
+from fsmnet.files import visible
+from fsmnet.pictures.figures import save_figure
 from fsmnet.pictures.panels import content, window
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def print_figure(shown: Shown, path: Path) -> None:
             bar.set_label("|error|, % of maximum")
         _edges(axes[0][0], view.edges)
         dated = {"CreationDate": None} if path.suffix == ".pdf" else {"Date": None} if path.suffix == ".svg" else {}
-        with atomic_path(path) as temporary, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a method's name in other letters than the font's
-            figure.savefig(temporary, dpi=300, metadata=dated)
+            save_figure(figure, path, dpi=300, metadata=dated)
 
 
 def draw_figure(folder: Path, path: Path) -> None:

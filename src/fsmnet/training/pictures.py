@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from fsmnet.errors import UserError
-from fsmnet.files import atomic_path
 from fsmnet.models.titles import title_of
+from fsmnet.pictures.figures import save_figure
 from fsmnet.pictures.panels import ERROR_SCALE, Panel, Picture, content, draw, window
 from fsmnet.pictures.view import view_of
 from fsmnet.protocols.cases import Accelerated
@@ -120,8 +120,7 @@ def curves(rows: list[list[float]], path: Path) -> None:
     rate.set_xlabel(f"step; {table[-1, 2] / 60:.1f} minutes so far")
     for axes in (loss, score, rate):
         axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=90)
+    save_figure(figure, path, dpi=90)
 
 
 def _numbers(row: list[str]) -> list[float]:

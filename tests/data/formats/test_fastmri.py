@@ -219,3 +219,16 @@ def test_a_submission_that_makes_no_sense(tmp_path, images, name, message):
     with pytest.raises(UserError, match=message):
         write_submission(images, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_submission_on_a_full_disk(tmp_path):
+    """A limit on the size of files does what a full disk does."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"file1\.h5: cannot be written \(file too large\); free space or"):
+            write_submission(np.random.default_rng(0).random((3, 64, 64)), tmp_path / "file1.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ arXiv:1811.08839). Test files hold a ``mask`` and no reference.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from fsmnet.data.formats.pseudonym import pseudonym
 from fsmnet.data.formats.unlocked import check_dataset, unlocked
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError, first_line
-from fsmnet.files import atomic_path
+from fsmnet.files import atomic_write
 
 RECONSTRUCTIONS = ("reconstruction_esc", "reconstruction_rss")
 _HASH = re.compile(r"[0-9a-f]{32,128}")
@@ -177,10 +178,13 @@ def write_submission(images: npt.ArrayLike, path: Path, description: str = "") -
         raise UserError(f"{path}: a submission is a stack of slices (S, H, W), not {array.shape}")
     if not np.isfinite(array).all():
         raise UserError(f"{path}: the images to be written have NaN or infinite values")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    made = io.BytesIO()  # what HDF5 says of a full disk is no OSError
+    with h5py.File(made, "w") as file:
         file.create_dataset("reconstruction", data=array)
         if description:
             file.attrs["description"] = description
+    with atomic_write(path) as stream:
+        stream.write(made.getbuffer())
 
 
 def write_result(images: npt.ArrayLike, like: Volume, path: Path, description: str = "") -> None:
