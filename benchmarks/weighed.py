@@ -132,6 +132,14 @@ def images(scan: Acquisition, network: Tensor, variants: dict[str, dict[str, flo
             yield name, weighed(scan, network, int(values["steps"])).abs()
 
 
+def gained(gains: list[tuple[float, float]]) -> str:
+    """A cell of the table."""
+    if not gains:
+        return ""
+    whole, head = zip(*gains, strict=True)
+    return f"{sum(whole) / len(whole):+.1f} / {sum(head) / len(head):+.1f} ({min(whole):+.1f} / {min(head):+.1f})"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Gains of the weighing over hard replacement, whole / head in dB: mean over the scans, and the least."""
     hard = {(r["scan"], r["situation"], r["acceleration"]): r for r in rows if r["method"] == "hard"}
@@ -140,13 +148,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         other = hard[r["scan"], r["situation"], r["acceleration"]]
         gain = (r["psnr"] - other["psnr"], r["head_psnr"] - other["head_psnr"])
         gains.setdefault(r["situation"], {}).setdefault(r["acceleration"], []).append(gain)
-    accelerations = list(next(iter(gains.values())))
+    accelerations = sorted({acceleration for found in gains.values() for acceleration in found})
     lines = ["| | " + " | ".join(f"{a:g}x" for a in accelerations) + " |", "|---" * (len(accelerations) + 1) + "|"]
     for situation, found in gains.items():
-        cells = [
-            f"{sum(whole) / len(whole):+.1f} / {sum(head) / len(head):+.1f} ({min(whole):+.1f} / {min(head):+.1f})"
-            for whole, head in (zip(*found[a], strict=True) for a in accelerations)
-        ]
+        cells = [gained(found.get(acceleration, [])) for acceleration in accelerations]
         lines.append(f"| {situation} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -200,14 +205,15 @@ def main() -> None:
                 if m != "hard"
             )
             print(*row.values(), f"noise {noise:.4f}, hard {own['hard']['psnr']:.2f}:", *told, flush=True)
-    print(table(rows))
     if args.out is None:
         return
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     command = " ".join(["weighed.py", "DATA", *sys.argv[2:]])
-    kept[args.patients] = {"command": command, "commit": commit.strip(), "slices": args.slices, "rows": rows}
-    args.out.write_text(json.dumps(kept, indent=1) + "\n")
+    runs = kept.setdefault(args.patients, [])
+    runs.append({"command": command, "commit": commit.strip(), "slices": args.slices, "rows": rows})
+    args.out.write_text(json.dumps(kept) + "\n")
+    print(table([row for run in runs for row in run["rows"]]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 from fsmnet.errors import UserError
@@ -44,9 +45,10 @@ def computed(number: int) -> int:
 
 def waits(number: int, folder: Path) -> int:
     """Says that it has begun, and never ends by itself."""
-    (folder / f"{number}-{os.getpid()}").touch()
-    try:
+    mark = folder / f"{number}-{os.getpid()}"
+    try:  # a signal may come as soon as there is a mark
+        mark.touch()
         while True:
-            signal.pause()
+            time.sleep(0.1)  # a signal just before signal.pause() would not end it
     finally:
-        (folder / f"{number}-{os.getpid()}").unlink()
+        mark.unlink(missing_ok=True)

@@ -20,17 +20,23 @@ from fsmnet.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A worker that dies as by ``kill -9`` where an exam's record would get its name: its image is there by then.
-DIES = """
-import os, signal, sys
+# Of three workers the one that is told so dies as by ``kill -9`` where an exam's record would get its name: its image is
+# there by then. The others wait there until it is dead, or they might have done the list before it begins.
+WORKER = """
+import os, pathlib, signal, sys, time
+dead, dies, *words = sys.argv[1:]
 replace = os.replace
-def die(source, target, **options):
+def held(source, target, **options):
     if str(target).endswith("json"):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if dies == "dies":
+            pathlib.Path(dead).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not os.path.exists(dead):
+            time.sleep(0.05)
     replace(source, target, **options)
-os.replace = die
+os.replace = held
 from distributed.cli.dask_worker import main
-main(sys.argv[1:])
+main(words)
 """
 
 
@@ -98,13 +104,14 @@ def test_a_scheduler_and_three_workers_of_which_one_is_killed(place, images, sta
     while not file.exists():
         time.sleep(0.05)
     options = (*scheduler, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(exams.root))
-    dying = start("-c", DIES, *options)
+    dead = str(exams.root / "dead")
+    dying = start("-c", WORKER, dead, "dies", *options)
     for _ in range(2):
-        start("-m", "distributed.cli.dask_worker", *options)
+        start("-c", WORKER, dead, "lives", *options)
     with distributed.Client(scheduler_file=str(file)) as client:
         client.wait_for_workers(3)
     assert main(exams.command("--cluster", str(file))) == 0
-    assert dying.wait(60) == -signal.SIGKILL
+    assert dying.wait() == -signal.SIGKILL
     assert_whole(exams, 3)
     reasons = [reason for _, reason in exams.rows().values()]
     assert sorted(reasons) == [*[""] * 8, "done again, since it has no record"]

@@ -74,7 +74,7 @@ replace, records = os.replace, []
 def replace_and_die(source, target, **options):
     replace(source, target, **options)
     records.extend([target] if str(target).endswith(".json") else [])
-    if len(records) == 3:
+    if len(records) >= 3:  # two threads may both have counted before either looks
         os.kill(os.getpid(), signal.SIGKILL)
 os.replace = replace_and_die
 main(sys.argv[1:])

@@ -114,11 +114,11 @@ def _take_steps(setup: Setup, progress: Progress) -> bool:
     together, album, usual = Together(accelerator), Album(setup), Usual()
     finished = schedule.done(progress) or bool(together.first(schedule.stale(progress)))
     quiet, fault = not setup.is_main, None
+    clock = Clock(progress.seconds)  # before the deadline's, so that what that one ends counts as at its end
     with (
         stop_on_signal(silent=quiet) as stop, log, together.watching(), Pace(silent=quiet) as pace, closing(source),
         Deadline(setup, progress) as limit,
     ):  # fmt: skip
-        clock = Clock(progress.seconds)
         while not finished:
             rate = schedule.learning_rate(progress)
             pace.fetch(progress.step + 1)

@@ -227,10 +227,17 @@ def test_entities_are_not_read(tmp_path):
         read_kspace(path)
 
 
-def test_a_reader_that_never_ends_is_ended(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "seconds"),
+    [
+        ("import time; time.sleep(10**6)", 0.02),  # by the clock, of which it has more
+        ("from fsmnet.data.formats.probe import limit; limit(1 << 32, 1)\nwhile True: pass", 60.0),
+    ],
+)
+def test_a_reader_that_never_ends_is_ended(tmp_path, monkeypatch, code, seconds):
     path = write(tmp_path / "scan.h5", Plan(transform(images())))
-    monkeypatch.setattr("fsmnet.data.formats.apart.CODE", "while True: pass")
-    monkeypatch.setattr("fsmnet.data.formats.apart.SECONDS", 0.5)
+    monkeypatch.setattr("fsmnet.data.formats.apart.CODE", code)
+    monkeypatch.setattr("fsmnet.data.formats.apart.SECONDS", seconds)
     with pytest.raises(UserError, match=r"could not be read within \d+ s; it is damaged, so copy it again"):
         read_kspace(path)
 

@@ -47,6 +47,17 @@ def test_one_that_never_answers(good, replaced, monkeypatch):
     assert probe.fault(good) == ""
 
 
+def test_a_slow_start_is_no_damage(good, replaced, monkeypatch):
+    """On a busy machine the clock goes on while the process waits; one that never looks is ended at last."""
+    monkeypatch.setattr(probe, "SECONDS", 2.0)
+    monkeypatch.setattr(probe, "_spent", lambda pid: 0.0)  # of a processor
+    replaced("import time; time.sleep(3); from fsmnet.data.formats.probe import child; child()")
+    assert probe.fault(good) == ""
+    monkeypatch.setattr(probe, "WAIT", 0.25)
+    replaced("import time; time.sleep(10**6)")
+    assert "the HDF5 library is not done with it in 2 s" in probe.fault(good)
+
+
 def test_one_that_dies(good, replaced):
     replaced("import os; os.abort()")
     assert "the HDF5 library fails on it" in probe.fault(good)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,12 +20,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from fsmnet.data.formats.probe import environment, limit
+from fsmnet.data.formats.probe import WAIT, environment, limit
 from fsmnet.errors import UserError, first_line
 
-SECONDS = 60.0  # that reading may take, and one more for every so many bytes
+SECONDS = 60.0  # of a processor that reading may take, and one more for every so many bytes
 BYTES_A_SECOND = 2_000_000
 BLOCK = 256  # readouts at once
+_SPENT = (-signal.SIGXCPU,) if hasattr(signal, "SIGXCPU") else ()  # how it ends then
 CODE = "from fsmnet.data.formats.apart import child; child()"
 
 
@@ -67,11 +69,13 @@ def read_apart(path: Path, group: str) -> Readouts:
         done = subprocess.run(
             [sys.executable, "-c", CODE, str(path.absolute()), group, f"{seconds:.0f}"],
             capture_output=True,
-            timeout=seconds,
+            timeout=WAIT * seconds,
             env=environment(),
             stdin=subprocess.DEVNULL,
             check=False,
         )
+        if done.returncode in _SPENT:
+            raise subprocess.TimeoutExpired(CODE, seconds)
     except subprocess.TimeoutExpired:
         raise UserError(f"{path}: could not be read within {seconds:.0f} s; it is damaged, so copy it again") from None
     except OSError as error:

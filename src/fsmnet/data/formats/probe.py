@@ -12,15 +12,19 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+import psutil
+
 from fsmnet.errors import UserError, first_line
 
-SECONDS = 30.0  # for one file; of damaged ones in gzipped chunks, one in 250 never ends
+SECONDS = 30.0  # of a processor for one file; of damaged ones in gzipped chunks, one in 250 never ends
+WAIT = 20.0  # times as long by the clock: a busy machine or a slow disk makes no file a damaged one
 MEMORY = 1536 << 20
 SMALL = 1 << 20  # bytes of what is read as a whole, such as headers
 CODE = "from fsmnet.data.formats.probe import child; child()"
@@ -66,7 +70,7 @@ def _fault(path: str, size: int, modified: int) -> str:
             try:
                 process.stdin.write(json.dumps(path) + "\n")
                 process.stdin.flush()
-                answer = beside.submit(process.stdout.readline).result(timeout=SECONDS)
+                answer = _within(beside.submit(process.stdout.readline), process.pid)
                 if answer:
                     return str(json.loads(answer))
                 words = "the HDF5 library fails on it"
@@ -77,6 +81,30 @@ def _fault(path: str, size: int, modified: int) -> str:
             _end(process)
             _process.cache_clear()
             return damaged(words)
+
+
+def _within(answer: Future[str], pid: int) -> str:
+    """The answer of a process, if it takes no more than its time.
+
+    Raises:
+        Late: it does.
+    """
+    began, spent = time.monotonic(), _spent(pid)
+    while True:
+        try:
+            return answer.result(timeout=min(0.5, SECONDS))
+        except Late:
+            if _spent(pid) - spent > SECONDS or time.monotonic() - began > WAIT * SECONDS:
+                raise
+
+
+def _spent(pid: int) -> float:
+    """Seconds of a processor that a process has had; 0 once it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 @lru_cache(maxsize=1)
