@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import fsmnet.inference.pool as pool_of_tasks
 from fsmnet.errors import UserError
 from fsmnet.inference.executor import executor_of
 from fsmnet.inference.here import Here, in_turn
@@ -128,6 +129,23 @@ def test_a_process_that_dies(tmp_path, times, last, caplog):
     assert {number: found[number] for number in (0, 1, 3, 4)} == {0: 0, 1: 1, 3: 3, 4: 4}
     assert found[2] == last if times == 1 else (found[2][0] is last[0] and found[2][1].startswith(last[1]))
     assert "a process that worked on the list has died; what it had begun is done again" in caplog.messages
+
+
+def test_between_tasks_a_signal_ends_a_process_as_it_is(tmp_path):
+    """Raised there, it would be a task's error for the pool, whose end would wait for the process for ever."""
+    handlers = {}
+
+    def asked(number: int) -> object:
+        handlers["within"] = signal.getsignal(signal.SIGTERM)
+        return number
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert pool_of_tasks._work(asked, 7).result == 7
+        handlers["after"] = signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert handlers == {"within": pool_of_tasks._leave, "after": signal.SIG_DFL}
 
 
 ENDED = """

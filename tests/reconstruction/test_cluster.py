@@ -20,8 +20,8 @@ from fsmnet.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Of three workers the one that is told so dies as by ``kill -9`` where an exam's record would get its name: its image is
-# there by then. The others wait there until it is dead, or they might have done the list before it begins.
+# Of three workers the one that is told so dies as by ``kill -9`` where an exam's record would get its name: its image
+# is there by then. The others wait there until it is dead, or they might have done the list before it begins.
 WORKER = """
 import os, pathlib, signal, sys, time
 dead, dies, *words = sys.argv[1:]

@@ -119,16 +119,24 @@ def _begin(numbers: Synchronized[int], threads: int) -> None:
     take_place(Place(number, threads))
     large_blocks_apart()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
 def _work(task: Callable[[Item], Result], item: Item) -> Answer[Result]:
-    """Run a task; if it is ended, what it wrote half is removed first, and the process goes with it."""
+    """Run a task; if it is ended, what it wrote half is removed first, and the process goes with it.
+
+    Beside a task SIGTERM ends the process as it is: the pool would take an exception for a task's error, or never give
+    back a lock that it came upon, and wait for the process for ever.
+    """
     try:
-        return answer(task, item)
+        signal.signal(signal.SIGTERM, _leave)
+        try:
+            return answer(task, item)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except SystemExit:
         os._exit(128 + signal.SIGTERM)
 
