@@ -41,6 +41,7 @@ from fsmnet.models.classical import phase_constrained
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import default_center_fraction, make_mask, seed_from_name
 from fsmnet.physics.random_scans import Random, coil_maps, draw_coils, draw_waves, smooth
+from fsmnet.physics.weighed import weighed
 from fsmnet.transforms import center_fit
 
 HERE = Path(__file__).parent
@@ -163,15 +164,15 @@ def trained_alike(folders: list[Path]) -> dict[str, Method]:
                 continue
             if name == "unrolled":
                 found[f"equal: {name}, {spent}"] = lambda scan, other, model=model: reconstruct(model, scan, other)
+                found[f"equal: {name}, {spent}, then weighed"] = lambda scan, other, model=model: weighed(
+                    scan, reconstruct(model, scan, other)
+                ).abs()
                 continue
             better = row["psnr_4x_strips"] + row["psnr_8x_strips"] > row["psnr_4x"] + row["psnr_8x"]
             for after in ("consistency", "weighed"):
-                label, options = (
-                    f"equal: {name}, {spent}, then {after}",
-                    (STRIP if better else None, after == "weighed"),
-                )
-                found[label] = lambda scan, other, model=model, options=options: reconstruct(
-                    model, scan, other, *options
+                options = STRIP if better else None, after == "weighed"
+                found[f"equal: {name}, {spent}, then {after}"] = lambda scan, other, model=model, options=options: (
+                    reconstruct(model, scan, other, *options)
                 )
     return found
 

@@ -176,29 +176,35 @@ def equal_training(equal: Row) -> str:
 def equal_margin(equal: Row) -> str:
     """How far the unrolled network is above the best image network of the same budget, whole image / head.
 
-    First with the measured lines put back into the image network's result, then with both weighed.
+    First with the measured lines put back into the image network's result, then with both weighed, at last with the
+    unrolled network's result weighed, too.
     """
     found = [r for r in rows_of(equal, "psnr") if r["method"].startswith("equal: ")]
     accelerations = sorted({r["acceleration"] for r in found})
     tasks = dict.fromkeys((r["case"], r["target"], r["auxiliary"]) for r in found)
     body = []
     budgets = dict.fromkeys(r["method"].split(", ")[1] for r in found)
-    for after, spent in ((after, spent) for after in ("consistency", "weighed") for spent in budgets):
+    kinds = {
+        "": ("", "consistency"),
+        ", image network weighed": ("", "weighed"),
+        ", both weighed": (", then weighed", "weighed"),
+    }
+    for (kind, (own, after)), spent in ((kind, spent) for kind in kinds.items() for spent in budgets):
         mine = [r for r in found if r["method"].split(", ")[1] == spent]
-        if not any(r["method"].endswith(after) for r in mine):
+        needed = {f"equal: unrolled, {spent}{own}", f"equal: mdunet, {spent}, then {after}"}
+        if not needed <= {r["method"] for r in mine}:
             continue
         for task in tasks:
             cells = []
             for a in accelerations:
                 at = [r for r in mine if r["acceleration"] == a and (r["case"], r["target"], r["auxiliary"]) == task]
-                ours = next(r for r in at if r["method"] == f"equal: unrolled, {spent}")
-                images = [r for r in at if r["method"].endswith(after)]
+                ours = next(r for r in at if r["method"] == f"equal: unrolled, {spent}{own}")
+                images = [r for r in at if r["method"].endswith(after) and "unrolled" not in r["method"]]
                 best = max(images, key=lambda r: r["psnr"])
                 gains = [ours[k] - max(r[k] for r in images) for k in ("psnr", "psnr_head")]
                 name = best["method"].removeprefix("equal: ").split(",")[0].replace("_", "-")
                 cells.append(f"{gains[0]:+.2f} / {gains[1]:+.2f} ({name})")
-            what = spent if after == "consistency" else f"{spent}, {after}"
-            body.append([what, f"{task[0]}, {task[1]} with {task[2]}", *cells])
+            body.append([f"{spent}{kind}", f"{task[0]}, {task[1]} with {task[2]}", *cells])
     return markdown(["", "", *(f"{a:g}x" for a in accelerations)], body)
 
 
