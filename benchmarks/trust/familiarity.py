@@ -72,7 +72,10 @@ def main() -> None:
     rows, home = [], {}
     for name in [arguments.only] if arguments.only else NETWORKS:
         network = optimise(load_model(NETWORKS[name]), "float32")
-        home[name] = at_home(arguments, name, network)
+        kept = arguments.cache / f"at_home_{name}.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(at_home(arguments, name, network)))
+        home[name] = json.loads(kept.read_text())
         print(json.dumps({name: home[name]}), flush=True)
         for kind, what, case, pixel, said in cases(arguments, name):
             file = arguments.cache / "judged" / f"{name}_{what}.json".replace(" ", "_").replace(",", "")
