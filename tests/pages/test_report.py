@@ -16,6 +16,7 @@ from fsmnet.files import json_text
 from fsmnet.pages import niivue
 from fsmnet.pages.charts import FEW, curves, scatter
 from fsmnet.pages.niivue import niivue as script
+from fsmnet.pages.reconstruction import _mask
 from fsmnet.pages.report import report
 from fsmnet.reconstruction.inputs import MAPS
 
@@ -154,6 +155,22 @@ def test_the_command(scan, evaluation, tmp_path, capsys):
     assert f"written to {out} and {figure}" in capsys.readouterr().out
     assert main(words) == 2
     assert "exists already; pass --overwrite to replace it" in capsys.readouterr().err
+
+
+def test_a_page_is_html_and_is_not_left_without_its_figure(scan, tmp_path, capsys):
+    assert main(["report", str(scan), "-o", str(tmp_path / "p.txt")]) == 2
+    assert "p.txt: a page is HTML; end the name in .html" in capsys.readouterr().err
+    assert main(["report", str(scan), "-o", str(tmp_path / "p.html"), "--figure", str(tmp_path / "f.pdf")]) == 2
+    assert "a figure is made of a comparison" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_of_a_mask_that_nobody_asked_for_no_request_is_told():
+    mask = {"kind": "random", "columns": [3, 4, 5, 9], "of": 12, "achieved_acceleration": 3.0}
+    assert _mask(mask | {"requested_acceleration": 4.0})["line"].endswith(
+        "4 of 12 lines measured, 3.00x (4x requested)"
+    )
+    assert _mask(mask | {"requested_acceleration": None})["line"].endswith("4 of 12 lines measured, 3.00x")
 
 
 def test_what_is_no_result_is_refused(tmp_path, scan, page_of):

@@ -121,9 +121,10 @@ def _curve(record: Mapping[str, Any]) -> Chart | None:
 def _mask(mask: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if mask is None:
         return None
+    asked = mask["requested_acceleration"]  # of a scanner's mask nothing is known
     line = (
-        f"{mask['kind']}: {len(mask['columns'])} of {mask['of']} lines measured, "
-        f"{mask['achieved_acceleration']:.2f}x ({mask['requested_acceleration'] or 0:g}x requested)"
+        f"{mask['kind']}: {len(mask['columns'])} of {mask['of']} lines measured, {mask['achieved_acceleration']:.2f}x"
+        + ("" if asked is None else f" ({asked:g}x requested)")
     )
     return {"of": mask["of"], "columns": mask["columns"], "line": line}
 

@@ -34,17 +34,19 @@ def report(config: ReportConfig) -> Path:
         The page.
 
     Raises:
-        UserError: what is no result, or a page that exists.
+        UserError: what is no result, a page that exists, or one that is not called like one.
     """
     if config.megabytes < 4:
         raise UserError(f"megabytes must be at least 4, not {config.megabytes}; the viewer alone takes 2.3")
+    if config.out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{config.out}: a page is HTML; end the name in .html")
     for path in (config.out, *([] if config.figure is None else [config.figure])):
         if path.exists() and not config.overwrite:
             raise UserError(f"{path}: exists already; pass --overwrite to replace it, or choose another --out")
-    sections = _sections(config)
-    write_text(config.out, render(sections, TITLE))
-    if config.figure is not None:
+    page = render(_sections(config), TITLE)
+    if config.figure is not None:  # first, since it may be refused
         _figure(config, config.figure)
+    write_text(config.out, page)
     return config.out
 
 
