@@ -72,12 +72,18 @@ def test_training_a_network_of_its_own(tmp_path, capsys):
     assert "acceleration was 4, is 8; use its config.yaml or another --out" in capsys.readouterr().err
 
 
-def test_with_the_shipped_network(tmp_path, monkeypatch, checkpoint_file):
-    shipped = checkpoint_file(tmp_path / "shipped.safetensors")
-    monkeypatch.setattr(fsmnet.cli.demo, "shipped_checkpoint", lambda: shipped)
+def test_with_the_shipped_network(tmp_path, monkeypatch, checkpoint_file, caplog):
+    """Which is told by its name, however long it takes, and not by the place of the package."""
+    shipped = checkpoint_file(tmp_path / "package" / "shipped.safetensors")
+    monkeypatch.setattr("fsmnet.checkpoint.shipped_checkpoint", lambda name: shipped)
     monkeypatch.setattr(fsmnet.cli.demo, "train", None)
-    out = demo(DemoConfig(out=tmp_path / "demo", device="cpu", acceleration=8))
-    assert_complete(out, str(shipped))
+    monkeypatch.setattr("fsmnet.inference.slices.WORTH_TELLING", 0.0)
+    monkeypatch.setattr("fsmnet.inference.slices.choose_batch", lambda *_: 1)
+    with caplog.at_level("INFO"):
+        out = demo(DemoConfig(out=tmp_path / "demo", device="cpu", acceleration=8))
+    assert any(message.startswith("phantom-0000, shipped: about ") for message in caplog.messages)
+    assert str(shipped.parent) not in caplog.text + (out / "summary.json").read_text()
+    assert_complete(out, "shipped")
     assert [path.name for path in (out / "heads").iterdir()] == ["phantom-0000"]
     assert not (out / "training").exists()
 
