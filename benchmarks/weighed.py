@@ -20,13 +20,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parent / "unrolled"))
 from image_scores import pair_of
@@ -132,6 +132,13 @@ def images(scan: Acquisition, network: Tensor, variants: dict[str, dict[str, flo
             yield name, weighed(scan, network, int(values["steps"])).abs()
 
 
+def within(network: nn.Module, case: Accelerated, protocol: Complex, scan: Acquisition) -> Iterator[tuple[str, Tensor]]:
+    """The network with k-space inside."""
+    image = reconstruct_case(network, case, protocol)
+    yield "shipped", image
+    yield "shipped, weighed", weighed(scan, image).abs()
+
+
 def gained(gains: list[tuple[float, float]]) -> str:
     """A cell of the table."""
     if not gains:
@@ -167,6 +174,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="*", type=int, default=[])
     parser.add_argument("--across", nargs="*", type=float, default=[module.ACROSS])
     parser.add_argument("--unseen", nargs="*", type=float, default=[module.UNSEEN])
+    parser.add_argument("--beside", action="store_true", help="the k-space network too, and its magnitude weighed")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -175,6 +183,7 @@ def main() -> None:
         for steps, across, unseen in product(args.steps, args.across, args.unseen)
     }
     network = optimise(load_model("shipped-image"))
+    beside = optimise(load_model("shipped")) if args.beside else None
     rows: list[dict[str, Any]] = []
     for name in args.scans or PATIENTS[args.patients]:
         scan = pair_of(args.data, *name.split(":"))
@@ -189,7 +198,10 @@ def main() -> None:
             row = {"scan": name, "situation": situation, "acceleration": acceleration}
             noise = float(estimated_noise(lines).mean())
             began = time.process_time()
-            for method, image in images(lines, made, variants):
+            found = images(lines, made, variants)
+            if beside is not None:
+                found = chain(found, within(beside, case, chosen.protocol, lines))
+            for method, image in found:
                 seconds, began = (time.process_time() - began) / len(made), time.process_time()
                 [whole], [inside] = (
                     chosen.protocol.score(target, image),
