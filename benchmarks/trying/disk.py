@@ -83,7 +83,7 @@ COMMANDS = {
         "--out", "OUT/run", *DEVICE],
 }  # fmt: skip
 REPLACED = ("reconstruct", "evaluate", "mask", "export .onnx", "export hub", "report")
-ANYWAY = ("evaluate", "mask")  # replace without being asked to
+ANYWAY = ("evaluate",)  # replace without being asked to
 EVERYTHING = 256 << 10  # KiB that are enough for each
 BALLAST = "ballast"
 PAGE = 4  # KiB, what a file system in memory gives at once

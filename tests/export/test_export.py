@@ -21,15 +21,13 @@ from fsmnet.export.lines_graph import RealUnrolled
 from fsmnet.export.onnx_file import as_onnx
 from fsmnet.export.options import ExportConfig
 from fsmnet.export.parity import as_lines, compare, noise, original
-from fsmnet.export.torch_file import ENOUGH, as_pt2, newer_wanted
+from fsmnet.export.torch_file import as_pt2
 from fsmnet.models.output import Output
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.transforms import NormalisationRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUMES = ROOT / "../shared/data/volumes"
-newer = pytest.mark.skipif(torch.__version__ < ENOUGH, reason="PyTorch 2.8 cannot write it")
-ONNX = pytest.param("onnx", marks=newer)
 
 
 def random(seed, *shape):
@@ -59,7 +57,6 @@ def test_a_pt2_file_gives_the_image_of_its_model_at_other_sizes(tmp_path):
     assert json.loads(extra["fsmnet.json"]) == {"use": "research"}
 
 
-@newer
 def test_an_onnx_file_runs_without_pytorch(tmp_path, smooth, write_nifti):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
@@ -108,7 +105,7 @@ def metadata_of(path):
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-@pytest.mark.parametrize("ending", ["pt2", ONNX])
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
 def test_the_file_is_compared_on_the_slices_of_a_scan_and_says_so(ending, tmp_path, sharpen, heads, caplog):
     if ending == "onnx":
         pytest.importorskip("onnxscript")
@@ -147,7 +144,7 @@ def test_a_file_with_another_image_is_not_left_behind(tmp_path, sharpen, smooth,
     before = out.read_bytes()
     monkeypatch.setattr(module, "as_pt2", save_another)
     with pytest.raises(
-        UserError, match=r"not written; its image of noise differs from the model's by 0\.01, more than"
+        UserError, match=r"not written; its image of noise differs from the model's by 0\.01, more than.*newer PyTorch"
     ):
         export(ExportConfig(out=out, overwrite=True, **flags))
     assert [path.name for path in out.parent.iterdir()] == ["network.pt2"]
@@ -167,7 +164,6 @@ def test_the_exported_shipped_network_gives_its_image_on_real_slices(ending, tmp
     assert check.psnr_between > 90
 
 
-@newer
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pt2", "onnx"])
 @pytest.mark.parametrize("name", ["fsmnet", "fsmnet_released"])
@@ -278,7 +274,7 @@ def test_scores_that_are_none_are_refused_and_nothing_is_left(tmp_path, small_un
     assert {path.name for path in tmp_path.iterdir()} <= {"scores.json", "model.safetensors"}
 
 
-@newer
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="PyTorch 2.9 writes it wrong, and the file is refused")
 def test_a_network_for_kspace_runs_without_pytorch(tmp_path, small_unrolled, smooth, write_nifti):
     """The example measures a scan by a mask, and gives what the network gives."""
     pytest.importorskip("onnxscript")
@@ -310,21 +306,6 @@ def test_a_network_for_kspace_of_ones_own_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("fsmnet.export.export.load_model", lambda path: model)
     with pytest.raises(UserError, match="a network for k-space of your own"):
         export(ExportConfig(out=tmp_path / "network.onnx", checkpoint=tmp_path / "own.safetensors"))
-
-
-def test_an_old_pytorch_is_told_in_words(monkeypatch):
-    def fail():
-        with newer_wanted():
-            raise AssertionError("op not in its table")
-
-    monkeypatch.setattr("fsmnet.export.torch_file.ENOUGH", "99.0")
-    with pytest.raises(
-        UserError, match=r"PyTorch 2\S+ cannot write this network \(op not in its table\); install a newer"
-    ):
-        fail()
-    monkeypatch.undo()
-    with pytest.raises(AssertionError, match="op not in") if torch.__version__ >= ENOUGH else pytest.raises(UserError):
-        fail()
 
 
 def test_wrong_exports_are_refused_in_words(tmp_path):

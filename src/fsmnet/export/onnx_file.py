@@ -11,7 +11,7 @@ from torch import nn
 
 from fsmnet.errors import UserError
 from fsmnet.export.fourier_matrices import without_complex_numbers
-from fsmnet.export.torch_file import Save, newer_wanted, simplified, traced
+from fsmnet.export.torch_file import Save, simplified, traced
 
 
 def as_onnx(model: nn.Module) -> Save:
@@ -30,7 +30,7 @@ def as_onnx(model: nn.Module) -> Save:
     level = log.level
     log.setLevel(logging.ERROR)  # it misses torchvision
     try:
-        with newer_wanted(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own, of a function it calls
             made = torch.onnx.export(program, dynamo=True, verbose=False, output_names=["image"])
     finally:

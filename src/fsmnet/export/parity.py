@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,9 @@ def psnr_between(expected: Tensor, image: Tensor) -> float | None:
 def open_file(path: Path) -> Callable[..., Tensor]:
     """Function of what an exported file takes to the image that it computes."""
     if path.suffix == ".pt2":
-        graph: Callable[..., Tensor] = torch.export.load(path).module()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given buffer is not writable")  # PyTorch 2.9, of its own buffer
+            graph: Callable[..., Tensor] = torch.export.load(path).module()
         return graph
     try:
         import onnxruntime

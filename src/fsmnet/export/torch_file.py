@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fsmnet.errors import UserError, first_line
 from fsmnet.export.lines_graph import RealUnrolled
 from fsmnet.inference.simplify import simplify
 from fsmnet.models.output import as_output
@@ -21,26 +19,6 @@ from fsmnet.models.unrolled import UnrolledFSMNet
 Save = Callable[[Path, dict[str, str]], None]  # writes a network, ready in memory, with this metadata
 MULTIPLE = 8  # rows and columns of what an exported network takes are multiples of this
 LARGEST = 1024
-ENOUGH = "2.9"  # version of PyTorch from which an exporter's error is a fault of ours
-
-
-@contextmanager
-def newer_wanted() -> Iterator[None]:
-    """Say that a newer PyTorch is wanted where an old one cannot write a network.
-
-    Raises:
-        UserError: 2.8 met complex constants or functions, which its exporters do not know.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # the exporters' errors are of many kinds
-        if torch.__version__ >= ENOUGH:
-            raise
-        raise UserError(
-            f"PyTorch {torch.__version__} cannot write this network ({first_line(error)}); install a newer one"
-        ) from None
 
 
 class ImageOnly(nn.Module):
@@ -79,8 +57,7 @@ def as_pt2(model: nn.Module) -> Save:
 
     def save(path: Path, metadata: dict[str, str]) -> None:
         packed = io.BytesIO()  # what torch says of a full disk is no OSError
-        with newer_wanted():
-            torch.export.save(program, packed, extra_files={"fsmnet.json": json.dumps(metadata)})
+        torch.export.save(program, packed, extra_files={"fsmnet.json": json.dumps(metadata)})
         path.write_bytes(packed.getbuffer())
 
     return save
