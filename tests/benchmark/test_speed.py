@@ -90,6 +90,7 @@ def test_training_is_timed_and_memory_measured_when_asked(monkeypatch):
     ("changes", "sentence"),
     [
         ({"runs": 0}, "runs must be at least 1"),
+        ({"size": 3}, "size must be at least 8, not 3"),
         ({"batches": [0]}, "batches and thread_counts must be at least 1"),
         ({"models": ["x"]}, "needs --data, --case and --out"),
         ({"model": "zero_filling"}, "computes nothing"),

@@ -22,6 +22,7 @@ from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.device import choose_device
 from fsmnet.inference.optimise import Precision, after, steps
 from fsmnet.inference.precision import FasterPrecision
+from fsmnet.options import at_least
 
 RELEASED = "fsmnet_released"
 
@@ -36,9 +37,8 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     Raises:
         UserError: options that cannot be used.
     """
-    for name in ("runs", "size", "training_batch"):
-        if getattr(config, name) < 1:
-            raise UserError(f"{name} must be at least 1, not {getattr(config, name)}")
+    for name, least in (("runs", 1), ("size", 8), ("training_batch", 1)):
+        at_least(config, name, least)
     if any(n < 1 for n in (*config.batches, *config.thread_counts)):
         raise UserError("batches and thread_counts must be at least 1")
     if config.models and (config.data is None or config.case is None or config.out is None):
