@@ -9,8 +9,8 @@ hold-out check explains of them. ``shipped`` gets the error network of ``error_m
 it, what it has stays) and a calibration on the nine development patients (their samples in the cache),
 ``shipped-image`` a calibration of the spread over one fold, on these reconstructions. Beside it, for comparison only,
 what is explained of the test patients, two masks each; nothing else of those is looked at. ``--checkpoint`` takes
-another file in place of the shipped one (with ``--only``) and writes it to ``--out``. Passes are kept in the cache by
-the network's weights.
+another file in place of the shipped one (with ``--only``) and writes it, by its name, to ``--out``. Passes are kept in
+the cache by the network's weights.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from fsmnet.inference.suitability import purpose_of
 from fsmnet.physics.holdout import folds
 from fsmnet.physics.masks import seed_from_name
 from fsmnet.trust.calibrate import Patient, fitted, held_out, reference
-from fsmnet.trust.conformal import brightness
+from fsmnet.trust.conformal import brightness, needed
 from fsmnet.trust.error_map import BY_SPREAD, LEARNED, error_network, expected_error, spread_over_folds
 from fsmnet.trust.familiar import Sight, look, look_cropped
 from fsmnet.trust.simulated import reconstructed
@@ -63,14 +63,16 @@ def main() -> None:
         known, on_test = patients(arguments, file), tested(arguments, file)
         state, header = read_checkpoint(file)
         trust = {"familiar": reference(known) | {"explained_of_test_patients": on_test}}
-        if not header.error_network and name != "shipped":
+        if not header.error_network and name != "shipped" and len(known) >= needed(RATE):
             trust["calibration"] = fitted(known, RATE, BY_SPREAD, known_at(known)).record()
         elif arguments.error_network and name == "shipped":
             weights = load_file(arguments.error_network)
             header.error_network = weights
             trust["calibration"] = calibrated(arguments, known, weights)
         header.trust = header.trust | trust
-        save_checkpoint(arguments.out / SHIPPED[name], state, header)
+        save_checkpoint(
+            arguments.out / (arguments.checkpoint.name if arguments.checkpoint else SHIPPED[name]), state, header
+        )
         print(name, json.dumps(header.trust))
 
 
