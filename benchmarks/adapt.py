@@ -81,12 +81,16 @@ def psnr(model: nn.Module, scan: Acquisition, auxiliary: Tensor | None, truth: T
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", default="", help="cases whose name begins so; the others in --out stay")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model("shipped")
-    rows: dict[str, Any] = {}
+    kept = bool(args.only) and args.out is not None and args.out.exists()
+    rows: dict[str, Any] = json.loads(args.out.read_text())["cases"] if kept else {}
     for name, scan, auxiliary, truth in cases(args.data):
+        if not name.startswith(args.only):
+            continue
         started = time.process_time()
         scans = [(scan[n : n + 1], None if auxiliary is None else auxiliary[n, None]) for n in range(len(truth))]
         fitted, record = adapt(model, scans.__getitem__, len(truth), (1,))
