@@ -18,6 +18,7 @@ from fsmnet.cli import main
 from fsmnet.data.pairing.tables import COLUMNS
 from fsmnet.errors import UserError
 from fsmnet.inference.alone import alone, only_one
+from full_disk import full_disk
 
 LOCK = ".fsmnet.lock"
 HOLD = """
@@ -56,18 +57,9 @@ def test_the_second_is_refused_in_words_until_the_first_is_done(tmp_path, holder
 
 
 def test_a_full_disk_leaves_no_lock_that_nobody_holds(tmp_path):
-    """A limit on the size of files does what a full disk does."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        with (
-            pytest.raises(UserError, match=r"\.fsmnet\.lock: cannot be written \(file too large\); free space or"),
-            only_one(tmp_path / "out", ()),
-        ):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = r"\.fsmnet\.lock: cannot be written \(file too large\); free space or"
+    with full_disk(0), pytest.raises(UserError, match=message), only_one(tmp_path / "out", ()):
+        pass
     assert not (tmp_path / "out").exists()
     with only_one(tmp_path / "out", ()):
         pass

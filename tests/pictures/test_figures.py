@@ -6,6 +6,7 @@ import pytest
 
 from fsmnet.errors import UserError
 from fsmnet.pictures.figures import save_figure
+from full_disk import full_disk
 
 
 class Drawn:
@@ -17,14 +18,9 @@ class Drawn:
 
 
 def test_a_full_disk_is_told_in_words(tmp_path):
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        with pytest.raises(UserError, match=r"a\.pdf: cannot be written \(file too large\); free space or"):
-            save_figure(Drawn(), tmp_path / "a.pdf", dpi=90)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = r"a\.pdf: cannot be written \(file too large\); free space or"
+    with full_disk(500), pytest.raises(UserError, match=message):
+        save_figure(Drawn(), tmp_path / "a.pdf", dpi=90)
     assert list(tmp_path.iterdir()) == []
     save_figure(Drawn(), tmp_path / "a.pdf", dpi=90)
     assert (tmp_path / "a.pdf").stat().st_size == 1000

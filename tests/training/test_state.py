@@ -21,6 +21,7 @@ from fsmnet.errors import UserError
 from fsmnet.options import dump_config
 from fsmnet.training.run import train
 from fsmnet.training.state import SEALED, read_state
+from full_disk import full_disk
 from training_run import FSMNET, UNET, assert_same_run, log_rows
 
 VARIANTS = {
@@ -218,17 +219,12 @@ main(["train", "--config", sys.argv[1]])
 
 
 def test_full_disk_is_told_in_words(configure):
-    resource = pytest.importorskip("resource")
     config = configure()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit, name in ((100_000, "last.safetensors"), (1_000_000, "resume.pt")):
         out = config.out / str(limit)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
-            with pytest.raises(UserError, match=rf"{name}: cannot be written \(.*ile too large.*\); free space"):
-                train(configure(str(out), iterations=1, **FSMNET))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        message = rf"{name}: cannot be written \(.*ile too large.*\); free space"
+        with full_disk(limit), pytest.raises(UserError, match=message):
+            train(configure(str(out), iterations=1, **FSMNET))
         assert not (out / name).exists()
         assert not list(out.glob(".part-*"))
 

@@ -13,6 +13,7 @@ from fastmri_tree import PIXEL, knee, write_volume
 from fsmnet.data.formats import fastmri
 from fsmnet.data.formats.fastmri import FastMRIFile, read_fastmri, write_submission
 from fsmnet.errors import UserError
+from full_disk import full_disk
 
 SMALL = {"rows": 40, "columns": 30, "recon": 24}
 
@@ -222,13 +223,7 @@ def test_a_submission_that_makes_no_sense(tmp_path, images, name, message):
 
 
 def test_a_submission_on_a_full_disk(tmp_path):
-    """A limit on the size of files does what a full disk does."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
-    try:
-        with pytest.raises(UserError, match=r"file1\.h5: cannot be written \(file too large\); free space or"):
-            write_submission(np.random.default_rng(0).random((3, 64, 64)), tmp_path / "file1.h5")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = r"file1\.h5: cannot be written \(file too large\); free space or"
+    with full_disk(30_000), pytest.raises(UserError, match=message):
+        write_submission(np.random.default_rng(0).random((3, 64, 64)), tmp_path / "file1.h5")
     assert list(tmp_path.iterdir()) == []
