@@ -27,7 +27,7 @@ from equal import CPU, Run, kinds
 from torch import Tensor, nn
 from train import CONTRASTS, HELD_OUT, Bank, Check, Training, Variant, read_cases, rounded
 
-from fsmnet.data.augment import Parameters, Sample
+from fsmnet.data.augment import Parameters, Sample, measure
 from fsmnet.inference.allocator import large_blocks_apart
 from fsmnet.models.blocks import FrequencyBlock
 from fsmnet.models.unrolled import LEVELS, SLOPE, Block, Step, UnrolledFSMNet
@@ -128,6 +128,33 @@ class Untold(UnrolledFSMNet):
         return [tuple(torch.ones_like(one) for one in step) for step in factors]
 
 
+class Abreast(Step):
+    """Sees three slices at once: along the batch the middle ones, those before, those after."""
+
+    def forward(
+        self, images: Tensor, features: Tensor, others: Sequence[Tensor], scales: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        mine = [scale[: len(features)] for scale in scales]
+        update, features = super().forward(torch.cat(images.chunk(3), 1), features, others, mine)
+        return torch.cat(update.chunk(3, 1)), features
+
+
+class Slab(UnrolledFSMNet):
+    """Reconstructs three slices together (:func:`abreast`), each beside its own measurement, for the middle one."""
+
+    def iterates(
+        self, acquisition: Acquisition, auxiliary: Tensor | None = None, present: Tensor | None = None
+    ) -> list[Tensor]:
+        """The middle slices after each step; there is an auxiliary of these alone."""
+        other = None if auxiliary is None else auxiliary.repeat(3, 1, 1, 1)
+        there = None if present is None else present.repeat(3)
+        return [image.chunk(3)[0] for image in super().iterates(acquisition, other, there)]
+
+    def _features(self, image: Tensor, auxiliary: Tensor | None, present: Tensor) -> tuple[Tensor, list[Tensor]]:
+        middle = None if auxiliary is None else auxiliary.chunk(3)[0]
+        return super()._features(image.chunk(3)[0], middle, present.chunk(3)[0])
+
+
 class Ones(nn.Module):
     """Every line is put back as it was measured."""
 
@@ -215,6 +242,49 @@ def three_slices(model: UnrolledFSMNet) -> UnrolledFSMNet:
     return model
 
 
+@dataclass(frozen=True)
+class Beside(Sample):
+    """A sample, and scans of the target's slices before and after it."""
+
+    scans: list[Acquisition]
+
+
+class TargetNeighbours(Training):
+    """The target's slice before and the one after are measured too, deformed as it is, with its mask."""
+
+    neighbours, of_target = 1, True
+
+    def sample(self, parameters: Parameters, slices: Tensor, size: tuple[int, int]) -> Sample:
+        """The images of a batch."""
+        sampled = super().sample
+        middle, *beside = (sampled(parameters, slices[:, [i, 1]], size) for i in (0, 2, 3))
+        scans = [measure(parameters, one.target, float(slices.shape[-1]))[1] for one in beside]
+        return Beside(**vars(middle), scans=scans)
+
+    def loss_of(self, sample: Sample, image: Tensor, scan: Acquisition) -> Tensor:
+        assert isinstance(sample, Beside)
+        return super().loss_of(sample, image, abreast([scan, *sample.scans]))
+
+
+def abreast(scans: Sequence[Acquisition]) -> Acquisition:
+    """Scans of one mask and one noise as one, along the batch."""
+    first = scans[0]
+    noise = first.noise.repeat(len(scans)) if isinstance(first.noise, Tensor) else first.noise
+    lines, mask = torch.cat([scan.lines for scan in scans]), first.mask.repeat(len(scans), 1, 1)
+    return replace(first, lines=lines, mask=mask, noise=noise)
+
+
+def slab(model: UnrolledFSMNet) -> UnrolledFSMNet:
+    """Every step takes and changes three images."""
+    for step in model.steps:
+        enter, leave = step.enter, step.leave
+        step.enter = nn.Conv2d(3 * enter.in_channels, enter.out_channels, enter.kernel_size, padding=enter.padding)
+        step.leave = nn.Conv2d(leave.in_channels, 3 * leave.out_channels, leave.kernel_size, padding=leave.padding)
+        nn.init.zeros_(step.leave.weight)
+        nn.init.zeros_(step.leave.bias)
+    return of_class(of_class(model, Abreast), Slab)
+
+
 class NoLesions(Training):
     """Without structures that only one contrast shows."""
 
@@ -269,6 +339,8 @@ class Way:
 EVERY_LEVEL = range(LEVELS)
 WAYS = {
     "as it is": Way(),
+    "another seed": Way(seed=1),
+    "a third seed": Way(seed=2),
     "whole slices, one in a batch, in place of strips": Way(whole=True),
     "two steps fewer": Way(steps=-2),
     "two steps more": Way(steps=2),
@@ -287,8 +359,7 @@ WAYS = {
     "hard consistency": Way(hard),
     "correction not seen": Way(lambda m: of_class(m, Blind)),
     "neighbouring slices of the auxiliary": Way(three_slices, training=Neighbours),
-    "another seed": Way(seed=1),
-    "a third seed": Way(seed=2),
+    "neighbouring slices of the target": Way(slab, training=TargetNeighbours),
 }  # fmt: skip
 
 
@@ -320,16 +391,33 @@ def state_of(name: str, args: argparse.Namespace) -> Path | None:
     return args.states / f"{name.replace(' ', '_')}.state" if args.states else None
 
 
-def checks(volumes: dict[str, Tensor], every: int) -> dict[int, Check]:
-    """The validation slices, by how many slices beside it the auxiliary has; structures show in these too."""
-    before, middle, after = (
-        Check.of(volumes | {"t1": volumes["t1"].roll(away, 0)}, CPU, every=every) for away in (1, 0, -1)
-    )
+def checks(volumes: dict[str, Tensor], every: int) -> dict[type[Training], Check]:
+    """The validation slices, with those beside them for the networks that see these; structures show in these too."""
+    middle = Check.of(volumes, CPU, every=every)
+
+    def beside(contrast: str) -> list[Check]:  # of other noise
+        rolled = [volumes | {contrast: volumes[contrast].roll(away, 0)} for away in (1, -1)]
+        return [Check.of(one, CPU, every=every, seed=seed) for seed, one in enumerate(rolled, 3)]
+
+    auxiliaries = [middle, *beside("t1")]
     three = {
-        name: torch.cat([getattr(one, name) for one in (middle, before, after)], 1)
+        name: torch.cat([getattr(one, name) for one in auxiliaries], 1)
         for name in ("auxiliary", "auxiliary_with_lesions")
     }
-    return {0: middle, 1: replace(middle, **three)}
+    scans = {name: [scan, *(one.scans[name] for one in beside("t2"))] for name, scan in middle.scans.items()}
+    with_lesions = {}
+    for name, (scan, *others) in scans.items():
+        seen = middle.with_lesions[name].lines - scan.lines  # of the structures; the noise of both is the same
+        with_lesions[name] = [middle.with_lesions[name], *(replace(one, lines=one.lines + seen) for one in others)]
+    return {
+        Training: middle,
+        Neighbours: replace(middle, **three),
+        TargetNeighbours: replace(
+            middle,
+            scans={name: abreast(all_three) for name, all_three in scans.items()},
+            with_lesions={name: abreast(all_three) for name, all_three in with_lesions.items()},
+        ),
+    }
 
 
 def main() -> None:
@@ -374,7 +462,8 @@ def main() -> None:
     for name, run in runs.items():
         t = run.training
         row = {"variant": name, "parameters": sum(p.numel() for p in t.parameters), "steps": t.steps}
-        rows.append(row | {"processor_seconds": run.spent, "loss": float(t.loss), **scores(t, check[t.neighbours])})
+        row |= {"processor_seconds": run.spent, "loss": float(t.loss)}
+        rows.append(row | scores(t, check.get(type(t), check[Training])))
         print(name, json.dumps(rounded({k: v for k, v in rows[-1].items() if k != "variant"})), flush=True)
         args.out.write_text(json.dumps(report | {"rows": rows}, indent=1) + "\n")
 

@@ -91,10 +91,11 @@ class Bank:
         stacks = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames])).to(device)
         return cls(torch.cat(frames), stacks, torch.cat(pairs).to(device), (table / table[-1]).to(device))
 
-    def pick(self, batch: int, random: Random, neighbours: int = 0) -> Tensor:
+    def pick(self, batch: int, random: Random, neighbours: int = 0, of_target: bool = False) -> Tensor:
         """Pairs of slices drawn by weight, ``(batch, 2, S, S)`` in [0, 1].
 
-        ``neighbours`` adds so many of the auxiliary's slices before it and after it; beyond the end the slice itself.
+        ``neighbours`` adds so many of the auxiliary's slices before it and after it, or of the target's; beyond the end
+        the slice itself.
         """
         rows = torch.searchsorted(self.cumulative, random.uniform(batch)).clamp_max(len(self.cumulative) - 1)
         number, target, auxiliary = self.pairs[rows].unbind(-1)
@@ -102,7 +103,7 @@ class Bank:
         for away in (sign * step for step in range(1, neighbours + 1) for sign in (-1, 1)):
             near = (number + away).clamp(0, len(self.slices) - 1)
             near = torch.where(self.stacks[near] == self.stacks[number], near, number)
-            picked.append(self.slices[near, auxiliary])
+            picked.append(self.slices[near, target if of_target else auxiliary])
         return torch.stack(picked, 1).float() / 255
 
 
@@ -157,6 +158,7 @@ class Training:
     """One network: its step, its averaged weights, its learning rate."""
 
     neighbours = 0  # slices of the auxiliary before and after
+    of_target = False  # they are the target's
 
     def __init__(self, name: str, model: nn.Module, device: torch.device, peak: float, seed: int) -> None:
         self.name, self.device, self.peak, self.seed = name, device, peak, seed
@@ -179,7 +181,7 @@ class Training:
         """Draw a batch and learn from it; nothing here waits for the device."""
         random, size = Random(self.device), (variant.height, variant.width)
         with torch.no_grad():
-            slices = variant.bank.pick(variant.batch, random, self.neighbours)
+            slices = variant.bank.pick(variant.batch, random, self.neighbours, self.of_target)
             parameters = self.drawn(draw(variant.batch, size, random, variant.reach, variant.radius, variant.coils))
             sample = self.sample(parameters, slices, size)
             image, scan = measure(parameters, sample.target, float(slices.shape[-1]))
@@ -276,8 +278,8 @@ class Check:
     changed: Tensor
 
     @classmethod
-    def of(cls, volumes: dict[str, Tensor], device: torch.device, every: int = 10) -> Check:
-        """T2 with T1, every tenth axial slice, 4x and 8x, 1% noise."""
+    def of(cls, volumes: dict[str, Tensor], device: torch.device, every: int = 10, seed: int = 2) -> Check:
+        """T2 with T1, every tenth axial slice, 4x and 8x, 1% noise, of which ``seed`` is."""
         t2, t1 = (centred(volumes[k][8::every], 224).float() / 255 for k in ("t2", "t1"))
         random = Random(device, torch.Generator(device).manual_seed(1))
         places_ = torch.arange(224, device=device)[None] / 224 - 0.5
@@ -289,7 +291,7 @@ class Check:
         for acceleration in (4, 8):
             mask = draw_masks(len(t2), 224, random, acceleration, acceleration, partial=0)
             for kept, image in ((scans, t2), (with_lesions, changed)):
-                noise = torch.Generator(device).manual_seed(2)
+                noise = torch.Generator(device).manual_seed(seed)
                 scan = Acquisition.simulate(torch.polar(image, phase), mask, noise=0.01, generator=noise)
                 kept[f"{acceleration}x"] = Acquisition(scan.lines, scan.mask)
         return cls(t2, t1[:, None], scans, with_lesions, other[:, None], lesions, changed)
