@@ -19,12 +19,12 @@ def no_forecast(monkeypatch):
 
 
 @pytest.fixture
-def configure(heads, tmp_path):
-    """Function (name of the output folder, **options) -> a run of seconds."""
+def configure(request, tmp_path):
+    """Function (name of the output folder, **options) -> a run of seconds, by default on the phantom."""
 
     def make(out: str = "run", **options) -> TrainConfig:
         defaults = {
-            "data": heads,
+            "data": options.get("data") or request.getfixturevalue("heads"),
             "out": tmp_path / out,
             "device": "cpu",
             "protocol": "float",

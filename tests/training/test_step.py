@@ -198,8 +198,11 @@ def test_a_huge_learning_rate_ends_in_words(configure):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_step_waits_for_no_gpu(configure, monkeypatch):
-    """From the second step on, which finds everything set up, CUDA itself would complain."""
+def test_a_step_waits_for_no_gpu(configure, brats_folder, monkeypatch):
+    """From the second step on, which finds everything set up, CUDA itself would complain.
+
+    Its data need no package beyond those of training.
+    """
 
     def watched(setup, batch, rate, figures, step):
         torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
@@ -209,4 +212,5 @@ def test_a_step_waits_for_no_gpu(configure, monkeypatch):
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr("fsmnet.training.deadline.take_step", watched)
-    train(configure(device="cuda", iterations=4, log_every=4, ema=0.9, clip_norm=0.1, batch=2, accumulate=2))
+    options = {"data": brats_folder, "device": "cuda", "iterations": 4, "log_every": 4}
+    train(configure(**options, ema=0.9, clip_norm=0.1, batch=2, accumulate=2))
