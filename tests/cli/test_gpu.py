@@ -41,13 +41,12 @@ SLICES, HEIGHT, WIDTH, COILS = 3, 40, 48, 4
 LINES = make_mask("random", WIDTH, 2, 0.2, 4).columns
 PARTIAL = np.arange(WIDTH) >= WIDTH // 2 - 12
 
-# Shares of the image's maximum. Sums in another order: some hundred layers, whose sums of some hundred terms round by
-# 2^-24 = 6e-8 each, 6e-6 in all by chance; what they are then divided by (scale, noise, conjugate gradients)
-# may raise it ten times.
-SUMS = 1e-4
-# bfloat16 rounds each feature map by 2^-9, eight steps one after the other: by chance sqrt(8) times 2e-3, at the worst
-# pixel of 2e4 four times that.
-HALF = 2.5e-2
+# Shares of the image's maximum. Sums in another order change it by 3e-7 on a processor (--no-optimise); cuDNN may take
+# Winograd's convolutions, which lose up to two digits (Lavin and Gray, CVPR 2016).
+SUMS = 5e-5
+# bfloat16 rounds each feature map by 2^-9 = 2e-3, eight steps one after the other; of the worst of some thousand pixels
+# that is 3e-3 on a processor, which sums in another order than a GPU.
+HALF = 1e-2
 STORED = 1 / 250  # of a map's maximum: the steps in which it is written
 
 
@@ -352,15 +351,16 @@ def test_methods_are_compared(data, tmp_path):
     words = ["compare", str(data), "--methods", methods, "--training", training, "--iterations", "2"]
     words += ["--protocol", "float", "--device", DEVICE]
     assert main([*words, "-o", str(tmp_path / "table")]) == 0
-    rows = json.loads((tmp_path / "table" / "summary.json").read_text())
-    assert {"U-Net", "FSMNet"} <= {row["title"] or row["model"] for row in rows}
-    assert all(np.isfinite(row["psnr_mean"]) for row in rows)
+    table = (tmp_path / "table" / "table.csv").read_text()
+    assert "U-Net" in table
+    assert "FSMNet" in table
+    assert "nan" not in table
 
 
-@pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_the_benchmark(tmp_path, capsys, precision):
+@pytest.mark.parametrize(("precision", "more"), [("float32", ["--steps", "--no-memory"]), ("auto", ["--memory"])])
+def test_the_benchmark(capsys, precision, more):
     words = ["benchmark", "--model", "fsmnet", "--features", "8", "--size", "32", "--runs", "2", "--json"]
-    words += ["--steps", "--training", "--precision", precision, "--device", DEVICE]
+    words += [*more, "--training", "--training-batch", "2", "--precision", precision, "--device", DEVICE]
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["device"].startswith(DEVICE)
