@@ -105,10 +105,13 @@ def measured(folder: Path, coils: int, lines: np.ndarray) -> str:
 @pytest.fixture
 def exact():
     """Convolutions and products of float32 in float32."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    parts = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [part.fp32_precision for part in parts]
+    for part in parts:
+        part.fp32_precision = "ieee"
     yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+    for part, precision in zip(parts, before, strict=True):
+        part.fp32_precision = precision
 
 
 # -- how two results are compared --------------------------------------------------------------------------------------
