@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from fsmnet.cli.commands import COMMANDS
+from fsmnet.cli.parser import main
 from fsmnet.errors import UserError
 from fsmnet.evaluation.options import CompareConfig
 from fsmnet.options import (
@@ -50,6 +51,7 @@ class Work(Shared, group="model"):
     more: dict[str, Any] = option({}, "more")
     fast: bool = option(False, "fast")
     steps: int = option(10, "steps", material="extent")
+    lines: list[int] | Literal["all"] | None = option([4], "lines", most=100)
 
 
 WRONG = {
@@ -160,6 +162,39 @@ def test_wrong_values_in_any_configuration():
         MaskOptions(mask_kind="spiral")
     with pytest.raises(UserError, match="coils takes single or multi, not 'both'"):
         TrainConfig(data=Path(), out=Path(), coils="both")
+
+
+def test_a_number_beyond_the_most_that_is_taken():
+    for lines in ([100, 1], [], "all", None):
+        assert Work(out="x", lines=lines).lines == lines
+    with pytest.raises(UserError, match=r"^lines must be at most 100, not 101$"):
+        Work(out="x", lines=[1, 101])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mask", "--columns", "-o", "mask.npz"),
+        ("models", "--size"),
+        ("benchmark", "--size"),
+        ("benchmark", "--runs"),
+        ("benchmark", "--thread-counts"),
+        ("benchmark", "--threads"),
+        ("demo", "--subjects"),
+        ("evaluate", "--simulated-coils", "--data", "DATA", "--models", "pocs", "-o", "OUT"),
+        ("train", "--workers", "--data", "DATA", "-o", "OUT"),
+        ("reconstruct", "--processes", "--pairs", "pairs.csv", "-o", "OUT"),
+        ("reconstruct", "--workers", "--pairs", "pairs.csv", "-o", "OUT"),
+    ],
+)
+def test_sizes_that_no_machine_has_are_refused_before_any_work(words, tmp_path, monkeypatch, capsys):
+    """They filled the memory, or started processes, until something else gave way."""
+    monkeypatch.chdir(tmp_path)
+    command, flag, *rest = words
+    with pytest.raises(SystemExit, match="2"):
+        main([command, flag, "1000000000", *rest])
+    assert f"{flag[2:].replace('-', '_')} must be at most" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ R = TypeVar("R", covariant=True)
 Result = TypeVar("Result")
 
 
-def option(default: Any, help: str, *, material: Material = True, group: Group | None = None) -> Any:
+def option(
+    default: Any, help: str, *, material: Material = True, group: Group | None = None, most: int | None = None
+) -> Any:
     """A field with the help text of its flag.
 
     Args:
@@ -43,8 +45,9 @@ def option(default: Any, help: str, *, material: Material = True, group: Group |
         help: what it does, in the words of ``--help``.
         material: whether another value changes the result.
         group: section of the help; by default that of the class.
+        most: largest number that is taken, where a larger one could only fill the memory or never end.
     """
-    metadata = _metadata(help, material, group)
+    metadata = _metadata(help, material, group, most)
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -52,11 +55,11 @@ def option(default: Any, help: str, *, material: Material = True, group: Group |
 
 def required(help: str, *, material: Material = True, group: Group | None = None) -> Any:
     """A field without a default; see :func:`option`."""
-    return field(metadata=_metadata(help, material, group))
+    return field(metadata=_metadata(help, material, group, None))
 
 
-def _metadata(help: str, material: Material, group: Group | None) -> dict[str, Any]:
-    return {"help": help, "material": material} | ({} if group is None else {"group": group})
+def _metadata(help: str, material: Material, group: Group | None, most: int | None) -> dict[str, Any]:
+    return {"help": help, "material": material, "most": most} | ({} if group is None else {"group": group})
 
 
 @dataclass(kw_only=True)
@@ -64,7 +67,7 @@ class Options:
     """Base of all configurations; ``class MaskOptions(Options, group="mask")`` names the section of its fields.
 
     Raises:
-        UserError: a value of the wrong type or none of the choices.
+        UserError: a value of the wrong type, none of the choices, or beyond the most that is taken.
     """
 
     def __init_subclass__(cls, group: Group = "input") -> None:
@@ -76,6 +79,8 @@ class Options:
     def __post_init__(self) -> None:
         for one in options_of(type(self)):
             setattr(self, one.name, checked(one.kind, getattr(self, one.name), one.name))
+            if one.most is not None:
+                at_most(self, one.name, one.most)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Option:
     help: str
     group: Group
     material: Material
+    most: int | None
 
 
 def options_of(config: type[Any]) -> tuple[Option, ...]:
@@ -154,6 +160,14 @@ def at_least(config: Any, name: str, least: float) -> None:
     """Refuse a value below the least possible one."""
     if not getattr(config, name) >= least:
         raise UserError(f"{name} must be at least {least}, not {getattr(config, name)}")
+
+
+def at_most(config: Any, name: str, most: float) -> None:
+    """Refuse a number, or one of a list, above the largest possible one; null and words are not compared."""
+    value = getattr(config, name)
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, (int, float)) and number > most:
+            raise UserError(f"{name} must be at most {most}, not {number}")
 
 
 # -- as YAML and JSON -------------------------------------------------------------------------------------------------

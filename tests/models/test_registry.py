@@ -59,6 +59,11 @@ def test_every_model_of_this_package_is_found():
         assert issubclass(model_class(name), nn.Module)
 
 
+def test_a_network_whose_building_would_not_end_is_refused():
+    with pytest.raises(UserError, match="model fsmnet: blocks must be at most 10000, not 100000000"):
+        create_model("fsmnet", features=8, blocks=100_000_000)
+
+
 def test_a_registered_class_is_a_model_like_any_other():
     register_model("plain", Plain, "nobody, nowhere")
     assert list_models()[-1] == "plain"

@@ -20,8 +20,8 @@ class BenchmarkConfig(RunOptions, group="measurement"):
 
     model: str = option("fsmnet_released", "name, see 'fsmnet models'", group="model")
     features: int = option(64, "width of the network, for models that have one", group="model")
-    size: int = option(240, "rows and columns of a slice")
-    runs: int = option(5, "runs of each, in turn")
+    size: int = option(240, "rows and columns of a slice", most=16_384)
+    runs: int = option(5, "runs of each, in turn", most=10_000)
     steps: bool = option(
         False, "also time the network after each step of the optimisation, and compare its image with the plain one's"
     )
@@ -29,7 +29,9 @@ class BenchmarkConfig(RunOptions, group="measurement"):
         "auto", "of the fast network; auto: what is faster here, by a short trial of both"
     )
     batches: list[int] = option([1], "batch sizes whose throughput is measured")
-    thread_counts: list[int] = option([], "numbers of threads whose throughput is measured; default: --threads alone")
+    thread_counts: list[int] = option(
+        [], "numbers of threads whose throughput is measured; default: --threads alone", most=1_024
+    )
     training: bool = option(False, "also time training steps, and their memory with --memory")
     training_batch: int = option(4, "slices of a training step")
     memory: bool = option(True, "measure the peak memory, each in a process of its own")

@@ -68,7 +68,7 @@ class MaskConfig(Options, group="mask"):
     kind: MaskKind = option(
         "random", "random, equispaced, equispaced_fraction, magic, magic_fraction, or a kind from outside"
     )
-    columns: int = option(240, "number of phase-encode columns")
+    columns: int = option(240, "number of phase-encode columns", most=65_536)
     acceleration: float = option(4, "requested acceleration")
     center_fraction: float | None = option(
         None, "share of columns always kept in the middle; default: 0.32/acceleration"
@@ -82,7 +82,7 @@ class MaskConfig(Options, group="mask"):
 class ModelsConfig(Options, group="measurement"):
     """List the models with their size and cost."""
 
-    size: int = option(240, "rows and columns for which GFLOPs and memory are given")
+    size: int = option(240, "rows and columns for which GFLOPs and memory are given", most=16_384)
     batch: int = option(4, "batch for which training memory is given")
     json: bool = option(False, JSON, group="output")
 
@@ -104,7 +104,7 @@ class DemoConfig(RunOptions, group="data"):
     minutes: float = option(4.0, "training time if no weights are shipped or --train is given", group="model")
     train: bool = option(False, "train the quick network here instead of using the shipped one", group="model")
     acceleration: float = option(4, "requested acceleration", group="mask")
-    subjects: int = option(6, "subjects made for training; one more is held out")
+    subjects: int = option(6, "subjects made for training; one more is held out", most=1_000)
     optimise: bool = option(True, OPTIMISE, group="device")
     seed: int = option(0, "seed of the subjects and of the training")
 

@@ -33,7 +33,7 @@ class PairOptions(Options, group="data"):
     )
     phase: float = option(1.0, "complex: standard deviation of the smooth random phase, in radians")
     noise: float = option(0.01, "complex: standard deviation of the noise in k-space, the volume's maximum being 1")
-    simulated_coils: int = option(1, "complex: number of coils")
+    simulated_coils: int = option(1, "complex: number of coils", most=256)
     patient: str | None = option(
         None,
         "how a case names its patient, such as '{patient}-*', or a regular expression with a group; default: what the "

@@ -36,7 +36,7 @@ class RunOptions(Options, group="device"):
     """Where and how to compute."""
 
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps", material="rounding")
-    threads: int | None = option(None, "CPU threads; default: all cores", material="rounding")
+    threads: int | None = option(None, "CPU threads; default: all cores", material="rounding", most=1_024)
 
 
 @dataclass(kw_only=True)
@@ -55,7 +55,10 @@ class ListOptions(Options, group="list"):
     """Where a list is worked through."""
 
     processes: int = option(
-        1, "processes of this machine that share a list; with --cluster slurm: jobs to submit", material=False
+        1,
+        "processes of this machine that share a list; with --cluster slurm: jobs to submit",
+        material=False,
+        most=1_024,
     )
     cluster: str | None = option(
         None,

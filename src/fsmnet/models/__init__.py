@@ -95,6 +95,9 @@ MODELS: Registry[Entry] = Registry(
 )
 
 
+MOST = 10_000  # blocks, features, steps of a network of this package; of more, building it would not end
+
+
 def register_model(name: str, model: type[nn.Module] | str, citation: str = "") -> None:
     """Add a network under a name that every command and function takes from then on, in this process.
 
@@ -171,12 +174,16 @@ def create_model(name: str, **options: Any) -> nn.Module:
     options = {**known, **options}
     if missing := [option for option, value in options.items() if value is REQUIRED]:
         raise UserError(f"model {name} needs the option {missing[0]}, which has no default; give it a value")
+    ours = cls.__module__.startswith("fsmnet.")
+    for option, value in options.items():
+        if ours and any(isinstance(n, int) and n > MOST for n in (value if isinstance(value, list) else [value])):
+            raise UserError(f"model {name}: {option} must be at most {MOST}, not {value}")
     try:
         model = cls(**options)
     except TypeError as error:
         raise UserError(f"model {name} cannot be built with {options}: {error}") from None
     recipe: dict[str, Any] = {"name": name, "options": options}
-    if not cls.__module__.startswith("fsmnet."):
+    if not ours:
         recipe["class"] = f"{cls.__module__}:{cls.__qualname__}"
     model.recipe = recipe  # type: ignore[assignment]
     return model

@@ -29,7 +29,7 @@ class PreparationOptions(Options, group="preparation"):
 
     cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs", material=False)
     cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache", material=False)
-    workers: int = option(0, "processes that prepare slices; 0: in the training process", material=False)
+    workers: int = option(0, "processes that prepare slices; 0: in the training process", material=False, most=256)
     augment: bool = option(
         True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri"
     )
