@@ -1,34 +1,79 @@
 #!/usr/bin/env bash
-# Everything that waits for a GPU, in one call of less than nine minutes:
+# Everything that waits for a GPU, in one call of less than ten minutes:
 #
-#     bash benchmarks/gpu.sh train.npz.xz OUT [SECONDS OF THE WIDE NETWORK] [ITS WEIGHTS TO GO ON FROM]
+#     bash benchmarks/gpu.sh train.npz.xz OUT [PLAN]
 #
-# CUDA tests, speed of all networks, then training of the wide network (preset unrolled_wide) and of FSMNet with the
-# paper's 64 features. train.npz.xz is what benchmarks/unrolled/pack.py makes of the training volumes. OUT gets at most
-# nine small files; weights are written every 60 seconds, so that a call that is cut off has not been in vain, and the
-# next one goes on from OUT/wide.safetensors. OTHER="--batch 0.03 --steps 2" and so on is handed to the trainer.
+# CUDA tests, speed of all networks, then the trainings of the plan (benchmarks/unrolled/gpu_plan.txt), one after the
+# other. train.npz.xz is what benchmarks/unrolled/pack.py makes of the training volumes. All networks are compiled and
+# captured at the same time, while the tests run; what is timed and what is trained has the GPU for itself. OUT gets a
+# few files, renewed after every network, so that a call that is cut off has not been in vain: figures.tar (logs,
+# scores, speed), weights.tar, and the weights of more than 4 million parameters on their own. What a GPU
+# compiled is kept in CACHE, if that is set, for the next call.
 set -u
 data=$(realpath "$1") && mkdir -p "$2" && out=$(realpath "$2")
-seconds=${3:-280} init=${4:+--init $(realpath "$4")}
 cd "$(dirname "$0")/.." || exit
-export PYTHONPATH=src:benchmarks/unrolled PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$(mktemp -d)}
-python=${PYTHON:-python3}
+plan=$(realpath "${3:-benchmarks/unrolled/gpu_plan.txt}")
+export PYTHONPATH=src:benchmarks/unrolled:${PYTHONPATH:-} PYTHONUNBUFFERED=1 TORCHINDUCTOR_COMPILE_THREADS=4 OMP_NUM_THREADS=1
+export TORCHINDUCTOR_CACHE_DIR=${CACHE:-$(mktemp -d)}
+python=${PYTHON:-python3} work=$(mktemp -d) begun=$SECONDS
+mkdir "$work/figures" "$work/turns" "$work/runs"
+said() { echo "[$((SECONDS - begun)) s] $*" | tee -a "$work/figures/gpu.log"; }
+gather() {
+  cp -u "$work"/runs/*/*_log.csv "$work/figures" 2> /dev/null
+  tar -cf "$out/figures.tar" -C "$work" figures
+  local small=()
+  for weights in "$work"/runs/*/*.safetensors; do
+    [ -e "$weights" ] || continue
+    if [ "$(stat -c %s "$weights")" -gt 8000000 ]; then cp -u "$weights" "$out"; else small+=("$weights"); fi
+  done
+  [ ${#small[@]} -eq 0 ] || tar -cf "$out/weights.tar" --transform 's|.*/||' -P "${small[@]}"
+}
 
-timeout 80 "$python" -m pytest -q -m cuda tests 2>&1 | tail -5 | tee "$out/tests.log"
-timeout 80 "$python" benchmarks/unrolled/gpu_speed.py --out "$out/speed.json" ${SPEED:-}
+number=0
+while read -r network seconds options; do
+  case $network in '' | '#'*) continue ;; esac
+  name=$(printf '%02d-%s' $((number += 1)) "$network")
+  previous=${last:-speed} last=$name
+  (
+    # shellcheck disable=SC2086  # several options
+    "$python" benchmarks/unrolled/train.py "$data" --out "$work/runs/$name" --plan "$network=$seconds" --compile \
+      --ready "$work/turns/$name.ready" --after "$work/turns/$previous.done" $options > "$work/figures/$name.log" 2>&1
+    cp "$work/runs/$name/training.json" "$work/figures/$name.json"
+    touch "$work/turns/$name.ready" "$work/turns/$name.done"
+  ) &
+  touch "$work/turns/$name.begun"
+done < "$plan"
 
-work=$(mktemp -d)
-# A kind of batch is compiled for itself. The later ones are compiled beside the first; the trainer finds them cached.
-# shellcheck disable=SC2086  # no weights, no argument
-train() { "$python" benchmarks/unrolled/train.py "$data" --compile ${OTHER:-} "$@"; }
-for kind in detailed tight; do
-  train --out "$work/$kind" --plan wide=1 --steps 1 --kinds $kind > "$work/$kind.log" 2>&1 &
+if [ "${TESTS:-1}" = 1 ]; then
+  # shellcheck disable=SC2086
+  timeout 150 "$python" -m pytest -q -m cuda ${WHICH:-tests} > "$work/figures/tests.log" 2>&1
+  said "tests: $(tail -1 "$work/figures/tests.log")"
+fi &
+tests=$!
+ready() { [ "$(ls "$work"/turns/*.begun | wc -l)" -eq "$(ls "$work"/turns/*.ready 2> /dev/null | wc -l)" ]; }
+if [ "${SPEED:-1}" = 1 ]; then
+  timeout 200 "$python" benchmarks/unrolled/gpu_speed.py --out "$work/figures/speed.json" \
+    --after "$work/turns/all.go" > "$work/figures/speed.log" 2>&1 &
+  speed=$!
+fi
+for _ in $(seq 150); do ready && break; sleep 1; done
+said "ready: $(cd "$work/turns" && echo *.ready)"
+touch "$work/turns/all.go"
+[ -z "${speed:-}" ] || wait "$speed"
+wait "$tests"
+said "speed: $(tail -1 "$work/figures/speed.log" 2> /dev/null)"
+touch "$work/turns/speed.done"
+gather
+until [ -e "$work/turns/$last.done" ]; do
+  sleep 2
+  for file in "$work"/turns/*.done; do
+    name=$(basename "$file" .done)
+    [ -e "$work/turns/$name.told" ] || [ "$name" = speed ] && continue
+    touch "$work/turns/$name.told"
+    said "$(grep -h done "$work/figures/$name.log" || tail -2 "$work/figures/$name.log")"
+    gather
+  done
 done
-# shellcheck disable=SC2086
-train --out "$work/a" --plan wide="$seconds" paper=45 $init --every 60 2>&1 | tee "$out/train.log" &
-while kill -0 $! 2> /dev/null; do
-  sleep 5
-  cp -u "$work"/a/*.safetensors "$work"/a/*.json "$work"/a/*_log.csv "$out" 2> /dev/null
-done
-wait
-cp -u "$work"/a/*.safetensors "$work"/a/*.json "$work"/a/*_log.csv "$out"
+gather
+[ -z "${CACHE:-}" ] || du -sh "$CACHE"
+grep -hv done "$work"/figures/*-*.log | grep -E "ms a step|no graph|Error" | cut -c1-300

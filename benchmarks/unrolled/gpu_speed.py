@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Lock
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from fsmnet.models import create_model
 from fsmnet.models.unrolled import UnrolledFSMNet
 from fsmnet.physics.acquisition import Acquisition
 
+turn: Lock  # of whom the GPU is while something is timed
 NETWORKS = ("fsmnet_released", "fsmnet", "fsmnet_fast", "mdunet", "unrolled", "unrolled, wide")
 
 
@@ -74,27 +78,49 @@ def ways(model: nn.Module, arguments: tuple[object, Tensor], device: torch.devic
     return found
 
 
+def network_rows(name: str, args: argparse.Namespace) -> list[dict[str, object]]:
+    """One network in its own process: made ready beside the others, timed while the others wait."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name_of_device = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    model, arguments = task(name, args.batch, args.size, device)
+    rows: list[dict[str, object]] = []
+    prepared = {}
+    for way, run in ways(model, arguments, device).items():
+        row = {"network": name, "way": way, "device": name_of_device, "batch": args.batch, "size": args.size}
+        try:
+            run()
+            prepared[way] = graph_of(run) if way.endswith("graph") else run
+        except RuntimeError as error:  # what cannot be captured or compiled is said, and the others still run
+            rows.append(row | {"error": str(error).splitlines()[0]})
+    while args.after and not args.after.exists():
+        time.sleep(0.05)
+    with turn:
+        for way, run in prepared.items():
+            row = {"network": name, "way": way, "device": name_of_device, "batch": args.batch, "size": args.size}
+            rows.append(row | {"milliseconds_a_slice": milliseconds(run, args.repeats, device) / args.batch})
+    return rows
+
+
+def take_turns(lock: Lock) -> None:
+    global turn
+    turn = lock
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("speed.json"))
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=240)
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--after", type=Path, help="file to wait for before anything is timed")
     args = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name_of_device = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    spawn = multiprocessing.get_context("spawn")
     rows = []
-    for name in args.networks:
-        model, arguments = task(name, args.batch, args.size, device)
-        for way, run in ways(model, arguments, device).items():
-            row = {"network": name, "way": way, "device": name_of_device, "batch": args.batch, "size": args.size}
-            try:
-                time_of_batch = milliseconds(graph_of(run) if way.endswith("graph") else run, args.repeats, device)
-                rows.append(row | {"milliseconds_a_slice": time_of_batch / args.batch})
-            except RuntimeError as error:  # what cannot be captured or compiled is said, and the others still run
-                rows.append(row | {"error": str(error).splitlines()[0]})
-            print(rows[-1], flush=True)
+    with ProcessPoolExecutor(len(args.networks), spawn, take_turns, (spawn.Lock(),)) as pool:
+        for found in pool.map(network_rows, args.networks, [args] * len(args.networks)):
+            rows += found
+            print(*found, sep="\n", flush=True)
             args.out.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1) + "\n")
 
 

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ from torch import Tensor, nn
 from fsmnet.cli.presets import FOLDER
 from fsmnet.data.augment import Parameters, Sample, augment, draw, measure
 from fsmnet.models import create_model
+from fsmnet.models.blocks import FrequencyBlock
+from fsmnet.models.output import Output
 from fsmnet.models.unrolled import Step, UnrolledFSMNet, contrast_scale
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.random_scans import Random, draw_masks, draw_waves, smooth
@@ -41,6 +44,7 @@ CONTRASTS = ("t1", "t2", "flair", "t1ce")
 HELD_OUT = "OMS-26"
 STRIP = 96
 LOOKED_AT = 5  # last steps of the network that the loss looks at
+WARM_UP = 400, 0.05  # steps, or share of the time, whichever comes first, in which the learning rate goes up
 STEP = Step.forward
 COMPILED = torch.compile(STEP, dynamic=False)
 PATIENT_WEIGHT = {"TCGA-DU-7294": 1.5, "stroke-VRD": 0.7, "OMSL-01-s1": 0.5, "OMSL-01-s2": 0.5, "OMSL-20-s2": 0.5}
@@ -160,9 +164,12 @@ class Training:
     neighbours = 0  # slices of the auxiliary before and after
     of_target = False  # they are the target's
 
-    def __init__(self, name: str, model: nn.Module, device: torch.device, peak: float, seed: int) -> None:
+    def __init__(
+        self, name: str, model: nn.Module, device: torch.device, peak: float, seed: int, compiled: bool = False
+    ) -> None:
         self.name, self.device, self.peak, self.seed = name, device, peak, seed
         self.model = model.to(device, memory_format=torch.channels_last)
+        self.compiled = compiled
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         for p in self.parameters:
             p.grad = torch.zeros_like(p)
@@ -215,10 +222,25 @@ class Training:
         spread, mean = torch.std_mean(zero_filled, (-2, -1), keepdim=True)
         other_spread, other_mean = torch.std_mean(sample.auxiliary, (-2, -1), keepdim=True)
         with self.half_precision():
-            output = self.model(
+            output = self.network(
                 (zero_filled - mean) / (spread + 1e-3), (sample.auxiliary - other_mean) / (other_spread + 1e-3)
             )
         return self.frequency_loss(output, (sample.target[:, None] - mean) / (spread + 1e-3))
+
+    @property
+    def network(self) -> Callable[..., Output]:
+        """An image network, compiled where that is asked for; of the unrolled one a step is (:func:`ready`)."""
+        return self._compiled if self.compiled else self.model
+
+    @cached_property
+    def _compiled(self) -> Callable[..., Output]:
+        """Around the transforms, which are complex: those run as they are."""
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
+        for module in self.model.modules():
+            if isinstance(module, FrequencyBlock):
+                module.transform = torch.compiler.disable(module.transform)  # type: ignore[method-assign]
+                module.inverse = torch.compiler.disable(module.inverse)  # type: ignore[method-assign]
+        return torch.compile(self.model, dynamic=False)
 
     def half_precision(self) -> torch.autocast:
         """bfloat16; casts are not kept on a GPU, since a graph would keep those of its first step."""
@@ -396,31 +418,42 @@ def captured(step: Callable[[], None], pool: object) -> Callable[[], None]:
     return graph.replay
 
 
-def train(
-    training: Training, variants: list[Variant], seconds: float, check: Check, out: Path, args: argparse.Namespace
-) -> dict[str, float]:
-    """Train for some seconds, compiling and capturing included; writes averaged weights and a log."""
+def ready(training: Training, variant: Variant, eager: bool, pool: object) -> Callable[[], None]:
+    """A step on one kind of batch, compiled and a CUDA graph where that is possible; says what was not."""
+
+    def step() -> None:
+        training.step(variant)
+
+    if training.device.type != "cuda" or eager:
+        return step
+    Step.forward = COMPILED if training.compiled else STEP
+    try:
+        return captured(step, pool)
+    except RuntimeError as error:
+        print(f"{training.name}: no graph, compiled: {training.compiled} ({str(error)[:300]})", flush=True)
+        torch.cuda.synchronize()
+        if not training.compiled:
+            return step
+        training.compiled = False
+        return ready(training, variant, eager, pool)
+    finally:
+        Step.forward = STEP
+
+
+def prepare(training: Training, variants: list[Variant], args: argparse.Namespace) -> dict[int, Callable[[], None]]:
+    """Each kind of batch made ready, by its identity."""
     began = time.monotonic()
     on_gpu = training.device.type == "cuda"
     training.rate.fill_(1e-5)
-    distinct = list(dict.fromkeys(map(id, variants)))
-    run: dict[int, Callable[[], None]] = {}
     pool = torch.cuda.graph_pool_handle() if on_gpu else None
-    for key in distinct:
-        variant = next(v for v in variants if id(v) == key)
-        Step.forward = COMPILED if args.compile and training.name in ("unrolled", "wide") else STEP
-        eager = lambda variant=variant: training.step(variant)  # noqa: E731
-        try:
-            run[key] = captured(eager, pool) if on_gpu and not args.eager else eager
-        except RuntimeError as error:  # a network that cannot be captured is run as it is
-            print(f"{training.name}: no graph ({str(error)[:200]})", flush=True)
-            torch.cuda.synchronize()
-            run[key] = eager
+    run: dict[int, Callable[[], None]] = {}
+    for variant in {id(v): v for v in variants}.values():
+        run[id(variant)] = ready(training, variant, args.eager, pool)
         if on_gpu:
             torch.cuda.synchronize()
             started = time.monotonic()
             for _ in range(5):
-                run[key]()
+                run[id(variant)]()
             torch.cuda.synchronize()
             now = time.monotonic()
             print(
@@ -429,21 +462,31 @@ def train(
                 f"ready after {now - began:.1f} s",
                 flush=True,
             )
-    Step.forward = STEP
-    ready = time.monotonic()
-    left = max(seconds - (ready - began), 1.0)
+    return run
+
+
+def train(
+    training: Training, variants: list[Variant], seconds: float, check: Check, out: Path, args: argparse.Namespace
+) -> dict[str, float]:
+    """Train for some seconds, in which compiling and capturing do not count; writes averaged weights and a log."""
+    on_gpu = training.device.type == "cuda"
+    run = prepare(training, variants, args)
+    wait(training.name, args)
+    began = time.monotonic()
     next_save = args.every
     rows = []
     with (out / f"{training.name}_log.csv").open("w") as file:
         log = csv.writer(file)
         log.writerow(["seconds", "steps", "rate", "loss"])
         while True:
-            passed = time.monotonic() - ready
-            if passed >= left or (args.steps and training.steps >= args.steps):
+            passed = time.monotonic() - began
+            if passed >= seconds or (args.steps and training.steps >= args.steps):
                 break
-            share = passed / left
-            rate = training.peak * min(1.0, (training.steps + 1) / 400) * 0.5 * (1 + math.cos(math.pi * share))
+            share = passed / seconds
+            warm = min(1.0, max((training.steps + 1) / WARM_UP[0], share / WARM_UP[1]))
+            rate = training.peak * warm * 0.5 * (1 + math.cos(math.pi * share))
             training.rate.fill_(rate)
+            training.pace.fill_(max(0.002, 9 / (10 + training.steps)))  # few steps: a mean over the last tenth
             run[id(variants[training.steps % len(variants)])]()
             training.steps += 1
             if training.steps % 16 == 0 and on_gpu:
@@ -452,15 +495,26 @@ def train(
                 log.writerow([f"{passed:.1f}", training.steps, f"{rate:.2e}", f"{float(training.loss):.5f}"])
                 if not math.isfinite(float(training.loss)):
                     raise SystemExit(f"{training.name}: loss is not finite after {training.steps} steps")
-            if passed > next_save and passed < left - 5:
+            if passed > next_save and passed < seconds - 5:
                 next_save += args.every
                 rows.append({"seconds": passed, "steps": training.steps, **save(training, check, out)})
                 print(training.name, json.dumps(rounded(rows[-1])), f"loss {float(training.loss):.5f}", flush=True)
-    rows.append({"seconds": time.monotonic() - ready, "steps": training.steps, **save(training, check, out)})
+    if on_gpu:
+        torch.cuda.synchronize()
+    rows.append({"seconds": time.monotonic() - began, "steps": training.steps, **save(training, check, out)})
     if on_gpu:
         rows[-1]["gigabytes"] = torch.cuda.max_memory_allocated() / 1e9
     print(training.name, "done", json.dumps(rounded(rows[-1])), f"loss {float(training.loss):.5f}", flush=True)
-    return {"rows": rows}
+    return {"rows": rows, "compiled": training.compiled}
+
+
+def wait(name: str, args: argparse.Namespace) -> None:
+    """Say by a file that all is ready, and wait for another file: several processes train one after the other."""
+    if args.ready:
+        args.ready.touch()
+    while args.after and not args.after.exists():
+        time.sleep(0.05)
+    print(f"{name}: begins", flush=True)
 
 
 def rounded(row: dict[str, float]) -> dict[str, float]:
@@ -471,7 +525,7 @@ def save(training: Training, check: Check, out: Path) -> dict[str, float]:
     """Averaged weights to a file; their scores."""
     model = training.averaged()
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    if not isinstance(model, UnrolledFSMNet) or training.name == "wide":  # for comparison only, or large
+    if training.device.type == "cuda" or not isinstance(model, UnrolledFSMNet):  # to be carried, or for comparison only
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     part = out / f"{training.name}.part"
     save_file(state, part)
@@ -491,6 +545,8 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="weights the first network begins with")
     parser.add_argument("--peak", type=float, help="highest learning rate of the first network")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--ready", type=Path, help="file to make when the first network is compiled and captured")
+    parser.add_argument("--after", type=Path, help="file to wait for before the first network trains")
     parser.add_argument("--kinds", nargs="+", default=["whole", "detailed", "coils", "tight"], help="of batches")
     parser.add_argument("--eager", action="store_true", help="no CUDA graphs")
     parser.add_argument("--seed", type=int, default=0)
@@ -521,11 +577,11 @@ def main() -> None:
         name, seconds = item.split("=")
         model, peak = build(name)
         if number == 0 and args.init:
-            model.load_state_dict(load_file(args.init))
+            model.load_state_dict({k: v.float() for k, v in load_file(args.init).items()})
         peak = args.peak if number == 0 and args.peak else peak
-        training = Training(name, model, device, peak, args.seed)
+        training = Training(name, model, device, peak, args.seed, args.compile)
         order = ["whole", "detailed", "whole", "coils", "whole", "detailed", "whole", "tight"]
-        if not isinstance(model, UnrolledFSMNet):  # image networks know nothing of coils
+        if "coils" not in args.kinds or not isinstance(model, UnrolledFSMNet):  # image networks know nothing of coils
             order[order.index("coils")] = "whole"
         variants = [kinds[kind] for kind in order if kind in args.kinds]
         report[name] = train(training, variants, float(seconds), check, args.out, args)
