@@ -453,6 +453,26 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def read_csv(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines of a CSV file with the numbers they end on, those that hold nothing left out.
+
+    Between the values stand commas, semicolons (of spreadsheets where the comma is decimal) or tabs, whichever the
+    first line has most of.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may have put a mark in front
+        delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+        return [(reader.line_num, row) for row in reader if any(value.strip() for value in row)]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)}); give another table") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({first_line(error)}); save it again as such") from None
+
+
 def from_cell(text: str) -> str:
     """What :func:`csv_text` made a cell of."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

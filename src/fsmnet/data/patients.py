@@ -6,15 +6,13 @@ place for it; the case's name, by the conventions of :func:`patient_of`.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fsmnet.data.options import PairOptions
-from fsmnet.errors import UserError, first_line
-from fsmnet.files import reason
+from fsmnet.errors import UserError
+from fsmnet.files import read_csv
 
 # What stands for the patient at the beginning of a name, where a data set has a convention of its own.
 CONVENTIONS = (
@@ -84,22 +82,16 @@ def cases_named(names: Sequence[str], patients: Mapping[str, str]) -> list[str]:
 
 
 def read_patients(path: Path) -> dict[str, str]:
-    """Case -> patient from the columns ``case`` and ``patient`` of a table (CSV, or TSV).
+    """Case -> patient from the columns ``case`` and ``patient`` of a table, see :func:`fsmnet.files.read_csv`.
 
     Raises:
         UserError: no such table, or without these columns, or a case with two patients.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        head = text.partition("\n")[0]
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count), strict=True))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)}); give another table") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({first_line(error)}); save it again as such") from None
+    lines = [[value.strip() for value in row] for _, row in read_csv(path)]
     patients: dict[str, str] = {}
-    for row in rows:
-        case, patient = (str(row.get(column) or "").strip() for column in ("case", "patient"))
+    for values in lines[1:]:
+        row = dict(zip(lines[0], values, strict=False))
+        case, patient = (row.get(column, "") for column in ("case", "patient"))
         if not case or not patient:
             raise UserError(f"{path}: a line without case or patient; its columns must be named case and patient")
         if patients.setdefault(case, patient) != patient:

@@ -45,6 +45,11 @@ def test_a_list_with_and_without_suffixes(tree, write_list):
     assert {(p.slices, p.size) for p in pairs} == {(2, (16, 16))}
 
 
+def test_a_list_as_a_spreadsheet_saves_it_where_the_comma_is_decimal(tree, write_list):
+    files, names = tree
+    assert read_pairs(write_list(*(f"{pd};{fs};0,31" for pd, fs in names)), files) == read_pairs(write_list(), files)
+
+
 def test_the_contrasts_can_change_roles(tree, write_list):
     files, names = tree
     for wanted in ((PD, None), (PD, FS)):

@@ -6,18 +6,16 @@ the form of the lists MINet published (Feng et al., MICCAI 2021) and of :func:`f
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsmnet.data.formats.fastmri import FastMRIFile
 from fsmnet.data.same import same_files
 from fsmnet.data.split import Split, make_split
-from fsmnet.errors import UserError, first_line
-from fsmnet.files import from_cell, reason
+from fsmnet.errors import UserError
+from fsmnet.files import from_cell, read_csv
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +69,7 @@ def read_pairs(
             )
         known[file.path.stem] = file
     pairs, absent = [], []
-    for line, row in _rows(path):
-        if len(row) < 2 or not row[0].strip() or not row[1].strip():
-            raise UserError(f"{path}, line {line}: names no two files; write AUXILIARY,TARGET")
-        names = [Path(value.strip()).name.removesuffix(".h5") for value in row[:2]]
+    for line, names in _names(path):
         if any(name not in known for name in names):
             absent.append(f"{names[0]} with {names[1]}")
             continue
@@ -95,6 +90,17 @@ def read_pairs(
     if twice := sorted({name for name in everything if everything.count(name) > 1}):
         raise UserError(f"{path}: {', '.join(twice)} is in more than one pair; keep the right one")
     return pairs
+
+
+def _names(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a list with the names of their two files."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such list of pairs; make one with 'fsmnet pair --layout fastmri'")
+    for line, row in read_csv(path):
+        names = [from_cell(value).strip() for value in row[:2]]
+        if len(names) < 2 or not all(names):
+            raise UserError(f"{path}, line {line}: names no two files; write AUXILIARY,TARGET")
+        yield line, [Path(name).name.removesuffix(".h5") for name in names]
 
 
 def _check_two(pairs: Sequence[FastMRIPair], path: Path) -> None:
@@ -137,15 +143,3 @@ def split_pairs(
         return make_split(cases, seed, validation, test, patients)
     split = make_split(rest, seed, validation, 0.0, patients)
     return Split(split.train, split.validation, sorted(held), patients=of_case)
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such list of pairs; make one with 'fsmnet pair --layout fastmri'")
-    try:
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        return [(reader.line_num, [from_cell(v) for v in row]) for row in reader if any(value.strip() for value in row)]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({first_line(error)}); save it again as such") from None

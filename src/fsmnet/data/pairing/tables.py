@@ -1,24 +1,23 @@
 """The pair table, written and read: which files belong together, and in words why others do not.
 
-A table is a CSV file with the columns ``case,target,auxiliary,status,reason``; ``status`` is ``accepted`` or
-``rejected``, and whoever disagrees edits it by hand. Paths below the table's folder are relative to it, so that the
-folder can be moved. Where the files are DICOM folders, the columns ``target_series`` and ``auxiliary_series`` name the
-series: its number, its UID or a part of its description, as ``fsmnet reconstruct --target-series`` takes it.
+A table is a CSV file (see :func:`fsmnet.files.read_csv`) with the columns ``case,target,auxiliary,status,reason``;
+``status`` is ``accepted`` or ``rejected``, and whoever disagrees edits it by hand. Paths below the table's folder are
+relative to it, so that the folder can be moved. Where the files are DICOM folders, the columns ``target_series`` and
+``auxiliary_series`` name the series: its number, its UID or a part of its description, as ``fsmnet reconstruct
+--target-series`` takes it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from fsmnet.data.pairing.names import Pair
-from fsmnet.errors import UserError, first_line
-from fsmnet.files import csv_text, file_name, from_cell, is_utf8, reason, visible, write_text
+from fsmnet.errors import UserError
+from fsmnet.files import csv_text, file_name, from_cell, is_utf8, read_csv, visible, write_text
 
 COLUMNS = ("case", "target", "auxiliary", "status", "reason")
 SERIES_COLUMNS = ("target_series", "auxiliary_series")
@@ -88,47 +87,36 @@ def read_table(path: Path) -> list[Pair]:
         raise UserError(f"{path}: is a folder; give the table that 'fsmnet pair' makes of it")
     if not path.is_file():
         raise UserError(f"{path}: no such pair table; make one with 'fsmnet pair'")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may have put a mark in front
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        rows = [(reader.line_num, row) for row in reader if not _is_empty(row)]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({first_line(error)}); save it again as such") from None
-    if absent := [name for name in COLUMNS[:3] if name not in (reader.fieldnames or ())]:
-        raise UserError(
-            f"{path}: has no column {', '.join(absent)}; its first line must name {','.join(COLUMNS)}, with commas"
-        )
-    pairs = [pair for line, row in rows if (pair := _pair(row, f"{path}, line {line}", path.parent))]
+    (_, header), *rows = read_csv(path) or [(0, [])]
+    names = [name.strip() for name in header]
+    if absent := [name for name in COLUMNS[:3] if name not in names]:
+        raise UserError(f"{path}: has no column {', '.join(absent)}; its first line must name {','.join(COLUMNS)}")
+    pairs = [pair for line, row in rows if (pair := _pair(names, row, f"{path}, line {line}", path.parent))]
     if not pairs:
         raise UserError(f"{path}: none of its {len(rows)} rows is accepted; its column reason says why")
-    names = [pair.case for pair in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    cases = [pair.case for pair in pairs]
+    if twice := sorted({case for case in cases if cases.count(case) > 1}):
         raise UserError(f"{path}: case {', '.join(twice)} is accepted twice; give every pair a name of its own")
     return pairs
 
 
-def _is_empty(row: Mapping[str | Any, str | Any]) -> bool:
-    """Whether a line holds nothing; spreadsheets leave such lines as commas."""
-    return not "".join("".join(value) for value in row.values() if value).strip()
-
-
-def _pair(row: dict[str, str | None], where: str, folder: Path) -> Pair | None:
+def _pair(names: Sequence[str], values: Sequence[str], where: str, folder: Path) -> Pair | None:
     """A line of a table; None if it is rejected."""
-    if None in row:
-        raise UserError(f"{where}: has more values than there are columns; put a path with a comma in double quotes")
-    status = (row.get("status") or "").strip().lower() or ACCEPTED
+    if len(values) > len(names):
+        raise UserError(
+            f"{where}: has more values than there are columns; put a path with a comma or semicolon in double quotes"
+        )
+    row = {name: value.strip() for name, value in zip_longest(names, values, fillvalue="")}
+    status = row.get("status", "").lower() or ACCEPTED
     if status == REJECTED:
         return None
     if status != ACCEPTED:
         raise UserError(f"{where}: status is {status!r}; write {ACCEPTED} or {REJECTED}")
-    case, target, auxiliary = (from_cell((row[name] or "").strip()) for name in COLUMNS[:3])
+    case, target, auxiliary = (from_cell(row[name]) for name in COLUMNS[:3])
     for name, value in zip(COLUMNS[:3], (case, target, auxiliary), strict=True):
         if not value:
             raise UserError(f"{where}: accepted, but its {name} is empty; fill it in or write {REJECTED}")
-    series = [from_cell((row.get(name) or "").strip()) or None for name in SERIES_COLUMNS]
+    series = [from_cell(row.get(name, "")) or None for name in SERIES_COLUMNS]
     return Pair(file_name(case), folder / file_name(target), folder / file_name(auxiliary), series[0], series[1])
 
 
