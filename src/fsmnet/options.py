@@ -119,7 +119,8 @@ def build(config: type[T], values: Mapping[str, Any], show: Callable[[str], str]
             raise UserError(f"unknown option {name!r}{similar(str(name), known)}")
     missing = [show(name) for name, one in known.items() if one.default is MISSING and name not in values]
     if missing:
-        raise UserError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+        *others, last = missing
+        raise UserError(f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing")
     return config(**values)
 
 

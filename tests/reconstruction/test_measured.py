@@ -483,7 +483,7 @@ def test_options_that_need_kspace(go, auxiliary, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             go(None, target=auxiliary, **options)
-    with pytest.raises(UserError, match=r"--target \(or --kspace\) is missing; name the scan to reconstruct"):
+    with pytest.raises(UserError, match=r"TARGET \(or --kspace\) is missing; name the scan to reconstruct"):
         go(None)
     with pytest.raises(UserError, match="out is missing; name the result"):
         reconstruct(auxiliary, auxiliary)

@@ -56,7 +56,7 @@ class Command:
     options: type[Options]
     help: str
     sections: tuple[Section, ...]
-    positional: tuple[str | tuple[str, ...], ...] = ()
+    positional: tuple[tuple[str, ...], ...] = ()
 
 
 COMMANDS = {
@@ -128,13 +128,13 @@ COMMANDS = {
                 {"pairs": "from 'fsmnet pair KNEE --layout fastmri'"},
             ),
         ),
-        positional=("data",),
+        positional=(("data",),),
     ),
     "runs": Command(
         RunsConfig,
         "list the trainings below a folder",
         (Section("What, how far, how good, and whether it runs", "fsmnet runs runs", {"folder": "", "json": ""}),),
-        positional=("folder",),
+        positional=(("folder",),),
     ),
     "evaluate": Command(
         EvaluateCommand,
@@ -166,7 +166,7 @@ COMMANDS = {
                 {"json": ""},
             ),
         ),
-        positional=("data",),
+        positional=(("data",),),
     ),
     "compare": Command(
         CompareCommand,
@@ -195,7 +195,7 @@ COMMANDS = {
                 },
             ),
         ),
-        positional=("data",),
+        positional=(("data",),),
     ),
     "reconstruct": Command(
         ReconstructCommand,
@@ -235,7 +235,7 @@ COMMANDS = {
                 {"pairs": "table from 'fsmnet pair'"},
             ),
         ),
-        positional=(("target", "kspace", "pairs"), "auxiliary"),
+        positional=(("target", "kspace", "pairs"), ("auxiliary",)),
     ),
     "calibrate": Command(
         CalibrateConfig,
@@ -254,7 +254,7 @@ COMMANDS = {
                 },
             ),
         ),
-        positional=("data",),
+        positional=(("data",),),
     ),
     "report": Command(
         ReportConfig,
@@ -277,7 +277,7 @@ COMMANDS = {
                 {"figure": "methods in columns, errors below: .pdf, .png or .svg"},
             ),
         ),
-        positional=("results",),
+        positional=(("results",),),
     ),
     "pair": Command(
         PairConfig,
@@ -306,7 +306,7 @@ COMMANDS = {
                 {"layout": "fastmri: the names tell nothing, the content does"},
             ),
         ),
-        positional=("data",),
+        positional=(("data",),),
     ),
     "mask": Command(
         MaskConfig,
@@ -356,7 +356,7 @@ COMMANDS = {
                 },
             ),
         ),
-        positional=("checkpoint",),
+        positional=(("checkpoint",),),
     ),
     "benchmark": Command(
         BenchmarkConfig,
@@ -383,7 +383,7 @@ COMMANDS = {
         DoctorConfig,
         "check this installation",
         (Section("This installation, and a folder of data", "fsmnet doctor DATA", {"data": "", "json": ""}),),
-        positional=("data",),
+        positional=(("data",),),
     ),
     "completion": Command(
         CompletionConfig,
@@ -393,12 +393,12 @@ COMMANDS = {
             Section("Once, for zsh, into a folder of $fpath", "fsmnet completion zsh > ~/.zfunc/_fsmnet"),
             Section("Once, for fish", "fsmnet completion fish > ~/.config/fish/completions/fsmnet.fish"),
         ),
-        positional=("shell",),
+        positional=(("shell",),),
     ),
     "help": Command(
         HelpConfig,
         "explain a command",
         (Section("What --help shows, or --help-all", "fsmnet help train --all", {"command": "", "all": ""}),),
-        positional=("command",),
+        positional=(("command",),),
     ),
 }

@@ -40,7 +40,7 @@ def script(shell: str) -> str:
             letters = [f"-{SHORT[option.name]}"] if option.name in SHORT else []
             _add(one, flag(option.name), about(option), _values(option), *letters)
         for names in command.positional:
-            option = known[names if isinstance(names, str) else names[0]]
+            option = known[names[0]]
             _add(one, option.name, about(option), _values(option) | {"nargs": "?"})
     text: str = shtab.complete(parser, shell)
     return text

@@ -92,7 +92,7 @@ def flag(name: str) -> str:
 
 def left(one: Option, command: Command, placed: bool = False) -> str:
     """How an option is written: ``-o, --out PATH``; with ``placed``, one that may stand without its flag."""
-    if placed and one.name in (names[0] if isinstance(names, tuple) else names for names in command.positional):
+    if placed and one.name in (names[0] for names in command.positional):
         return one.name.upper()
     letter = f"-{SHORT[one.name]}, " if one.name in SHORT else ""
     if one.kind is bool:
@@ -130,15 +130,14 @@ def about(one: Option) -> str:
 def usage(name: str) -> str:
     """How a command is called, in a line."""
     command, needed = COMMANDS[name], []
-    places = {names[0] if isinstance(names, tuple) else names for names in command.positional}
+    places = {names[0] for names in command.positional}
     for one in options_of(command.options):
         if one.default is MISSING and one.name not in places:
             needed.append(left(one, command).split(", ")[0].split(" ")[0] + f" {one.name.upper()}")
     placed = []
     for names in command.positional:
-        first = names[0] if isinstance(names, tuple) else names
-        required = _known(name)[first].default is MISSING
-        placed.append(first.upper() if required else f"[{first.upper()}]")
+        required = _known(name)[names[0]].default is MISSING
+        placed.append(names[0].upper() if required else f"[{names[0].upper()}]")
     return " ".join(("fsmnet", name, *placed, *needed, "[OPTIONS]"))
 
 

@@ -91,9 +91,14 @@ def parse(words: Sequence[str]) -> Call:
         flags = {flag: value for flag, value in vars(given).items() if value is not None}
         telling = Telling(**{key: flags.pop(key) for key in Telling._fields if key in flags})
         files = [_values_of_file(file, command.options) for file in flags.pop("config", [])]
+        placed = {names[0] for names in command.positional} - flags.keys()
+
+        def show(option: str) -> str:
+            return option.upper() if option in placed else flag(option)
+
         flags |= _positional(rest, command, flags)
-        values = {k: v for file in files for k, v in file.items()} | _values_of_flags(flags, command.options)
-        return Call(name, build(command.options, values, flag), telling)
+        values = {k: v for file in files for k, v in file.items()} | _values_of_flags(flags, command.options, show)
+        return Call(name, build(command.options, values, show), telling)
     except UserError as error:
         parser.error(str(error))
 
@@ -121,8 +126,7 @@ def _positional(rest: Sequence[str], command: Command, flags: Mapping[str, Any])
         known = [*_kinds(command.options), "config", "quiet", "verbose", "log", "help", "help_all"]
         hint = similar(unknown, known, flag) or _of_a_network(unknown, command.options, "--model-options '{}'")
         raise UserError(f"unknown option {unknown}{hint}")
-    places = [(names,) if isinstance(names, str) else names for names in command.positional]
-    free = [names[0] for names in places if not flags.keys() & {*names}]
+    free = [names[0] for names in command.positional if not flags.keys() & {*names}]
     if free and item_type(_kinds(command.options)[free[-1]]) is not None:
         last = len(free) - 1
         return dict(zip(free[:last], rest, strict=False)) | ({free[last]: [*rest[last:]]} if rest[last:] else {})
@@ -141,8 +145,8 @@ def _of_a_network(name: str, config: type[Options], write: str) -> str:
     return similar(name, known, lambda option: write.format(f"{{{option}: VALUE}}"))
 
 
-def _values_of_flags(flags: dict[str, Any], config: type[Options]) -> dict[str, Any]:
-    """The flags' words as values of the options' types."""
+def _values_of_flags(flags: dict[str, Any], config: type[Options], show: Callable[[str], str]) -> dict[str, Any]:
+    """The flags' words as values of the options' types; messages show the names as ``show`` writes them."""
     kinds, values = _kinds(config), {}
     for name, words in flags.items():
         kind = kinds[name]
@@ -150,7 +154,7 @@ def _values_of_flags(flags: dict[str, Any], config: type[Options]) -> dict[str, 
             values[name] = [_value_of(item_type(kind), word) for word in words]
         else:
             values[name] = _value_of(kind, words) if isinstance(words, str) else words  # a switch is true or false
-        checked(kind, values[name], flag(name))
+        checked(kind, values[name], show(name))
     return values
 
 

@@ -297,7 +297,7 @@ def input_files(config: ReconstructConfig) -> tuple[Path, Path | None]:
         raise UserError("give --target, an image, or --kspace, not both")
     target = config.target or config.kspace
     if target is None:
-        raise UserError("--target (or --kspace) is missing; name the scan to reconstruct")
+        raise UserError("TARGET (or --kspace) is missing; name the scan to reconstruct")
     moved = config.resample or config.register != "none" or config.auxiliary_series is not None
     if config.auxiliary is None and (moved or config.target_is == "zero-filled"):
         raise UserError("--auxiliary is missing; give the fully sampled contrast of the same exam")
