@@ -15,6 +15,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
+SEEDS = 3  # of the network as it is, the first rows of the ablation
 
 
 def markdown(head: Iterable[str], body: Iterable[Iterable[object]]) -> str:
@@ -242,17 +243,22 @@ def brats(report: Row) -> str:
 
 
 def ablation(report: Row) -> str:
-    """Scores of each variant on the validation patient, and their distance to the network as it is."""
-    first = report["rows"][0]
+    """Scores of each variant on the validation patient, and their distance to the mean of the first three.
+
+    These differ in the seed alone; bold is what is farther from their mean than they are from each other.
+    """
+    scores = {f"psnr_{a}x{kind}": f"{a}x{name}" for kind, name in (("", ""), ("_blank", " alone")) for a in (4, 8)}
+    scores |= {f"{kind}_{a}x": f"{kind} {a}x" for kind in ("kept", "false") for a in (4, 8)}
+    seeds = report["rows"][:SEEDS]
+    mean = {k: sum(r[k] for r in seeds) / SEEDS for k in scores}
+    spread = {k: max(r[k] for r in seeds) - min(r[k] for r in seeds) for k in scores}
     body = []
     for r in report["rows"]:
-        gains = [
-            f"{r[k]:.2f} ({r[k] - first[k]:+.2f})" for k in ("psnr_4x", "psnr_8x", "psnr_4x_blank", "psnr_8x_blank")
-        ]
-        lesions = [f"{r[k]:.2f}" for k in ("kept_4x", "kept_8x", "false_4x", "false_8x")]
-        body.append([r["variant"], f"{r['parameters']:,}", f"{r['steps']:,}", *gains, *lesions])
-    head = ["", "parameters", "steps", "4x", "8x", "4x alone", "8x alone", "kept 4x", "kept 8x", "false 4x", "false 8x"]
-    return markdown(head, body)
+        told = {k: f"{r[k]:.2f}" + (f" ({r[k] - mean[k]:+.2f})" if "psnr" in k else "") for k in scores}
+        cells = [f"**{cell}**" if abs(r[k] - mean[k]) > spread[k] else cell for k, cell in told.items()]
+        body.append([r["variant"], f"{r['parameters']:,}", f"{r['steps']:,}", *cells])
+    body.insert(SEEDS, ["largest less smallest of these", "", "", *(f"{spread[k]:.2f}" for k in scores)])
+    return markdown(["", "parameters", "steps", *scores.values()], body)
 
 
 def coils(results: Row) -> str:
