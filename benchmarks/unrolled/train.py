@@ -497,15 +497,18 @@ def train(
                     raise SystemExit(f"{training.name}: loss is not finite after {training.steps} steps")
             if passed > next_save and passed < seconds - 5:
                 next_save += args.every
-                rows.append({"seconds": passed, "steps": training.steps, **save(training, check, out)})
+                rows.append({"seconds": passed, "steps": training.steps, **save(training, check, out, args.unscored)})
                 print(training.name, json.dumps(rounded(rows[-1])), f"loss {float(training.loss):.5f}", flush=True)
     if on_gpu:
         torch.cuda.synchronize()
-    rows.append({"seconds": time.monotonic() - began, "steps": training.steps, **save(training, check, out)})
+    rows.append(
+        {"seconds": time.monotonic() - began, "steps": training.steps, **save(training, check, out, args.unscored)}
+    )
     if on_gpu:
         rows[-1]["gigabytes"] = torch.cuda.max_memory_allocated() / 1e9
     print(training.name, "done", json.dumps(rounded(rows[-1])), f"loss {float(training.loss):.5f}", flush=True)
-    return {"rows": rows, "compiled": training.compiled}
+    device = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return {"rows": rows, "compiled": training.compiled, "graph": on_gpu and not args.eager, "device": device}
 
 
 def wait(name: str, args: argparse.Namespace) -> None:
@@ -521,7 +524,7 @@ def rounded(row: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in row.items()}
 
 
-def save(training: Training, check: Check, out: Path) -> dict[str, float]:
+def save(training: Training, check: Check, out: Path, unscored: bool = False) -> dict[str, float]:
     """Averaged weights to a file; their scores."""
     model = training.averaged()
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -530,7 +533,7 @@ def save(training: Training, check: Check, out: Path) -> dict[str, float]:
     part = out / f"{training.name}.part"
     save_file(state, part)
     part.rename(out / f"{training.name}.safetensors")
-    return check.scores(model, training.name == "alone")
+    return {} if unscored else check.scores(model, training.name == "alone")
 
 
 def main() -> None:
@@ -545,6 +548,7 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="weights the first network begins with")
     parser.add_argument("--peak", type=float, help="highest learning rate of the first network")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--unscored", action="store_true", help="no scores; equal.py --score gives them later")
     parser.add_argument("--ready", type=Path, help="file to make when the first network is compiled and captured")
     parser.add_argument("--after", type=Path, help="file to wait for before the first network trains")
     parser.add_argument("--kinds", nargs="+", default=["whole", "detailed", "coils", "tight"], help="of batches")
