@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fsmnet.errors import UserError
 from fsmnet.training.run import train
-from fsmnet.training.setup import MovingAverage
+from fsmnet.training.setup import MovingAverage, choose_accelerator
 from training_run import FSMNET, UNET, assert_same_run, assert_same_weights, log_rows
 
 
@@ -82,3 +84,14 @@ def test_the_average_is_pytorch_s(configure):
         expected.update_parameters(model)
     assert list(own.state_dict()) == list(expected.state_dict())
     assert all(torch.equal(own.state_dict()[name], tensor) for name, tensor in expected.state_dict().items())
+
+
+def test_a_run_computes_where_it_is_told_whatever_ran_before_in_this_process(configure):
+    """accelerate would refuse a processor after a GPU, and take the processor again for a GPU."""
+    Accelerator(cpu=True)
+    AcceleratorState().device = torch.device("cuda")
+    try:
+        assert choose_accelerator(configure()).device == torch.device("cpu")
+        assert AcceleratorState().device == torch.device("cpu")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -88,6 +89,9 @@ def choose_accelerator(config: TrainConfig) -> Accelerator:
     device = choose_device(config.device, config.threads)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # accelerate takes the current one
+    # accelerate keeps the first run's device for all of a process: the next one would have it too, or be refused.
+    if is_initialized() and (before := AcceleratorState()).num_processes == 1 and before.device.type != device.type:
+        AcceleratorState._reset_state(reset_partial_state=True)
     # Autocast is ours (step.py): accelerate allows a process one precision for good.
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
 
