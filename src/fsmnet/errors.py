@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from logging import Logger
 
 NOT_CLINICAL = "research use only, not for clinical use"
 
@@ -19,6 +20,11 @@ class UserError(Exception):
 def listed(problems: list[str], most: int = 6) -> str:
     """The first few of a list, and how many more there are."""
     return "; ".join(problems[:most]) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
+
+
+def warn_of_each(logger: Logger, words: str, *values: object) -> None:
+    """Warn of what every scan of a data set may have; the terminal shows the first one and how many more there are."""
+    logger.warning(words, *values, extra={"kind": words})
 
 
 def first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from fsmnet.cli.parser import main
+from fsmnet.cli.terminal import Telling, telling
+from fsmnet.errors import warn_of_each
 
 BARE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
@@ -83,6 +86,38 @@ def test_how_much_is_told(tmp_path, flags):
     assert "INFO" in kept
     assert "columns" in kept
     assert "\u202e" not in kept
+
+
+def warnings_of_a_run(how: Telling, caplog) -> list[str]:
+    """What is told by a run in which one warning repeats itself, and three scans give one of a kind."""
+    caplog.clear()
+    logger = logging.getLogger("fsmnet.test")
+    with telling(how):
+        for scan in ("a", "b", "a", "c"):
+            logger.warning("the same")
+            warn_of_each(logger, "%s: is odd", scan)
+            logger.info("%s: an information comes each time", scan)
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_a_warning_is_told_once_of_each_kind_and_run(tmp_path, caplog):
+    once = ["the same", "a: is odd", "left out: 2 more like this, which -v tells: a: is odd"]
+    assert warnings_of_a_run(Telling(), caplog) == once
+    assert caplog.text.count("an information") == 4
+    assert warnings_of_a_run(Telling(log=str(tmp_path / "all.log")), caplog) == once  # in the next run again
+    kept = (tmp_path / "all.log").read_text()
+    assert [kept.count(words) for words in ("the same", "WARNING a: is odd", "b: is odd", "c: is odd")] == [4, 2, 1, 1]
+    everything = warnings_of_a_run(Telling(verbose=True), caplog)
+    assert everything == [
+        "the same",
+        "a: is odd",
+        "the same",
+        "b: is odd",
+        "the same",
+        "a: is odd",
+        "the same",
+        "c: is odd",
+    ]
 
 
 def test_the_log_has_the_error_and_goes_on(tmp_path, capsys):

@@ -82,8 +82,12 @@ def telling(how: Telling) -> Iterator[None]:
     shown = logging.WARNING if how.quiet else logging.DEBUG if how.verbose else logging.INFO
     ours.setLevel(shown)
     levels = [(handler, handler.level) for handler in root.handlers]
+    once = _Once()
     _State.quiet = how.quiet
     try:
+        if not how.verbose:
+            for handler, _ in levels:
+                handler.addFilter(once)
         if how.log is not None:
             _State.log = _opened(Path(how.log))
             for handler, _ in levels:
@@ -92,11 +96,13 @@ def telling(how: Telling) -> Iterator[None]:
             ours.setLevel(logging.DEBUG)
         yield
     finally:
+        once.conclude()
         if _State.log is not None:
             root.removeHandler(_State.log)
             _State.log.close()
         for handler, level in levels:
             handler.setLevel(level)
+            handler.removeFilter(once)
         _State.quiet, _State.log = False, None
         ours.setLevel(logging.INFO)
 
@@ -115,6 +121,38 @@ def answer_terminate() -> None:
     """Let SIGTERM interrupt as Ctrl-C does, so that what is held is released and what is unfinished removed."""
     if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be caught
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+class _Once(logging.Filter):
+    """Lets a warning pass once, and of those that each scan of a data set may give the first.
+
+    See :func:`fsmnet.errors.warn_of_each`. How many more there are is told at the end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[str, logging.LogRecord] = {}
+        self._more: dict[str, set[str]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it was not told before."""
+        if record.levelno < logging.WARNING:
+            return True
+        words = record.getMessage()
+        kind = getattr(record, "kind", words)
+        first = self._first.setdefault(kind, record)
+        if first is record:  # it passes through every handler
+            return True
+        if words != first.getMessage():
+            self._more.setdefault(kind, set()).add(words)
+        return False
+
+    def conclude(self) -> None:
+        """Say how many were left out."""
+        for kind, words in self._more.items():
+            logger.warning(
+                "left out: %d more like this, which -v tells: %s", len(words), self._first[kind].getMessage()
+            )
 
 
 class _Kept(logging.FileHandler):

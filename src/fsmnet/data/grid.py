@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fsmnet.data.volume import Volume
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, warn_of_each
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,11 @@ def on_one_grid(target: Volume, auxiliary: Volume, resample: bool) -> Volume:
     if not difference:
         if auxiliary.placed != target.placed:
             lost, known = sorted((auxiliary, target), key=lambda volume: volume.placed)
-            logger.warning("%s: has no place in space; taken to lie on the grid of %s", lost.name, known.name)
+            warn_of_each(logger, "%s: has no place in space; taken to lie on the grid of %s", lost.name, known.name)
         elif not target.placed and target.header is not None:
-            logger.warning("%s and %s: have no place in space; taken to lie on one grid", target.name, auxiliary.name)
+            warn_of_each(
+                logger, "%s and %s: have no place in space; taken to lie on one grid", target.name, auxiliary.name
+            )
         return auxiliary
     if not resample:
         remedy = "pass --resample to bring the auxiliary onto the target's grid"

@@ -18,7 +18,7 @@ from fsmnet.data.formats import check_result_name, format_of, read_volume, write
 from fsmnet.data.formats.nifti import NIFTI, NiftiWriter, write_nifti
 from fsmnet.data.stored import Stored
 from fsmnet.data.volume import Array, Samples, Volume, turn
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, warn_of_each
 from fsmnet.files import sha256
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _axis(volume: Volume, phase_encode: PhaseEncode | None) -> str:
     """The phase-encode axis of a file: what the user says, else its header; the log tells where they matter."""
     told = volume.phase_encode
     if phase_encode and told and phase_encode != told:
-        logger.warning(
+        warn_of_each(
+            logger,
             "%s: its header says that %s were phase-encoded; %s are taken, as --phase-encode says",
             volume.name,
             told,

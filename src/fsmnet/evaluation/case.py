@@ -130,7 +130,7 @@ class Scorer:
             "%s (%d of %d): %d slices, mask %s", pair.case, number + 1, task.count, n_slices, case.mask.describe()
         )
         if not protocol.measured and (doubt := interpolated(pair.case, case.slices.target.numpy(), case.mask.columns)):
-            logger.warning(doubt)
+            logger.warning(doubt, extra={"kind": "interpolated"})
         head = head_mask(case.slices.target.numpy())
         images: dict[str, Tensor] = {}
         seconds: dict[str, float] = {}

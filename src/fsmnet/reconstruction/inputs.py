@@ -28,7 +28,7 @@ from fsmnet.data.register import register_rigid, similarity_in_place
 from fsmnet.data.same import require_two
 from fsmnet.data.scan import Scan, check_output, read_scan, warn_if_strange
 from fsmnet.data.volume import Array, Volume, crop_begin, turn
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, warn_of_each
 from fsmnet.files import parse_json, require_writable
 from fsmnet.inference.alone import only_one
 from fsmnet.inference.options import check_batch
@@ -170,7 +170,7 @@ def place(kspace: KSpace, auxiliary: Scan, turned: bool) -> tuple[Scan, Scan]:
     if image.shape != helper.data.shape:
         return Scan(Volume(image, np.eye(4), kspace.source, placed=False)), auxiliary
     if helper.placed:
-        logger.warning("%s: has no place in space; taken to lie on the grid of %s", kspace.source, helper.name)
+        warn_of_each(logger, "%s: has no place in space; taken to lie on the grid of %s", kspace.source, helper.name)
     volume = Volume(image, helper.affine, kspace.source, header=helper.header, placed=helper.placed)
     return Scan(volume, None, turned, auxiliary.header), auxiliary
 

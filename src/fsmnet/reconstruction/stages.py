@@ -409,6 +409,6 @@ def _measured(inputs: Inputs, recipe: MaskRecipe, keep: Tensor) -> Measured:
     if mask is None:
         return measured
     if doubt := interpolated(target.name, target.data, mask.columns, target.acquired):
-        logger.warning(doubt)
+        logger.warning(doubt, extra={"kind": "interpolated"})
         measured = replace(measured, simulation=f"{measured.simulation}; {doubt}")
     return measured

@@ -18,6 +18,7 @@ from fsmnet.data.formats.nifti import NiftiWriter
 from fsmnet.data.head import head_mask
 from fsmnet.data.scan import Scan
 from fsmnet.data.volume import counted_slices
+from fsmnet.errors import warn_of_each
 from fsmnet.inference.slices import Batch
 from fsmnet.metrics import WINDOW, VolumeScores
 from fsmnet.physics.acquisition import with_phase
@@ -75,7 +76,8 @@ class Finishing:
         reference = None if scan.reference is None else scan.reference.numpy()
         if reference is not None and min(reference.shape[-2:]) < WINDOW:
             height, width = reference.shape[-2:]
-            logger.warning(
+            warn_of_each(
+                logger,
                 "%s: slices of %d x %d pixels are too small for SSIM, which looks at %d x %d; not scored",
                 *(target.volume.name, height, width, WINDOW, WINDOW),
             )

@@ -19,7 +19,7 @@ from fsmnet.data.find import absence, file_at
 from fsmnet.data.formats.content import HDF5, NIFTI, NUMPY, foreign, kind_of
 from fsmnet.data.formats.raw import KSpace, check_values, turned
 from fsmnet.data.volume import Array, Samples, Volume
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, warn_of_each
 from fsmnet.registry import Registry, imported
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def reading_format(path: Path, what: str = "read") -> Format | None:
         recognise = form.function("recognise")
         if _CONTENT[name] == kind and getattr(form, what) and (recognise is None or recognise(path)):
             if form.name != "nifti":  # whose reader says it itself
-                logger.warning("%s: holds %s data, which its name does not say; read by its content", path, kind)
+                warn_of_each(logger, "%s: holds %s data, which its name does not say; read by its content", path, kind)
             return form
     raise UserError(f"{path}: holds a {kind} image and no k-space; give an image with --target")
 

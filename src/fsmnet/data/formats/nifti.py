@@ -21,7 +21,7 @@ from fsmnet.data.formats.nifti_header import acquired_lines, check_size, phase_e
 from fsmnet.data.stored import Stored
 from fsmnet.data.values import magnitudes
 from fsmnet.data.volume import Array, Samples, Volume
-from fsmnet.errors import NOT_CLINICAL, UserError, first_line
+from fsmnet.errors import NOT_CLINICAL, UserError, first_line, warn_of_each
 from fsmnet.files import atomic_path, reason
 
 logger = logging.getLogger(__name__)
@@ -129,8 +129,11 @@ def _loaded(path: Path) -> Any:
     packed = is_gzip(path)
     if kind_of(path) != NIFTI_KIND or path.name.endswith(".nii.gz" if packed else (".nii", ".hdr", ".img")):
         return nib.load(path)
-    logger.warning(
-        "%s: is %s, which its name does not say; read by its content", path, "gzipped" if packed else "not gzipped"
+    warn_of_each(
+        logger,
+        "%s: is %s, which its name does not say; read by its content",
+        path,
+        "gzipped" if packed else "not gzipped",
     )
     file: Any = io.BytesIO(path.read_bytes())
     stream = gzip.GzipFile(fileobj=file) if packed else file
@@ -185,7 +188,7 @@ class NiftiWriter:
 
         check_output_name(path)
         if not like.placed:
-            logger.warning("%s: has no place in space, nor has %s", like.name, path)
+            warn_of_each(logger, "%s: has no place in space, nor has what is made of it", like.name)
         header = None if like.header is None else geometry(like.header)
         self.stored = stored or Stored()
         kind = np.dtype(self.stored.type)

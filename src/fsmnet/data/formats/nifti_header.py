@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fsmnet.data.formats.content import is_gzip
 from fsmnet.data.formats.magnitude import kind_by_words
 from fsmnet.data.volume import affine_fault
-from fsmnet.errors import UserError
+from fsmnet.errors import UserError, warn_of_each
 from fsmnet.files import parse_json
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def place(image: Any, name: object) -> tuple[npt.NDArray[np.float64], bool, Any]
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if not (PLAUSIBLE[0] <= edges.min() and edges.max() <= PLAUSIBLE[1]):
         size = " x ".join(f"{edge:g}" for edge in edges)
-        logger.warning("%s: its header gives voxels of %s mm; are its units (xyzt_units) right?", name, size)
+        warn_of_each(logger, "%s: its header gives voxels of %s mm; are its units (xyzt_units) right?", name, size)
     return affine, any(code > 0 for code in codes), header
 
 
@@ -97,19 +97,24 @@ def phase_encode(image: Any, path: Path) -> str:
     _, phase, across = image.header.get_dim_info()
     told, sidecar = "" if phase is None else AXES[phase], _by_sidecar(path)
     if told and sidecar and told != sidecar:
-        logger.warning(
-            "%s: its header says that %s were phase-encoded, its .json %s; the header is taken", path, told, sidecar
+        warn_of_each(
+            logger,
+            "%s: its header says that %s were phase-encoded, its .json %s; the header is taken",
+            path,
+            told,
+            sidecar,
         )
     if across is not None and AXES[across] != "slices":
-        logger.warning(
+        warn_of_each(
+            logger,
             "%s: its header says that slices lie along axis %d, not along the third; reorder the axes",
             path,
             across + 1,
         )
     told = told or sidecar
     if told == "slices":
-        logger.warning(
-            "%s: its header says that the third axis was phase-encoded; lines are left out along another", path
+        warn_of_each(
+            logger, "%s: its header says that the third axis was phase-encoded; lines are left out along another", path
         )
     return told if told in ("rows", "columns") else ""
 
