@@ -133,6 +133,24 @@ def begin(name: str, args: argparse.Namespace) -> Run:
     return run
 
 
+def score(folder: Path, check: Check) -> None:
+    """``equal.json`` of the weights and records that ``benchmarks/gpu.sh`` brought back into one folder."""
+    rows, found = {}, {}
+    for path in sorted(folder.glob("[0-9]*.json")):
+        for name, record in json.loads(path.read_text()).items():
+            model, _ = build(name)
+            model.load_state_dict({k: v.float() for k, v in load_file(folder / f"{name}.safetensors").items()})
+            last = record["rows"][-1]
+            row = {"seconds_on_the_gpu": last["seconds"], "steps": last["steps"], "parameters": record["parameters"]}
+            rows[name] = row | check.scores(model.eval(), name == "alone")
+            found = {"machine": record["device"], "options": {"seconds": round(last["seconds"])}}
+            print(name, json.dumps(rounded(rows[name])), flush=True)
+    commit = next(line for line in (folder / "gpu.log").read_text().splitlines() if "commit" in line).split()[-1]
+    spent = f"{found['options']['seconds']} s of a GPU"
+    report = {"commit": commit, "precision": "bfloat16", **found, "spent": spent, "validation": HELD_OUT, "networks": rows}
+    (folder / "equal.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -148,12 +166,15 @@ def main() -> None:
     parser.add_argument("--wrong", type=float, help="share of samples whose auxiliary is of another; 0.05 by default")
     parser.add_argument("--missing", type=float, default=0.12, help="share without auxiliary; only with --wrong")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--score", action="store_true", help="only score what a GPU trained, in OUT")
     args = parser.parse_args()
     large_blocks_apart()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     cases, zoom = read_cases(args.data, CPU)
     check = Check.of(cases.pop(HELD_OUT), CPU, every=30)
+    if args.score:
+        return score(args.out, check)
     runs = [begin(name, args) for name in args.networks]
     variants = kinds(cases, zoom, args.batch, args.strip) if any(run.spent < run.seconds for run in runs) else []
     while unfinished := [run for run in runs if run.spent < run.seconds]:

@@ -157,7 +157,7 @@ def trained_alike(folders: list[Path]) -> dict[str, Method]:
         report = json.loads((folder / "equal.json").read_text())
         for name, row in report["networks"].items():
             model = network(name, folder / f"{name}.safetensors")
-            spent = f"{report['options']['seconds']:g} s"
+            spent = report.get("spent", f"{report['options']['seconds']:g} s")
             if name == "alone":
                 label = f"equal: unrolled without auxiliary, {spent}"
                 found[label] = lambda scan, _, model=model: reconstruct(model, scan, None)
