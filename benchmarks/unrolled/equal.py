@@ -147,7 +147,8 @@ def score(folder: Path, check: Check) -> None:
             print(name, json.dumps(rounded(rows[name])), flush=True)
     commit = next(line for line in (folder / "gpu.log").read_text().splitlines() if "commit" in line).split()[-1]
     spent = f"{found['options']['seconds']} s of a GPU"
-    report = {"commit": commit, "precision": "bfloat16", **found, "spent": spent, "validation": HELD_OUT, "networks": rows}
+    report = {"commit": commit, "precision": "bfloat16", **found, "spent": spent, "validation": HELD_OUT}
+    report["networks"] = rows
     (folder / "equal.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -174,7 +175,8 @@ def main() -> None:
     cases, zoom = read_cases(args.data, CPU)
     check = Check.of(cases.pop(HELD_OUT), CPU, every=30)
     if args.score:
-        return score(args.out, check)
+        score(args.out, check)
+        return
     runs = [begin(name, args) for name in args.networks]
     variants = kinds(cases, zoom, args.batch, args.strip) if any(run.spent < run.seconds for run in runs) else []
     while unfinished := [run for run in runs if run.spent < run.seconds]:
