@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -89,7 +89,7 @@ def test_the_average_is_pytorch_s(configure):
 def test_a_run_computes_where_it_is_told_whatever_ran_before_in_this_process(configure):
     """accelerate would refuse a processor after a GPU, and take the processor again for a GPU."""
     Accelerator(cpu=True)
-    AcceleratorState().device = torch.device("cuda")
+    PartialState().device = AcceleratorState().device = torch.device("cuda")
     try:
         assert choose_accelerator(configure()).device == torch.device("cpu")
         assert AcceleratorState().device == torch.device("cpu")

@@ -152,7 +152,8 @@ def unseen(acquisition: Acquisition, columns: Columns, image: Tensor) -> Unseen:
         return torch.zeros(BANDS, dtype=torch.float64).index_add_(0, band, each * kept)
 
     def energy(lines: Tensor) -> Tensor:
-        return by_band(torch.view_as_real(lines).double().square().sum(-1).flatten(0, -2).sum(0).cpu())
+        # Not every GPU has float64.
+        return by_band(torch.view_as_real(lines.cpu()).double().square().sum(-1).flatten(0, -2).sum(0))
 
     slices = acquisition.lines[..., 0, 0, 0].numel()
     count = by_band(torch.full(kept.shape, float(slices), dtype=torch.float64))
