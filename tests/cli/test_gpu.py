@@ -14,6 +14,7 @@ import csv
 import importlib.util
 import json
 import os
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -105,13 +106,22 @@ def measured(folder: Path, coils: int, lines: np.ndarray) -> str:
 @pytest.fixture
 def exact():
     """Convolutions and products of float32 in float32."""
-    parts = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = [part.fp32_precision for part in parts]
-    for part in parts:
-        part.fp32_precision = "ieee"
+    before = tensor_float()
+    tensor_float((False, False))
     yield
-    for part, precision in zip(parts, before, strict=True):
-        part.fp32_precision = precision
+    tensor_float(before)
+
+
+def tensor_float(allowed: tuple[bool, bool] | None = None) -> tuple[bool, bool]:
+    """Whether convolutions and products may take it; in the older of PyTorch's two ways, of which it warns since 2.9.
+
+    With the newer one (``conv.fp32_precision``) ``torch.export``, which asks in the older, ends in an error about both.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Please use the new API settings to control TF32")
+        if allowed is not None:
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = allowed
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
 
 # -- how two results are compared --------------------------------------------------------------------------------------

@@ -197,6 +197,7 @@ def test_a_huge_learning_rate_ends_in_words(configure):
 
 
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")  # which is what it is used as here
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_step_waits_for_no_gpu(configure, brats_folder, monkeypatch):
     """From the second step on, which finds everything set up, CUDA itself would complain.
