@@ -106,6 +106,21 @@ def _on_the_gpu(out: Any) -> Any:
     return Elsewhere(out.resolve_conj().resolve_neg())  # else the wrapper would be conjugated once more
 
 
+class NoWaiting(TorchDispatchMode):
+    """Region, within that of :func:`other_device`, in which the processor asks for nothing that the GPU computes."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        leaves = tree_leaves((args, kwargs))
+        if any(isinstance(leaf, Elsewhere) for leaf in leaves):
+            back = function is aten._to_copy.default and torch.device(kwargs.get("device") or GPU) != GPU
+            back = back or (function is aten.copy_.default and not isinstance(args[0], Elsewhere))
+            chosen = function in INDEXED and any(isinstance(x, Tensor) and x.dtype == torch.bool for x in leaves)
+            if back or chosen or function in (aten._local_scalar_dense.default, aten.nonzero.default):
+                raise WrongDeviceError(f"{function}: waits for the GPU")
+        return function(*args, **kwargs)
+
+
 @contextmanager
 def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """Region in which :data:`GPU` can be computed on, by its name too."""

@@ -28,7 +28,8 @@ from fsmnet.physics.random_scans import Random
 from fsmnet.physics.weighed import weighed
 from fsmnet.reconstruction.adapt import adapt
 from fsmnet.training.losses import SpatialFrequencyLoss, UnrolledLoss
-from other_device import GPU, Elsewhere, WrongDeviceError, other_device
+from fsmnet.training.step import take_step
+from other_device import GPU, Elsewhere, NoWaiting, WrongDeviceError, other_device
 from synthetic_coils import columns_of, synthetic
 from training_run import log_rows
 
@@ -88,6 +89,9 @@ def test_what_a_gpu_would_refuse_is_refused(gpu):
             operation()
     with pytest.raises((RuntimeError, TypeError)):
         there.numpy()
+    for waiting in (there.sum().item, there.cpu, lambda: there[there > 0.5]):
+        with pytest.raises(WrongDeviceError, match="waits"), NoWaiting():
+            waiting()
 
 
 def test_what_a_gpu_would_compute_is_computed(gpu):
@@ -225,13 +229,18 @@ def test_reconstruct_with_all_its_maps(monkeypatch, tmp_path, pair, checkpoint_f
 
 
 @pytest.mark.parametrize("name", ["mdunet", "fsmnet_unrolled"])
-def test_training_with_validation(monkeypatch, tmp_path, brats_folder, name):
+def test_training_waits_for_the_gpu_between_steps_only(monkeypatch, tmp_path, brats_folder, name):
     def accelerator(_):
         made = Accelerator(cpu=True)
         PartialState().device = AcceleratorState().device = GPU
         return made
 
+    def watched(*arguments):
+        with NoWaiting():
+            take_step(*arguments)
+
     monkeypatch.setattr("fsmnet.training.run.choose_accelerator", accelerator)
+    monkeypatch.setattr("fsmnet.training.deadline.take_step", watched)
     words = ["train", str(brats_folder), "--protocol", "complex", "--model", name, "--model-options", str(SMALL[name])]
     words += ["--iterations", "2", "--batch", "2", "--optimizer", "sgd", "--ema", "0.9", "--clip-norm", "1"]
     words += ["--simulated-coils", "2"] if name == "fsmnet_unrolled" else []
