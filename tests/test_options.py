@@ -182,9 +182,7 @@ def test_a_number_beyond_the_most_that_is_taken():
         ("benchmark", "--threads"),
         ("demo", "--subjects"),
         ("evaluate", "--simulated-coils", "--data", "DATA", "--models", "pocs", "-o", "OUT"),
-        ("train", "--workers", "--data", "DATA", "-o", "OUT"),
         ("reconstruct", "--processes", "--pairs", "pairs.csv", "-o", "OUT"),
-        ("reconstruct", "--workers", "--pairs", "pairs.csv", "-o", "OUT"),
     ],
 )
 def test_sizes_that_no_machine_has_are_refused_before_any_work(words, tmp_path, monkeypatch, capsys):

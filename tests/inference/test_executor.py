@@ -197,6 +197,8 @@ def test_a_script_without_its_guard_is_told_so(tmp_path):
 
 REFUSED = {
     "no process": ({"processes": 0}, "processes must be at least 1, not 0"),
+    "too many": ({"processes": 1000}, "processes must be at most 32 on this machine, which has 3 cores, not 1000"),
+    "too many of dask's": ({"cluster": "local:1000"}, "--cluster local:1000: processes must be at most 32 on this"),
     "both": ({"processes": 2, "cluster": "local:2"}, "--cluster local:2 has its own workers; leave --processes out"),
     "none": ({"cluster": "local"}, "--cluster local: give the number of processes, such as local:4"),
     "no number": ({"cluster": "local:0"}, "--cluster local:0: give the number of processes, such as local:4"),
@@ -210,6 +212,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be(name, monkeypatch):
     options, message = REFUSED[name]
+    monkeypatch.setattr("fsmnet.inference.elsewhere.cores", lambda: 3)
     if "cluster" in options:
         dask = pytest.importorskip("dask")
         pytest.importorskip("dask_jobqueue")

@@ -305,6 +305,7 @@ REFUSED = {
     "k-space": ({"kspace": Path("a.h5")}, "a list names its own scans; give --pairs, or --target or --kspace with"),
     "out": ({"out": Path("result.nii.gz")}, r"result\.nii\.gz: a list goes into a folder; give its name with --out"),
     "workers": ({"workers": 0}, "workers must be at least 1, not 0"),
+    "too many": ({"workers": 10**6}, "workers must be at most [0-9]+ on this machine"),
     "table": ({"pairs": Path("no.csv")}, r"no\.csv: no such pair table; make one with 'fsmnet pair'"),
     "weights": ({"checkpoint": Path("no.safetensors")}, r"no\.safetensors: no such checkpoint file"),
     "mask": ({"mask": Path("no.npz")}, r"no\.npz: no such mask file"),

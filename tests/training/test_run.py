@@ -108,6 +108,7 @@ def test_config_yaml_is_the_same_configuration(configure, monkeypatch, tmp_path)
 
 
 REFUSED = {
+    "workers": (10**6, "workers must be at most [0-9]+ on this machine"),
     "batch": (0, "batch must be at least 1, not 0"),
     "accumulate": (2, "a batch of 1 has no 2 parts; lower accumulate"),
     "iterations": (0, "iterations must be more than 0, not 0"),

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from fsmnet._version import __version__
 from fsmnet.errors import UserError, first_line
-from fsmnet.inference.elsewhere import Place, answer, cores, failed, told
+from fsmnet.inference.elsewhere import Place, answer, cores, failed, require_few, told
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +179,7 @@ def _local(where: str) -> tuple[Any, list[Place]]:
     count = int(found[1]) if found else 0
     if count < 1:
         raise UserError(f"--cluster {where}: give the number of processes, such as local:4")
+    require_few(f"--cluster {where}: processes", count)
     made = LocalCluster(n_workers=count, threads_per_worker=AT_ONCE, dashboard_address="127.0.0.1:0")
     return made, [Place(number, max(1, cores() // count)) for number in range(count)]
 

@@ -138,6 +138,19 @@ def absolute(config: Config) -> Config:
     return replace(config, **there)
 
 
+def require_few(name: str, count: int) -> None:
+    """Refuse so many processes, or threads that hold a scan each, that this machine's memory would go before the work.
+
+    Eight for each core are taken, and 32 anyway, so that what was written down on a larger machine runs here.
+
+    Raises:
+        UserError: more than that.
+    """
+    most = max(32, 8 * cores())
+    if count > most:
+        raise UserError(f"{name} must be at most {most} on this machine, which has {cores()} cores, not {count}")
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from fsmnet.errors import UserError
+from fsmnet.inference.elsewhere import require_few
 from fsmnet.inference.here import Here
 from fsmnet.inference.options import ListOptions
 
@@ -62,6 +63,7 @@ def executor_of(options: ListOptions, ahead: int = 0) -> Iterator[Executor]:
     elif options.processes > 1:
         from fsmnet.inference.pool import Pool
 
+        require_few("processes", options.processes)
         yield Pool(options.processes)
     else:
         yield Here(ahead)

@@ -27,9 +27,10 @@ from fsmnet.data.pairing.tables import read_table
 from fsmnet.errors import UserError
 from fsmnet.files import remove_parts
 from fsmnet.inference.alone import only_one, refuse_beside
-from fsmnet.inference.elsewhere import absolute
+from fsmnet.inference.elsewhere import absolute, require_few
 from fsmnet.inference.executor import Executor, executor_of, runs_here
 from fsmnet.inference.suitability import purpose_of
+from fsmnet.options import at_least
 from fsmnet.physics.masks import load_mask
 from fsmnet.reconstruction.again import Check
 from fsmnet.reconstruction.exam import (
@@ -132,8 +133,8 @@ def _exams(config: ReconstructConfig) -> list[Exam]:
     """The exams of the list, with the options as for each alone."""
     if any(file is not None for file in (config.target, config.auxiliary, config.kspace)):
         raise UserError("a list names its own scans; give --pairs, or --target or --kspace with --auxiliary, not both")
-    if config.workers < 1:
-        raise UserError(f"workers must be at least 1, not {config.workers}")
+    at_least(config, "workers", 1)
+    require_few("workers", config.workers)
     assert config.pairs is not None
     if format_of(config.out) is not None:
         raise UserError(f"{config.out}: a list goes into a folder; give its name with --out")

@@ -153,9 +153,5 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
         group="list",
     )
     workers: int = option(
-        2,
-        "with --pairs: threads that read the next exams and write finished ones",
-        material=False,
-        group="list",
-        most=256,
+        2, "with --pairs: threads that read the next exams and write finished ones", material=False, group="list"
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fsmnet.data.options import PairOptions, SplitOptions
 from fsmnet.errors import UserError
+from fsmnet.inference.elsewhere import require_few
 from fsmnet.inference.options import RunOptions
 from fsmnet.options import Options, at_least, option, required
 from fsmnet.physics.options import TrainingMaskOptions
@@ -29,7 +30,7 @@ class PreparationOptions(Options, group="preparation"):
 
     cache: Literal["memory", "disk"] = option("memory", "where prepared slices are kept between epochs", material=False)
     cache_folder: Path | None = option(None, "folder of the disk cache; default: OUT/cache", material=False)
-    workers: int = option(0, "processes that prepare slices; 0: in the training process", material=False, most=256)
+    workers: int = option(0, "processes that prepare slices; 0: in the training process", material=False)
     augment: bool = option(
         True, "shift both contrasts by up to 8 pixels before under-sampling (reflect-pad and crop); not in fastmri"
     )
@@ -146,6 +147,7 @@ class TrainConfig(
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be more than 0, not {value}")
+        require_few("workers", self.workers)
         self.check_samples()
         self._check_patience()
         if self.accumulate > self.batch:
