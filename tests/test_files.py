@@ -226,6 +226,24 @@ def test_a_folder_makes_way_for_the_one_that_replaces_it(tmp_path):
     assert names(tmp_path) == ["bundle"]
 
 
+def test_what_made_way_comes_back_where_the_process_was_killed_before_the_new_one_was_there(tmp_path):
+    out = tmp_path / "bundle"
+    code = (
+        "import os, sys; from pathlib import Path; from fsmnet.files import atomic_folder\n"
+        "Path.rename = lambda path, to, move=Path.rename: move(path, to) if path.name == 'bundle' else os._exit(9)\n"
+        "with atomic_folder(Path(sys.argv[1])) as part:\n    (part / 'new').touch()"
+    )
+    out.mkdir()
+    (out / "old").touch()
+    assert subprocess.run([sys.executable, "-c", code, str(out)], check=False).returncode == 9
+    assert not out.exists()
+    remove_parts(tmp_path, {"another"})
+    assert not out.exists()
+    remove_parts(tmp_path, {"bundle"})
+    assert names(tmp_path) == ["bundle"]
+    assert names(out) == ["old"]
+
+
 def test_a_folder_is_replaced_when_the_new_one_is_whole(tmp_path):
     out, outside = tmp_path / "out", tmp_path / "outside"
     for folder, name in ((out, "old"), (outside, "kept")):

@@ -31,6 +31,7 @@ from fsmnet.errors import UserError, first_line
 
 ENTRY = ".npy"  # how the names of an archive's arrays end
 PART = ".part-"  # how the names of unfinished files begin; then place and number of the process, letters, the name
+EARLIER = f"{PART}earlier0-"  # and of what was set aside
 _UNFINISHED = re.compile(r"\.part-(?:([0-9a-f]{8})-(\d+)-)?\w{8}-(.+)", re.DOTALL)
 _SEEN: set[Path] = set()  # folders in which this process has looked for what dead ones left
 MOST_PACKED = 1100  # bytes that one stored byte can stand for; deflate reaches 1032
@@ -112,6 +113,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _remove(part)
 
 
+@contextmanager
+def staged(folder: Path, name: str) -> Iterator[Path]:
+    """Yield a new folder inside ``folder`` whose files take their places there on success; on failure it vanishes.
+
+    Until then what ``folder`` holds is as it was, and other files of it stay.
+
+    Args:
+        folder: where the files belong; made if need be.
+        name: of the work, by which :func:`remove_parts` finds what a killed process left.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    make_folder(folder)
+    part = _part_path(folder / name)
+    with told(folder):
+        try:
+            part.mkdir()
+            yield part
+            for file in sorted(file for file in part.rglob("*") if file.is_file()):
+                place = folder / file.relative_to(part)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(place)
+        finally:
+            _remove(part)
+
+
 def _part_path(path: Path) -> Path:
     _remove_parts_of_the_dead(path.parent)
     return path.with_name(f"{_own_part()}{uuid.uuid4().hex[:8]}-{path.name}")
@@ -126,7 +154,7 @@ def making_way(out: Path) -> Iterator[None]:
     if not out.is_dir():
         yield
         return
-    aside = out.with_name(f"{PART}earlier0-{out.name}")
+    aside = out.with_name(f"{EARLIER}{out.name}")
     _remove(aside)  # of a process that was killed here; there is a whole one again
     out.rename(aside)
     try:
@@ -138,10 +166,16 @@ def making_way(out: Path) -> Iterator[None]:
 
 
 def remove_parts(folder: Path, names: Collection[str]) -> None:
-    """Remove what writers of these names left in a folder when they were killed; nobody may be writing them now."""
+    """Remove what writers of these names left in a folder when they were killed; nobody may be writing them now.
+
+    What had been set aside, while nothing had taken its place yet, is put back.
+    """
     for part in list(folder.iterdir()):
         if (found := _UNFINISHED.fullmatch(part.name)) and found[3] in names:
-            _remove(part)
+            if part.name.startswith(EARLIER) and not (folder / found[3]).exists():
+                part.rename(folder / found[3])
+            else:
+                _remove(part)
 
 
 def _remove_parts_of_the_dead(folder: Path) -> None:
@@ -219,8 +253,9 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        place = Path(*(part for part in path.parts if not part.startswith(PART)))  # where a staged file belongs
         raise UserError(
-            f"{path}: cannot be written ({reason(error)}); free space or choose another place with --out"
+            f"{place}: cannot be written ({reason(error)}); free space or choose another place with --out"
         ) from None
 
 

@@ -16,11 +16,12 @@ from fsmnet.checkpoint import Header, load_model, save_checkpoint
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
-from fsmnet.evaluation.case import lines_put_back
+from fsmnet.evaluation.case import Scorer, lines_put_back
 from fsmnet.evaluation.evaluate import evaluate
 from fsmnet.evaluation.options import EvaluateConfig
 from fsmnet.evaluation.picture import load_shown
 from fsmnet.evaluation.scores import METRICS_COLUMNS, summary_lines
+from fsmnet.evaluation.show import FILES as PICTURES
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import MODELS, create_model, recipe_of, register_model
 from fsmnet.physics.masks import load_mask, make_mask, seed_from_name
@@ -206,6 +207,31 @@ def test_masks_are_saved_as_drawn(configure):
     evaluate(fixed)
     expected = make_mask("random", 64, 4, 0.08, 7).columns
     assert all(np.array_equal(load_mask(p).columns, expected) for p in (fixed.out / "masks").iterdir())
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, UserError])
+def test_one_that_is_stopped_leaves_the_folder_as_it_was(configure, monkeypatch, stop):
+    score = Scorer.score
+
+    def until_the_third(scorer, task):
+        if task.number == 2:
+            raise stop
+        return score(scorer, task)
+
+    monkeypatch.setattr(Scorer, "score", until_the_third)
+    config = configure(["zero_filling"])
+    with pytest.raises(stop):
+        evaluate(config)
+    assert not config.out.exists()
+    with monkeypatch.context() as context:
+        context.setattr(Scorer, "score", score)
+        evaluate(configure(["zero_filling"], acceleration=2))
+    (config.out / "notes.txt").touch()
+    before = {path: path.stat().st_mtime_ns for path in config.out.rglob("*") if path.is_file()}
+    assert len(before) == 4 + len(PICTURES) + 3
+    with pytest.raises(stop):
+        evaluate(config)
+    assert {path: path.stat().st_mtime_ns for path in config.out.rglob("*") if path.is_file()} == before
 
 
 def test_picture(configure, checkpoint):

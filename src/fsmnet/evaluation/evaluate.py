@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from fsmnet.evaluation.seen import SeenCases, find_cases
 from fsmnet.evaluation.show import FILES as PICTURES
 from fsmnet.evaluation.show import Pictures
 from fsmnet.evaluation.suitability import Purposes
-from fsmnet.files import json_text, write_text
+from fsmnet.files import json_text, staged, write_text
 from fsmnet.inference.alone import alone
 from fsmnet.inference.elsewhere import absolute
 from fsmnet.inference.executor import executor_of, runs_here
@@ -29,7 +30,8 @@ from fsmnet.physics.masks import MaskRecipe
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 
-FILES = ("metrics.csv", "metrics_slices.csv", "summary.json", "fastmri_index.json", *PICTURES)
+STAGE = "evaluation"
+FILES = (STAGE, "metrics.csv", "metrics_slices.csv", "summary.json", "fastmri_index.json", *PICTURES)
 
 
 @by_name(EvaluateConfig)
@@ -39,7 +41,8 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
 
     Writes ``metrics.csv`` (a row per slice or volume), ``summary.json``, the masks, ``picture.png`` (its slice also as
     ``picture.npz``), ``picture_worst.png`` and ``picture_best.png``. In protocol ``fastmri`` also
-    ``metrics_slices.csv``, and where ``submission`` says so the reconstructed volumes.
+    ``metrics_slices.csv``, and where ``submission`` says so the reconstructed volumes. All of them appear at the end:
+    one that is stopped leaves the folder as it was.
 
     Returns:
         The rows of ``summary.json``: a dictionary per model.
@@ -48,8 +51,23 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         UserError: a model, case or option that cannot be used.
     """
     _check(config, protocol_of(config))
+    with ExitStack() as stack:
+        stages = {"out": stack.enter_context(staged(config.out, STAGE))}
+        if config.submission is not None:
+            stages["submission"] = stack.enter_context(staged(config.submission, STAGE))
+        index = config.index or config.out / "fastmri_index.json"
+        return _evaluate(config, replace(config, index=index, **stages))
+
+
+def _evaluate(config: EvaluateConfig, inside: EvaluateConfig) -> list[dict[str, Any]]:
+    """The work of :func:`evaluate`.
+
+    Args:
+        config: as it was given.
+        inside: the same with the folders that are written to.
+    """
     here = runs_here(config)
-    sent = config if here else absolute(config)
+    sent = inside if here else absolute(inside)
     files = {name: name if here or not Path(name).exists() else str(Path(name).absolute()) for name in config.models}
     scorer = Scorer(sent, files, progress=True)
     scorer.tell = scorer.purposes.tell if here else None
@@ -77,7 +95,7 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
     alone = {name: [case for n, case in names.items() if name in found[n].without_auxiliary] for name in scorer.models}
     told = {name: _told(name, scorer.pictures, known, scorer.purposes, seconds, alone) for name in scorer.models}
     contents = {name: found[number].content for number, name in names.items()}
-    return _write(config, scorer.recipe, rows, planes, told, contents)
+    return _write(config, inside.out, scorer.recipe, rows, planes, told, contents)
 
 
 def _check(config: EvaluateConfig, protocol: Protocol[Any]) -> None:
@@ -103,6 +121,7 @@ def _told(
 
 def _write(
     config: EvaluateConfig,
+    out: Path,
     recipe: MaskRecipe,
     rows: list[Row],
     planes: list[Row],
@@ -113,11 +132,11 @@ def _write(
     summary = summarise(rows, config, recipe)
     for entry in summary:
         entry.update(facts[entry["model"]], contents=dict(contents))
-    write_text(config.out / "metrics.csv", table(rows, config, recipe))
+    write_text(out / "metrics.csv", table(rows, config, recipe))
     if planes:
-        write_text(config.out / "metrics_slices.csv", table(planes, config, recipe))
+        write_text(out / "metrics_slices.csv", table(planes, config, recipe))
         for entry in summary:
             entry["acquisitions"] = by_acquisition(rows, entry["model"])
             entry["slices"] = statistics([row for row in planes if row.model == entry["model"]])
-    write_text(config.out / "summary.json", json_text(summary) + "\n")
+    write_text(out / "summary.json", json_text(summary) + "\n")
     return summary
