@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,12 +51,10 @@ def evaluate(config: EvaluateConfig) -> list[dict[str, Any]]:
         UserError: a model, case or option that cannot be used.
     """
     _check(config, protocol_of(config))
-    with ExitStack() as stack:
-        stages = {"out": stack.enter_context(staged(config.out, STAGE))}
-        if config.submission is not None:
-            stages["submission"] = stack.enter_context(staged(config.submission, STAGE))
-        index = config.index or config.out / "fastmri_index.json"
-        return _evaluate(config, replace(config, index=index, **stages))
+    index = config.index or config.out / "fastmri_index.json"  # of no result
+    sending = nullcontext() if config.submission is None else staged(config.submission, STAGE)
+    with staged(config.out, STAGE) as out, sending as submission:
+        return _evaluate(config, replace(config, index=index, out=out, submission=submission))
 
 
 def _evaluate(config: EvaluateConfig, inside: EvaluateConfig) -> list[dict[str, Any]]:
