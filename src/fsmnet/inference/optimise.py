@@ -70,8 +70,8 @@ def steps(model: nn.Module, precision: Precision = "float32") -> tuple[Step, ...
        (:mod:`fsmnet.inference.simplify`), for the FSMNet variants.
     2. Weights in channels-last memory.
     3. With ``bfloat16``: convolutions and feature maps in bfloat16; transforms, angles and sums over pixels in float32.
-    4. Convolution, sum and activation in one pass (:mod:`fsmnet.models.kernels.onednn`), for the FSMNet variants on a
-       processor.
+    4. Convolution, sum and activation in one pass (:mod:`fsmnet.models.kernels.onednn`), wide ones of 3x3 in float32 by
+       fewer multiplications (:mod:`fsmnet.models.kernels.winograd`), for the FSMNet variants on a processor.
     """
     ours = isinstance(model, Variant)
     half: tuple[Step, ...] = (bfloat16,) if precision == "bfloat16" else ()

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsmnet.models.kernels import winograd
+
 Activation = Literal["none", "relu", "leaky_relu", "sigmoid"]
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of values about 1, by the precisions that oneDNN may have
 
@@ -26,12 +28,21 @@ def convolve(
         slope: of ``leaky_relu`` below zero.
         plus: of the result's shape; nothing is added without it.
     """
-    known = plus is None or activation in ("none", "relu")  # of oneDNN's activations after a sum
-    if isinstance(convolution, FusedConv2d) and known and convolution.takes(x, plus):
-        return convolution.at_once(x, activation, slope, plus)
-    out: Tensor = nn.Conv2d.forward(convolution, x) if isinstance(convolution, FusedConv2d) else convolution(x)
-    if plus is not None:
-        out = add(out, plus)
+    finish = functools.partial(_followed_by, activation=activation, slope=slope)
+    if not isinstance(convolution, FusedConv2d):
+        return finish(convolution(x), plus)
+    if convolution.takes(x, plus):
+        if convolution.by_rows and winograd.pays(x, convolution.weight):
+            kernels, plus = (convolution.weight, convolution.bias), None if plus is None else plus.to(x.dtype)
+            return winograd.convolution(x.to(convolution.weight.dtype), *kernels, finish, plus)
+        if plus is None or activation in ("none", "relu"):  # of oneDNN's activations after a sum
+            return convolution.at_once(x, activation, slope, plus)
+    return finish(nn.Conv2d.forward(convolution, x), plus)
+
+
+def _followed_by(fresh: Tensor, plus: Tensor | None, activation: Activation, slope: float) -> Tensor:
+    """``activation(fresh + plus)``, in the memory of ``fresh`` where :func:`add` can."""
+    out = fresh if plus is None else add(fresh, plus)
     if activation == "relu":
         return out.relu_()
     if activation == "leaky_relu":
@@ -52,6 +63,12 @@ class FusedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, ...)``."""
         return convolve(self, x)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether it has the shape that :mod:`fsmnet.models.kernels.winograd` is for."""
+        shape = self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+        return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
     def takes(self, *inputs: Tensor | None) -> bool:
         """Whether these inputs can be computed so: channels-last, else oneDNN refuses some."""
