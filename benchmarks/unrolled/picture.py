@@ -14,44 +14,48 @@ import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
-MARKS = "osD^vP"
+BUDGET = "60 s of a GPU"  # of the networks trained alike that are drawn; README.md has all budgets
 
 
 def task_of(row: Row) -> tuple[str, str, str]:
     return row["case"], row["target"], row["auxiliary"]
 
 
-def looks(rows: list[Row]) -> dict[str, dict[str, str]]:
-    """Of each method colour, mark and label; a colour is one network, whatever its budget."""
-    found: dict[str, dict[str, str]] = {}
+def drawn(row: Row) -> bool:
+    return BUDGET in row["method"] or not row["method"].startswith("equal: ")
+
+
+def looks(rows: list[Row]) -> dict[str, dict[str, Any]]:
+    """Of each method colour, mark and label; a colour is one network, an open mark one whose result is weighed."""
+    found: dict[str, dict[str, Any]] = {}
     colours: dict[str, Any] = {}
-    budgets: dict[str, int] = {}
     for method in dict.fromkeys(row["method"] for row in rows):
-        alike = method.startswith("equal: ")
-        name = method.removeprefix("equal: ").split(", ")[0] if alike else method + " (not alike)"
+        alike, weighed = method.startswith("equal: "), method.endswith("weighed")
+        name = method.removeprefix("equal: ").split(", ")[0] if alike else f"{method} alone"
         colour = colours.setdefault(name, mpl.color_sequences["tab10"][len(colours) % 10])
-        budgets[name] = budgets.get(name, -1) + 1
-        label = method.removeprefix("equal: ").replace("_", "-") + (", trained alike" if alike else "")
-        label = "unrolled, as shipped" if method == "unrolled" else label
-        found[method] = {"color": colour, "marker": MARKS[budgets[name]], "label": label}
+        label = method.removeprefix("equal: ").replace("_", "-").replace("consistency", "lines put back")
+        found[method] = {
+            "color": colour, "marker": "D" if weighed else "o", "markerfacecolor": "none" if weighed else colour,
+            "label": "unrolled, as shipped" if method == "unrolled" else label,
+        }  # fmt: skip
     return found
 
 
-def against_seconds(rows: list[Row], look: dict[str, dict[str, str]]) -> None:
+def against_seconds(rows: list[Row], look: dict[str, dict[str, Any]]) -> None:
     """PSNR of T2 with T1 of TCGA-FG-6692 against processor seconds of a slice."""
     accelerations = (4, 8)
     figure, axes = plt.subplots(1, len(accelerations), figsize=(5 * len(accelerations), 5.5), layout="constrained")
     for axis, acceleration in zip(axes, accelerations, strict=True):
         for row in rows:
             if task_of(row) == ("TCGA-FG-6692", "t2", "t1") and row["acceleration"] == acceleration:
-                axis.scatter(max(row["processor_seconds"], 1e-3), row["psnr"], **look[row["method"]])
+                axis.plot(max(row["processor_seconds"], 1e-3), row["psnr"], linestyle="", **look[row["method"]])
         axis.set(xscale="log", xlabel="processor seconds of a slice, one thread", ylabel="PSNR, dB")
         axis.set_title(f"{acceleration:g}x")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
     figure.savefig(HERE / "equal.png", dpi=110)
 
 
-def over_acceleration(rows: list[Row], look: dict[str, dict[str, str]]) -> None:
+def over_acceleration(rows: list[Row], look: dict[str, dict[str, Any]]) -> None:
     """PSNR in the head of every task over the acceleration."""
     tasks = list(dict.fromkeys(map(task_of, rows)))
     figure, axes = plt.subplots(1, len(tasks), figsize=(3.2 * len(tasks), 5), sharey=True, layout="constrained")
@@ -70,7 +74,7 @@ def over_acceleration(rows: list[Row], look: dict[str, dict[str, str]]) -> None:
 
 def main() -> None:
     mpl.use("agg")
-    rows = [row for run in json.loads((HERE / "equal.json").read_text())["psnr"] for row in run["rows"]]
+    rows = [r for run in json.loads((HERE / "equal.json").read_text())["psnr"] for r in run["rows"] if drawn(r)]
     look = looks(rows)
     against_seconds(rows, look)
     over_acceleration(rows, look)

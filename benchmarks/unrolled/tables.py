@@ -167,11 +167,22 @@ def equal_training(equal: Row) -> str:
                 for kind in ("", "_strips")
                 for a in (4, 8)
             ]
-            body.append(
-                [f"{r['processor_seconds']:,.0f}", name, f"{r['parameters']:,}", f"{r['steps']:,}", *scores, seen]
-            )
+            spent = f"{r['processor_seconds']:,.0f}" if "processor_seconds" in r else run["spent"]
+            body.append([spent, name, f"{r['parameters']:,}", f"{r['steps']:,}", *scores, seen])
     head = ["s", "", "parameters", "steps", "4x", "8x", "4x in strips", "8x in strips", "better tested on"]
     return markdown(head, body)
+
+
+def gpu_speed(report: Row) -> str:
+    """Milliseconds a slice on a GPU, by network and way."""
+    rows = report["rows"]
+    ways = list(dict.fromkeys(r["way"] for r in rows))
+    by = {(r["network"], r["way"]): r["milliseconds_a_slice"] for r in rows if "error" not in r}
+    body = [
+        [name.replace("_", "-"), *(f"{by[name, way]:.2f}" if (name, way) in by else "" for way in ways)]
+        for name in dict.fromkeys(r["network"] for r in rows)
+    ]
+    return markdown(["", *ways], body)
 
 
 def equal_margin(equal: Row) -> str:
@@ -209,9 +220,14 @@ def equal_margin(equal: Row) -> str:
     return markdown(["", "", *(f"{a:g}x" for a in accelerations)], body)
 
 
+def longest(row: Row) -> bool:
+    """Whether a method is no network of ``equal.py``, or one of a GPU: other budgets are in equal.json alone."""
+    return "GPU" in row["method"] or not row["method"].startswith("equal: ")
+
+
 def equal_scores(equal: Row) -> str:
-    """PSNR whole / head of every task, and lesions beside it."""
-    found = rows_of(equal, "psnr")
+    """PSNR whole / head of every task."""
+    found = list(filter(longest, rows_of(equal, "psnr")))
     tasks = dict.fromkeys((r["case"], r["target"], r["auxiliary"]) for r in found)
     body = []
     for method in dict.fromkeys(r["method"] for r in found):
@@ -339,9 +355,10 @@ def main() -> None:
     tables = {
         "guard": guarded(guard[-1]["rows"]),
         "equal_training": equal_training(equal),
+        "gpu_speed": gpu_speed(json.loads((HERE / "gpu_speed.json").read_text())),
         "equal_margin": equal_margin(equal),
         "equal_scores": equal_scores(equal),
-        "equal_lesions": lesions(equal),
+        "equal_lesions": lesions({"lesions": [{"rows": list(filter(longest, rows_of(equal, "lesions")))}]}),
         "brats": brats(json.loads((HERE / "hermitian.json").read_text())),
         "ablation": ablation(json.loads((HERE / "ablation.json").read_text())),
         "noise": noise(results),
