@@ -41,15 +41,17 @@ print(record["Auxiliary"])
 
 # %%
 # **The maps** lie beside the result, in its grid and intensities. The influence map shows where a blank T1 would
-# have changed the image. Here the truth is known, so the error can stand beside them. The error map of the shipped
-# network is a bound, which most errors stay far below. All maps have one scale: white is a fifth of the brightest T2.
+# have changed the image, the map of loss how much contrast a small lesion that T1 does not show would lose there. Here
+# the truth is known, so the error can stand beside them. The error map of the shipped network is a bound, which most
+# errors stay far below. All maps have one scale: white is a fifth of the brightest T2.
 
 names = {path.name for path in folder.glob("again_*.nii.gz")}
 print(sorted(names))
 reference, again = (nib.load(path).get_fdata()[:, :, 3].T[::-1] for path in (t2, folder / "again.nii.gz"))
 shown = {"reconstruction, 8x": again, "true error": np.abs(again - reference)}
-titles = {"again_error.nii.gz": "expected error (a bound)", "again_influence.nii.gz": "influence of T1"}
-shown |= {title: nib.load(folder / name).get_fdata()[:, :, 3].T[::-1] for name, title in titles.items()}
+titles = {"error": "expected error (a bound)", "influence": "influence of T1", "loss": "loss of small structure"}
+maps = {name: nib.load(folder / f"again_{name}.nii.gz").get_fdata() for name in titles}
+shown |= {titles[name]: one[:, :, 3].T[::-1] for name, one in maps.items()}
 figure, axes = plt.subplots(1, len(shown), figsize=(3.2 * len(shown), 3.6), layout="constrained")
 for ax, (title, image) in zip(axes, shown.items(), strict=True):
     ax.imshow(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from contextlib import ExitStack
 
 import pytest
 
@@ -16,6 +17,7 @@ from fsmnet.inference.cost import predict_cost
 from fsmnet.training.log import LOG_COLUMNS, rows_until
 from fsmnet.training.run import train
 from fsmnet.training.step import take_step
+from full_disk import full_disk
 from training_run import FSMNET, log_rows
 
 
@@ -84,24 +86,21 @@ def test_a_log_that_is_gone_or_none(tmp_path, caplog):
 
 
 def test_rows_are_there_when_they_are_added_and_a_full_disk_leaves_whole_ones(configure, monkeypatch):
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     config = configure(iterations=9, save_every=100)
     seen = []
 
     def limited(setup, batch, rate, figures, step):
         seen.append(len(log_rows(config.out)))
         if step == 4:
-            size = (config.out / "log.csv").stat().st_size
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+            filled.enter_context(full_disk((config.out / "log.csv").stat().st_size + 10))
         take_step(setup, batch, rate, figures, step)
 
     monkeypatch.setattr("fsmnet.training.deadline.take_step", limited)
-    try:
-        with pytest.raises(UserError, match=r"log.csv: cannot be written \(.*ile too large.*\); free space"):
-            train(config)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        ExitStack() as filled,
+        pytest.raises(UserError, match=r"log.csv: cannot be written \(.*ile too large.*\); free"),
+    ):
+        train(config)
     assert seen == [0, 1, 2, 3]
     assert (config.out / "log.csv").read_text().endswith("\n")
     assert [row["step"] for row in log_rows(config.out)] == ["1", "2", "3"]
