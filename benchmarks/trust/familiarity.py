@@ -48,7 +48,7 @@ from fsmnet.protocols.cases import Accelerated, Slices
 from fsmnet.protocols.complex import Complex
 from fsmnet.transforms import center_fit
 from fsmnet.trust.calibrate import reference
-from fsmnet.trust.familiar import SUITS, by_hold_out, explained_before, look, unusual
+from fsmnet.trust.familiar import SUITS, by_hold_out, enough, explained_before, look, unusual
 from fsmnet.trust.holdout import hold_out, simple_methods
 from fsmnet.trust.simulated import reconstructed
 from fsmnet.trust.verdict import verdict
@@ -185,7 +185,8 @@ def judged(
         }
         for method, one in hold_out(lines, methods, sets).items():
             found[method] = found[method] + one if method in found else one
-    one = verdict(again, every, {method: one.explained for method, one in found.items()})
+    explained = {method: one.explained for method, one in found.items()} if enough(sets) else {}
+    one = verdict(again, every, explained)
     return one.kind, list(one.because)
 
 

@@ -6,16 +6,13 @@ Two slices of development patients (see ``scans.py``), none of a test patient, a
 that few lines are there. Each is accelerated (protocol ``complex``, 0.5% noise) by several masks of one kind,
 reconstructed by the shipped network with its right auxiliary, and judged by the lines kept back alone
 (:func:`fsmnet.trust.familiar.by_hold_out`, against the scans that the checkpoint knows). All suit the network, so that
-a doubt is a false one. Told by the number of lines kept back: how many draws there are, how many raise a doubt, and how
-far the explained share of one scan goes apart between draws (standard deviation, mean over scans).
+a doubt is a false one. Told by columns and by lines kept back: in how many draws a doubt is raised.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +62,7 @@ def main() -> None:
                     rows.append({"scan": patient, "width": width, "acceleration": acceleration})
                     rows[-1] |= judged(network, known, slices, name, acceleration)
                     print(json.dumps(rows[-1]), flush=True)
-    text = json.dumps(rounded(provenance(by_lines=by_lines(rows), draws=rows)), indent=1) + "\n"
+    text = json.dumps(rounded(provenance(doubted=by_size(rows), draws=rows)), indent=1) + "\n"
     print(text.partition('"draws"')[0], end="")
     if arguments.out:
         write_text(arguments.out, text)
@@ -104,18 +101,17 @@ def judged(network: Any, known: dict[str, Any], slices: Slices, name: str, accel
     return {"lines": int(sets[0].sum()), "explained": explained[NETWORK], "doubts": [*refused, *doubted]}
 
 
-def by_lines(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Draws, doubts and spread by the number of lines kept back."""
-    told: dict[str, dict[str, float]] = {}
-    for lines in sorted({row["lines"] for row in rows} - {0}):
-        some = [row for row in rows if row["lines"] == lines]
-        scans = defaultdict(list)
-        for row in some:
-            scans[row["scan"], row["width"], row["acceleration"]].append(row["explained"])
-        apart = [statistics.stdev(shares) for shares in scans.values() if len(shares) > 2]
-        told[str(lines)] = {"draws": len(some), "doubted": sum(bool(row["doubts"]) for row in some)}
-        told[str(lines)] |= {"spread": statistics.mean(apart)} if apart else {}
-    return told
+def by_size(rows: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """By columns, then by lines kept back: in how many draws a doubt is raised."""
+    counted: dict[str, dict[str, list[bool]]] = {}
+    for row in sorted(rows, key=lambda row: (row["width"], row["lines"])):
+        if row["lines"]:
+            of_width = counted.setdefault(f"{row['width']} columns", {})
+            of_width.setdefault(f"{row['lines']} lines", []).append(bool(row["doubts"]))
+    return {
+        width: {lines: f"{sum(some)} of {len(some)}" for lines, some in of_width.items()}
+        for width, of_width in counted.items()
+    }
 
 
 if __name__ == "__main__":

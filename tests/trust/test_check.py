@@ -18,11 +18,12 @@ from fsmnet.errors import UserError
 from fsmnet.files import sha256
 from fsmnet.physics.acquisition import with_phase
 from fsmnet.physics.fourier import fft2c
-from fsmnet.physics.masks import make_mask
+from fsmnet.physics.masks import Mask, make_mask
 from fsmnet.physics.simulate import smooth_phase
 from fsmnet.reconstruction.again import Again
 from fsmnet.reconstruction.measured import of_image
 from fsmnet.trust.check import check
+from fsmnet.trust.familiar import SUITS
 from fsmnet.trust.words import BLANK, NETWORK, in_words
 
 
@@ -71,6 +72,26 @@ def test_an_oracle_explains_all_and_a_foreign_auxiliary_takes_it_away(pair):
     foreign = check(again(target, auxiliary, network, auxiliary.flip(-1))).record
     assert foreign["HoldOut"]["Explained"][NETWORK] < 0.5
     assert foreign["Auxiliary"]["ChangeWithBlank"] == 0
+
+
+def test_few_lines_kept_back_are_told_but_do_not_judge(pair):
+    target, auxiliary = pair
+
+    def silent(zero_filled, other, lines):
+        return torch.zeros_like(zero_filled) if other.any() else zero_filled
+
+    scan = again(target, auxiliary, silent)
+    found = check(scan).record
+    assert found["HoldOut"]["EnoughToJudge"] is True
+    assert found["Verdict"]["Kind"] != SUITS
+    columns = np.zeros(target.shape[-1], dtype=bool)
+    columns[28:37] = columns[2:24:4] = True
+    few = check(replace(scan, measured=of_image(target, Mask(columns, "file")))).record
+    assert len(few["HoldOut"]["LinesKeptBack"][0]) == 2
+    assert few["HoldOut"]["EnoughToJudge"] is False
+    assert few["HoldOut"]["Explained"][NETWORK] < few["HoldOut"]["Explained"][BLANK]
+    assert few["Verdict"]["Kind"] == SUITS
+    assert "could not be checked by so few measured lines" in in_words(few)
 
 
 def test_the_record_and_the_line(scan, tmp_path, caplog):

@@ -13,6 +13,7 @@ from fsmnet.trust.familiar import (
     FACTOR,
     Sight,
     by_hold_out,
+    enough,
     explained_before,
     look,
     look_cropped,
@@ -135,3 +136,11 @@ def test_what_the_hold_out_check_adds(known):
 def test_a_damaged_reference_is_told():
     with pytest.raises(UserError, match="damaged"):
         unusual(look(*pair(9), PIXEL, EVERY), {"ranges": {}})
+
+
+@pytest.mark.parametrize(
+    ("width", "kept", "judges"), [(64, [4], False), (64, [5], True), (64, [3, 2], True), (112, [1], True)]
+)
+def test_of_a_small_scan_few_lines_do_not_judge(width, kept, judges):
+    assert enough([np.arange(width) < lines for lines in kept]) is judges
+    assert enough([]) is False

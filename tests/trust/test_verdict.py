@@ -66,6 +66,10 @@ def test_the_words_say_what_was_compared_and_what_was_not():
     assert "not compared with training scans" in in_words(record(SUITS))
     assert "the network suits this scan" in in_words(record(SUITS, known=9))
     assert "of known scans 80%, at least 60%" in in_words(record(SUITS))
+    few = in_words(record(SUITS, known=9, EnoughToJudge=False))
+    assert "trust: could not be checked by so few measured lines; nothing else speaks" in few
+    assert "suits" not in few
+    assert "3 measured lines kept back, and the network explains 83%" in few
     untried = in_words(record(SUITS, known=9) | {"HoldOut": None, "Why": "3 outer lines are too few"})
     assert "suits" not in untried
     assert "no measured line was kept back to try the network; hold-out check: not made, since 3 outer" in untried

@@ -23,7 +23,7 @@ from fsmnet.reconstruction.reconstruct import configured, run
 from fsmnet.reconstruction.stages import Reconstruction
 from fsmnet.trust.between import said, slices_for_maps
 from fsmnet.trust.error_map import expected_error, spread_over_folds
-from fsmnet.trust.familiar import SUITS, explained_before, explained_of_test_patients
+from fsmnet.trust.familiar import SUITS, enough, explained_before, explained_of_test_patients
 from fsmnet.trust.holdout import Reconstruct, hold_out, simple_methods
 from fsmnet.trust.influence import influence
 from fsmnet.trust.probe import probe
@@ -114,7 +114,7 @@ def check(again: Again, count: int = 1, maps: bool = False, alone: bool = True) 
         if expected is not None:
             made["error"], told = told_error(again, expected, said(looked, every))
     shares = {name: _number(one) for name, one in explained.items()}
-    judged = verdict(again, numbers, shares).record()
+    judged = verdict(again, numbers, shares if enough(sets) else {}).record()
     found_all = record | {"Auxiliary": auxiliary, "Kept": kept, "Error": told, "Verdict": judged}
     if not alone and judged["Kind"] != SUITS:
         tell(found_all, again.name)
@@ -170,6 +170,7 @@ def _held_out(
             "BandsUpTo": [(band + 1) / BANDS for band in range(BANDS)],
             "LinesKeptBack": [np.flatnonzero(columns).tolist() for columns in sets],
             "ConjugatesKeptBackTogether": acquisition.real,
+            "EnoughToJudge": enough(sets),
             "Slices": len(numbers),
             **_before(again),
             "ImpliedError": _implied(again, numbers, found),

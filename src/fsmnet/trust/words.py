@@ -11,6 +11,7 @@ logger = logging.getLogger(__name__)
 
 NETWORK, BLANK = "network", "network, auxiliary blank"
 ALONE = "nothing that was tried speaks against this scan, but it was not compared with training scans"
+TOO_FEW = "could not be checked by so few measured lines; nothing else speaks against this scan"
 UNTRIED = "nothing speaks against this scan, but no measured line was kept back to try the network"
 
 
@@ -32,8 +33,13 @@ def in_words(record: dict[str, Any]) -> str:
         record: of :func:`fsmnet.trust.check.check`.
     """
     verdict = record["Verdict"]
-    suits = UNTRIED if record["HoldOut"] is None else "the network suits this scan"
-    suits = suits if verdict["ComparedWithScans"] else ALONE
+    found = record["HoldOut"]
+    if found and not found.get("EnoughToJudge", True):  # which older records do not say
+        suits = TOO_FEW
+    elif not verdict["ComparedWithScans"]:
+        suits = ALONE
+    else:
+        suits = "the network suits this scan" if found else UNTRIED
     kind = {SUITS: suits, UNUSUAL: "unusual for this network", REFUSE: "do not use this network on this scan"}
     why = f", because {verdict['Because'][0]}" if verdict["Because"] else ""
     more = f" (and {len(verdict['Because']) - 1} more)" if len(verdict["Because"]) > 1 else ""
