@@ -20,13 +20,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 sys.path.append(str(Path(__file__).parent / "unrolled"))
 from image_scores import pair_of
@@ -88,11 +88,13 @@ SITUATIONS = {
 }
 
 
-def measured(scan: Any, situation: Situation, acceleration: float, slices: int) -> Accelerated:
-    """A case as the situation measures it."""
+def measured(
+    scan: Any, situation: Situation, acceleration: float, slices: int, cache: Path | None = None
+) -> Accelerated:
+    """A case as the situation measures it; the prepared slices are kept in a folder."""
     protocol = situation.protocol
     recipe = protocol.mask_recipe(MaskOptions(acceleration=acceleration, mask_kind=situation.kind))
-    case = protocol.accelerate(scan, recipe, most=slices)
+    case = protocol.accelerate(scan, recipe, most=slices, cache=cache)
     columns = case.mask.columns.copy()
     columns[round(situation.share * len(columns)) :] = False
     target, auxiliary = case.slices.target, case.slices.auxiliary
@@ -132,13 +134,6 @@ def images(scan: Acquisition, network: Tensor, variants: dict[str, dict[str, flo
             yield name, weighed(scan, network, int(values["steps"])).abs()
 
 
-def within(network: nn.Module, case: Accelerated, protocol: Complex, scan: Acquisition) -> Iterator[tuple[str, Tensor]]:
-    """The network with k-space inside."""
-    image = reconstruct_case(network, case, protocol)
-    yield "shipped", image
-    yield "shipped, weighed", weighed(scan, image).abs()
-
-
 def gained(gains: list[tuple[float, float]]) -> str:
     """A cell of the table."""
     if not gains:
@@ -163,6 +158,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def commit() -> str:
+    """That this is run at."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    return asked.stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -174,7 +175,6 @@ def main() -> None:
     parser.add_argument("--steps", nargs="*", type=int, default=[])
     parser.add_argument("--across", nargs="*", type=float, default=[module.ACROSS])
     parser.add_argument("--unseen", nargs="*", type=float, default=[module.UNSEEN])
-    parser.add_argument("--beside", action="store_true", help="the k-space network too, and its magnitude weighed")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -183,7 +183,6 @@ def main() -> None:
         for steps, across, unseen in product(args.steps, args.across, args.unseen)
     }
     network = optimise(load_model("shipped-image"))
-    beside = optimise(load_model("shipped")) if args.beside else None
     rows: list[dict[str, Any]] = []
     for name in args.scans or PATIENTS[args.patients]:
         scan = pair_of(args.data, *name.split(":"))
@@ -198,10 +197,7 @@ def main() -> None:
             row = {"scan": name, "situation": situation, "acceleration": acceleration}
             noise = float(estimated_noise(lines).mean())
             began = time.process_time()
-            found = images(lines, made, variants)
-            if beside is not None:
-                found = chain(found, within(beside, case, chosen.protocol, lines))
-            for method, image in found:
+            for method, image in images(lines, made, variants):
                 seconds, began = (time.process_time() - began) / len(made), time.process_time()
                 [whole], [inside] = (
                     chosen.protocol.score(target, image),
@@ -219,11 +215,10 @@ def main() -> None:
             print(*row.values(), f"noise {noise:.4f}, hard {own['hard']['psnr']:.2f}:", *told, flush=True)
     if args.out is None:
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     command = " ".join(["weighed.py", "DATA", *sys.argv[2:]])
     runs = kept.setdefault(args.patients, [])
-    runs.append({"command": command, "commit": commit.strip(), "slices": args.slices, "rows": rows})
+    runs.append({"command": command, "commit": commit(), "slices": args.slices, "rows": rows})
     args.out.write_text(json.dumps(kept) + "\n")
     print(table([row for run in runs for row in run["rows"]]))
 

@@ -12,7 +12,7 @@ import torch
 from matplotlib.image import imread
 
 import golden
-from fsmnet.checkpoint import Header, load_model, save_checkpoint
+from fsmnet.checkpoint import Header, load_model, save_checkpoint, shipped_checkpoint
 from fsmnet.cli import main
 from fsmnet.data.pairing.names import Pair, load_pair
 from fsmnet.errors import UserError
@@ -24,6 +24,7 @@ from fsmnet.evaluation.scores import METRICS_COLUMNS, summary_lines
 from fsmnet.evaluation.show import FILES as PICTURES
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.models import MODELS, create_model, recipe_of, register_model
+from fsmnet.physics.fourier import fft1c
 from fsmnet.physics.masks import load_mask, make_mask, seed_from_name
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.brats import brats_mask
@@ -332,6 +333,30 @@ def test_refused_models(configure, tmp_path, what):
     with pytest.raises(UserError, match=message):
         evaluate(configure([model or tmp_path]))
     assert not configure([]).out.exists()
+
+
+@pytest.mark.skipif(shipped_checkpoint() is None, reason="this build carries no weights")
+def test_a_k_space_network_is_weighed_as_reconstruct_does_it(configure, tmp_path):
+    """The command's scores are those of the image that ``reconstruct`` makes of the same lines."""
+    options = {"protocol": "complex", "cases": ["phantom-0000"], "noise": 0.003, "keep_auxiliary": True}
+    scores = {}
+    for choice in ("off", "weighed"):
+        config = configure(["shipped"], out=tmp_path / choice, data_consistency=choice, acceleration=2, **options)
+        evaluate(config)
+        scores[choice] = json.loads((config.out / "summary.json").read_text())[0]["psnr_mean"]
+    assert scores["weighed"] > scores["off"] + 0.2
+    protocol = protocol_of(config)
+    case = protocol.accelerate(protocol.find_cases(config, config.out)[0], protocol.mask_recipe(config))
+    np.save(tmp_path / "kspace.npy", fft1c(case.measured(slice(0, len(case.zero_filled))).lines, -2).numpy())
+    np.save(tmp_path / "t1.npy", to_unit(case.slices.auxiliary).numpy())
+    given = {"keep_auxiliary": True, "device": "cpu", "precision": "float32", "data_consistency": "weighed"}
+    made = reconstruct(None, tmp_path / "t1.npy", tmp_path / "out.npy", kspace=tmp_path / "kspace.npy", **given)
+    assert made.sidecar["DataConsistency"]["Kind"].startswith("weighed")
+    [score] = protocol.score(case.slices.target, torch.from_numpy(made.image))
+    # By the file's name others of the lines are kept back, which tell a little different error.
+    assert score.psnr == pytest.approx(scores["weighed"], abs=0.1)
+    with pytest.raises(UserError, match="weighed reckons with noise and a phase, which this protocol lacks"):
+        evaluate(configure(["shipped"], out=tmp_path / "real", data_consistency="weighed", cases=["phantom-0000"]))
 
 
 PUBLISHED = {

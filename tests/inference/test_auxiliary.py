@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsmnet.inference.auxiliary import SLICES, try_auxiliary
+from fsmnet.inference.auxiliary import try_auxiliary
+from fsmnet.inference.kept_back import SLICES
 from fsmnet.physics.acquisition import Acquisition, undersample
 from fsmnet.physics.masks import make_mask
 

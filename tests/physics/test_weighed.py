@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsmnet.errors import UserError
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.physics.masks import make_mask
 from fsmnet.physics.phase import centre_phase
@@ -107,3 +108,44 @@ def test_every_mask_of_a_batch_is_its_own(truth):
     phase = torch.stack([weighed(one[:1], image[:1])[0], weighed(other[1:], image[1:])[0]])
     # The centre that both masks share tells the phase.
     assert error(weighed(both, image), phase.abs()) < 0.01
+
+
+def blurred(scan, truth):
+    """A network with a phase of its own, 0.1 rad off, wrong as :func:`network`; and the share of it that is wrong."""
+    image = torch.polar(network(truth[0]), truth[1] + 0.1)
+    wrong = image - torch.polar(truth[0], truth[1].expand_as(truth[0]))
+    return image, float(wrong.abs().square().mean() / image.abs().square().mean())
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.05])
+def test_a_complex_image_keeps_its_phase_and_comes_nearer(truth, noise, coils):
+    scan = measured(truth, noise, coils=coils)
+    image, share = blurred(scan, truth)
+    found = weighed(scan, image, share=share)
+    assert error(found, truth[0]) < 0.95 * min(error(image, truth[0]), error(scan.consistent(image), truth[0]))
+    torch.testing.assert_close(weighed(scan, image, share=0.0), image)
+    with pytest.raises(UserError, match="a complex image is weighed by the share"):
+        weighed(scan, image)
+    with pytest.raises(UserError, match="a magnitude without"):
+        weighed(scan, image.abs(), share=0.1)
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_all_lines_without_noise_change_nothing_that_is_right(truth, coils):
+    magnitude, phase = truth
+    complex_image = torch.polar(magnitude, phase.expand_as(magnitude))
+    maps = None if coils == 1 else coil_profiles(coils, SIZE, SIZE)
+    scan = Acquisition.simulate(complex_image, torch.ones(SIZE, dtype=torch.bool), maps)
+    torch.testing.assert_close(weighed(scan, complex_image, share=0.1), complex_image)
+    wrong = blurred(scan, truth)[0]
+    assert error(weighed(scan, wrong, share=0.01), magnitude) < 0.02 * error(wrong, magnitude)
+
+
+def test_a_complex_image_stays_where_the_noise_is_unknown(truth):
+    magnitude, phase = truth
+    inside = slice(24, 40)
+    part = magnitude[:, inside], phase[inside]
+    scan = measured(part, 0.02)
+    image, share = blurred(scan, part)
+    torch.testing.assert_close(weighed(scan, image, share=share), image)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import fsmnet
 from fastmri_tree import fft2c, write_volume
 from fsmnet import register_model
 from fsmnet.checkpoint import Header, load_model, save_checkpoint, shipped_checkpoint
@@ -185,14 +186,97 @@ def test_lines_are_put_back_on_request(unrolled, scans, tmp_path, choice):
     assert after < (1e-5 if choice == "hard" else 0.3 * before)
 
 
-def test_weighing_is_for_networks_that_take_images(unrolled, scans, tmp_path):
-    _, auxiliary, image = scans
-    kspace = save(tmp_path / "kspace.npy", fft2c(image)[:, None] * COLUMNS)
-    with pytest.raises(UserError, match="has the measured lines inside; weighed is for networks that take images"):
-        reconstruct(
-            None, auxiliary, tmp_path / "x.nii.gz", kspace=kspace, checkpoint=unrolled, data_consistency="weighed"
+class Blurring(Remembering):
+    """Wrong as networks are, with a phase that is right: the truth, a little blurred, in the lines' unit."""
+
+    truth: ClassVar[torch.Tensor]  # complex (H, W)
+
+    def forward(self, acquisition, auxiliary):
+        kernel = torch.tensor([0.1, 0.8, 0.1])[None, None, None]
+        magnitude = nn.functional.conv2d(self.truth.abs()[None, None], kernel, padding=(0, 1))[0]
+        image = torch.polar(magnitude, self.truth.angle()[None])
+        lines = acquisition.forward(image)
+        scale = (lines.conj() * acquisition.lines).real.sum() / lines.abs().square().sum()
+        return scale * image[:, None]
+
+
+@pytest.fixture
+def noisy(scans, tmp_path, monkeypatch):
+    """k-space with air about the head, of one coil or several with maps, half of its lines; and the truth."""
+    _, _, image = scans
+    truth = np.repeat(np.pad(image[:1], ((0, 0), (12, 12), (12, 12))), SLICES, 0)
+    monkeypatch.setattr(Blurring, "truth", torch.from_numpy(truth[0].astype(np.complex64)), raising=False)
+    columns = make_mask("random", truth.shape[-1], 2, 0.2, 4).columns
+
+    def make(coils, noise=30.0):
+        maps = np.ones((1, coils, *truth.shape[1:]), dtype=complex) / np.sqrt(coils)
+        full = fft2c(truth[:, None] * maps)
+        parts = np.random.default_rng(0).standard_normal((2, *full.shape)) * noise / np.sqrt(2)
+        given = {} if coils == 1 else {"maps": save(tmp_path / f"maps_{coils}.npy", maps)}
+        return {"kspace": save(tmp_path / f"noisy_{coils}.npy", (full + parts[0] + 1j * parts[1]) * columns), **given}
+
+    return make, np.abs(truth)
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_a_network_with_its_own_phase_is_weighed(remembering, noisy, tmp_path, coils):
+    """Nearer to the truth than the network, and than lines put back; the check, the maps and the record go with it."""
+    register_model("remembering", Blurring)
+    make, truth = noisy
+    options = {"checkpoint": remembering, "device": "cpu", "precision": "float32", "check": 1, **make(coils)}
+    made = {
+        choice: fsmnet.reconstruct(None, None, tmp_path / f"{choice}.nii.gz", data_consistency=choice, **options)
+        for choice in ("off", "hard", "weighed")
+    }
+    error = {choice: np.linalg.norm(one.image - truth) for choice, one in made.items()}
+    assert error["weighed"] < 0.95 * min(error["off"], error["hard"])
+    record = made["weighed"].sidecar
+    found = record["DataConsistency"]
+    assert found["Kind"].startswith("weighed")
+    assert found["ConfirmedByLinesKeptBack"] > 0.6
+    assert found["ErrorByLinesKeptBack"] > 0
+    assert found["ResidualAfter"] < found["ResidualBefore"]
+    assert found["Noise"] == pytest.approx(30 / record["Sources"][0]["maximum"], rel=0.2)
+    explained = [one.sidecar["Check"]["HoldOut"]["Explained"]["network"] for one in made.values()]
+    assert explained[2] > explained[0] + 0.001
+    assert (tmp_path / "weighed_error.nii.gz").exists()
+
+
+def test_what_lines_do_not_confirm_is_not_weighed(remembering, scans, noisy, tmp_path, caplog, monkeypatch):
+    """The network stays as it is: where they speak against it, without air, with too few lines to keep some back."""
+    register_model("remembering", Blurring)
+    monkeypatch.setattr("fsmnet.inference.weighing.LEAST", 9.0)
+    options = {"checkpoint": remembering, "device": "cpu", "precision": "float32", "overwrite": True}
+    few = np.isin(np.arange(WIDTH) - WIDTH // 2, [-15, *range(-9, 9), 12])
+    inputs = {
+        "confirm only": noisy[0](1),
+        "no rows with nothing but air": {"kspace": save(tmp_path / "full.npy", fft2c(scans[2] + 300) * COLUMNS)},
+        "fewer than five lines": {"kspace": save(tmp_path / "few.npy", fft2c(scans[2])[:, None] * few)},
+    }
+    for why, given in inputs.items():
+        if why != "confirm only":
+            register_model("remembering", Remembering)
+        plain, asked = (
+            reconstruct(None, None, tmp_path / f"{c}.nii.gz", data_consistency=c, **given, **options)
+            for c in ("off", "weighed")
         )
-    assert not (tmp_path / "x.nii.gz").exists()
+        assert np.array_equal(plain.image, asked.image)
+        assert asked.sidecar["DataConsistency"]["Kind"] == "inside the network"
+        assert why in caplog.text
+
+
+def test_weighed_with_the_shipped_words(unrolled, noisy, scans, tmp_path, capsys):
+    """The command line end to end, with a fit to the scan and partial Fourier; a target without phase is refused."""
+    make, truth = noisy
+    half = np.load(make(1)["kspace"]) * (np.arange(truth.shape[-1]) < 45)
+    words = ["reconstruct", "--checkpoint", str(unrolled), "--device", "cpu", "--data-consistency", "weighed"]
+    kspace = ["--kspace", str(save(tmp_path / "half.npy", half)), "--out", str(tmp_path / "out.nii.gz")]
+    assert main([*words, *kspace, "--adapt", "--check", "off"]) == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["DataConsistency"]["Kind"].startswith(("weighed", "inside"))
+    assert record["Options"]["data_consistency"] == "weighed"
+    assert main([*words, "--target", str(scans[0]), "--out", str(tmp_path / "x.nii.gz")]) == 2
+    assert "weighed reckons with a scanner's noise and phase; give --kspace, or hard" in capsys.readouterr().err
 
 
 def test_without_an_auxiliary(unrolled, scans, tmp_path, capsys):

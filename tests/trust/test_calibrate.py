@@ -66,6 +66,11 @@ def test_a_calibrated_map_is_a_bound_and_an_uncalibrated_one_says_so(calibrated,
     assert np.any(near, axis=0).all()
     assert raised.sum() > expected.sum()
     far = fsmnet.reconstruct(**common | {"acceleration": 5}, checkpoint=copy, out=tmp_path / "far.nii.gz")
+    other = fsmnet.reconstruct(**common, checkpoint=copy, data_consistency="off", out=tmp_path / "off.nii.gz")
+    assert (
+        "no bound: the checkpoint is calibrated for the default data consistency"
+        in other.sidecar["Maps"]["error"]["says"]
+    )
     assert "calibrated for 2 to 3x only" in far.sidecar["Maps"]["error"]["says"]
 
 

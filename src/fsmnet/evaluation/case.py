@@ -29,6 +29,7 @@ from fsmnet.inference.elsewhere import placed
 from fsmnet.inference.here import in_turn
 from fsmnet.inference.precision import for_inference
 from fsmnet.inference.slices import reconstruct_case, reconstruct_slices
+from fsmnet.inference.weighing import Weighing, try_weighing
 from fsmnet.metrics import Metrics
 from fsmnet.models import takes_acquisition
 from fsmnet.models.classical import POCS, ZeroFilling
@@ -39,11 +40,12 @@ from fsmnet.physics.weighed import weighed
 from fsmnet.protocols import protocol_of
 from fsmnet.protocols.base import Protocol
 from fsmnet.protocols.cases import Accelerated, Case
-from fsmnet.transforms import NormalisationRecipe, to_unit
+from fsmnet.transforms import NormalisationRecipe, center_fit, to_unit
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 4  # slices that measured lines are put back into at a time
+NOT_TOLD = "this protocol does not tell what was measured; leave --data-consistency out"
 
 
 @dataclass(frozen=True)
@@ -174,27 +176,34 @@ class Scorer:
             return lambda name, case, progress: Made(case.zero_filled)
         classical = isinstance(model, POCS)
         back = "off" if classical else config.data_consistency
-        if back == "weighed" and takes_acquisition(model):
-            raise UserError(f"{name}: has the measured lines inside; weighed is for networks that take images")
         model, precision = for_inference(model, config.precision, config.optimise and not classical)
 
-        trying = takes_acquisition(model) and not classical and not config.keep_auxiliary
+        inside = takes_acquisition(model) and not classical
+        trying = inside and not config.keep_auxiliary
+        weighing = inside and back == "weighed"
         options = {"batch": config.batch, "device": device, "precision": precision, "name": name}
 
         def reconstruct(target: str, case: Accelerated, progress: str) -> Made:
             trial = tried(model, target, case, **options) if trying and case.measured is not None else None
+            alone = trial is not None and not trial.helps
+            weighs = tried_weighing(model, target, case, alone, **options) if weighing else None
             image = reconstruct_case(
                 model,
                 case,
                 self.protocol,
-                alone=trial is not None and not trial.helps,
+                alone=alone,
                 whole=classical,
                 finished=back == "off",
+                phase=weighing,
                 progress=progress,
                 **options,
             )
-            left_out = None if trial is None or trial.helps else trial
-            return Made(image if back == "off" else self.protocol.finish(lines_put_back(case, image, back)), left_out)
+            if weighs is not None and not weighs.helps:
+                logger.warning("%s: %s, %s", name, target, weighs.why_not)
+                image = self.protocol.finish(center_fit(image.abs(), *case.zero_filled.shape[-2:]))
+            elif back != "off":
+                image = self.protocol.finish(lines_put_back(case, image, back, weighs))
+            return Made(image, trial if alone else None)
 
         return reconstruct
 
@@ -223,6 +232,37 @@ def tried(model: nn.Module, target: str, case: Accelerated, **options: Any) -> T
     return try_auxiliary(reconstruct, case.measured, auxiliary, case.mask.columns, seed_from_name(target))
 
 
+def tried_weighing(model: nn.Module, target: str, case: Accelerated, alone: bool, **options: Any) -> Weighing:
+    """What measured lines that are kept back say of weighing a k-space network; without auxiliary if ``alone``.
+
+    Raises:
+        UserError: a protocol that does not tell what was measured, or without noise and phase.
+    """
+    measured, auxiliary = lines_with_phase(case), to_unit(case.slices.auxiliary)
+    recipe = NormalisationRecipe()  # not a k-space network's affair
+
+    def reconstruct(scan: Acquisition, number: int) -> Tensor:
+        other = None if alone else auxiliary[number, None]
+        return reconstruct_slices(
+            model, scan.zero_filled.abs(), other, recipe, measured=lambda _: scan, phase=True, **options
+        )
+
+    return try_weighing(reconstruct, measured, len(auxiliary), case.mask.columns, seed_from_name(target))
+
+
+def lines_with_phase(case: Accelerated) -> Callable[[slice], Acquisition]:
+    """What was measured of a case, to be weighed.
+
+    Raises:
+        UserError: a protocol that does not tell it, or of real images, whose symmetry would tell more than lines.
+    """
+    if case.measured is None:
+        raise UserError(NOT_TOLD)
+    if case.measured(slice(0, 1)).real:
+        raise UserError("--data-consistency weighed reckons with noise and a phase, which this protocol lacks")
+    return case.measured
+
+
 _kept: dict[str, Scorer] = {}
 
 
@@ -239,28 +279,32 @@ def score_case(task: Task, config: EvaluateConfig, files: Mapping[str, str]) -> 
     return in_turn(score)
 
 
-def lines_put_back(case: Accelerated, image: Tensor, how: Literal["hard", "weighed"] = "hard") -> Tensor:
+def lines_put_back(
+    case: Accelerated, image: Tensor, how: Literal["hard", "weighed"] = "hard", weighing: Weighing | None = None
+) -> Tensor:
     """Reconstructions ``(n, H, W)`` with the measured lines put back, or the simulated ones.
 
     Args:
         case: what was measured.
-        image: the reconstructions.
+        image: the reconstructions; of a k-space network that is weighed with their phase and all columns.
         how: replace the network's lines, or weigh both (:mod:`fsmnet.physics.weighed`).
+        weighing: how to weigh a k-space network's, from :func:`tried_weighing`.
 
     Raises:
-        UserError: a protocol that tells neither; real images to be weighed, whose symmetry would tell more than lines.
+        UserError: a protocol that does not tell the lines; see :func:`lines_with_phase`.
     """
     if case.consistent is not None and how == "hard":
         return case.consistent(image)
     if case.measured is None:
-        raise UserError("this protocol does not tell what was measured; leave --data-consistency out")
+        raise UserError(NOT_TOLD)
+    measured = lines_with_phase(case) if how == "weighed" else case.measured
     done = []
     for first in range(0, len(image), CHUNK):
-        acquisition, part = case.measured(slice(first, first + CHUNK)), image[first : first + CHUNK]
+        acquisition, part = measured(slice(first, first + CHUNK)), image[first : first + CHUNK]
         if how == "hard":
             whole = acquisition.consistent(part)
-        elif acquisition.real:
-            raise UserError("--data-consistency weighed reckons with noise and a phase, which this protocol lacks")
+        elif weighing is not None:
+            whole = center_fit(weighed(acquisition, part, share=weighing.share), *case.zero_filled.shape[-2:])
         else:
             begins = [(whole - own) // 2 for whole, own in zip(acquisition.shape[-2:], part.shape[-2:], strict=True)]
             place = [slice(begin, begin + own) for begin, own in zip(begins, part.shape[-2:], strict=True)]

@@ -42,8 +42,8 @@ class EvaluateConfig(ListOptions, RunOptions, SuitabilityOptions, MaskOptions, P
     data_consistency: Literal["off", "hard", "weighed"] = option(
         "off",
         "hard: put the measured k-space lines, or the simulated ones, back into the networks' images before they are "
-        "scored; weighed: as 'fsmnet reconstruct --kspace' does it after networks for images, both by what they may be "
-        "wrong",
+        "scored; weighed: both by what they may be wrong, as 'fsmnet reconstruct --kspace' does it after networks for "
+        "images, and if asked after those for k-space where lines that are kept back confirm it",
         group="model",
     )
     keep_auxiliary: bool = option(False, KEEP_AUXILIARY, group="model")

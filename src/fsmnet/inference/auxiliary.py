@@ -1,54 +1,30 @@
 """Does the auxiliary help? Before a k-space network uses it, measured lines that are kept back answer.
 
 An auxiliary of another patient, or one that lies elsewhere, can do harm, and a network does not always see it. So some
-slices are reconstructed without a fifth of their outer lines (:mod:`fsmnet.physics.holdout`), once with the auxiliary
-and once without. With y the lines kept back and a and b what the two images say of them, the share of its change that
-the measurement confirms is
-
-    confirmed = <y - b, a - b> / ||a - b||^2,
-
-the best factor for the change: 1 if all of it is right, 1/2 if it brings the image no nearer, below that if it does
-harm. Noise of the lines does not shift it. Where too little is confirmed the whole scan goes without the auxiliary.
+slices are reconstructed without some of their lines, once with the auxiliary and once without, and the lines kept back
+tell how much of its change they confirm (:mod:`fsmnet.inference.kept_back`). Where that is too little the whole scan
+goes without the auxiliary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 
-import torch
 from torch import Tensor
 
-from fsmnet.errors import UserError
+from fsmnet.inference.kept_back import Comparison, Lines, compared, kept_back
 from fsmnet.physics.acquisition import Acquisition
-from fsmnet.physics.holdout import Columns, folds, unseen, without
+from fsmnet.physics.holdout import Columns, without
 
-SLICES = 4  # of the scan, evenly spread
 LEAST = 0.6  # of the change must be confirmed; chosen on other patients than the test's (benchmarks/unrolled/guard.py)
 
 Reconstruct = Callable[[Acquisition, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Lines kept back, with the auxiliary and without it; energies, summed over slices.
-
-    Attributes:
-        error: ``||y - a||^2`` with the auxiliary.
-        error_without: ``||y - b||^2`` without it.
-        change: ``||a - b||^2``.
-        slices: how many slices were tried.
-    """
-
-    error: float
-    error_without: float
-    change: float
-    slices: int
-
-    @property
-    def confirmed(self) -> float:
-        """The share of the auxiliary's change that the lines kept back confirm; 1 if it changes nothing."""
-        return (self.error_without - self.error + self.change) / (2 * self.change) if self.change > 0 else 1.0
+class Trial(Comparison):
+    """Lines kept back, with the auxiliary and without it."""
 
     @property
     def helps(self) -> bool:
@@ -67,17 +43,17 @@ class Trial:
 
 def try_auxiliary(
     reconstruct: Reconstruct,
-    measured: Callable[[slice], Acquisition],
+    measured: Lines,
     auxiliary: Tensor,
     columns: Columns,
     seed: tuple[int, ...],
 ) -> Trial | None:
-    """Reconstruct up to :data:`SLICES` slices twice from fewer lines: two passes of the network for each.
+    """Reconstruct up to :data:`fsmnet.inference.kept_back.SLICES` slices twice from fewer lines: two passes each.
 
     Args:
         reconstruct: what was measured of a slice, its auxiliary ``(1, H, W)`` or None -> image ``(1, H, W)`` with its
             phase.
-        measured: which slices -> what was measured of them, lines ``(b, C, H, W)``.
+        measured: see :data:`fsmnet.inference.kept_back.Lines`.
         auxiliary: ``(n, H, W)``.
         columns: bool ``(W,)``, the measured lines.
         seed: of the lines that are kept back.
@@ -85,19 +61,14 @@ def try_auxiliary(
     Returns:
         None where too few lines were measured to keep some back.
     """
-    count = len(auxiliary)
-    numbers = sorted(set(torch.linspace(0, count - 1, min(SLICES, count) + 2).round().long()[1:-1].tolist()))
-    try:
-        [kept_back] = folds(columns, 1, seed, measured(slice(numbers[0], numbers[0] + 1)).real)
-    except UserError:
+    chosen = kept_back(measured, len(auxiliary), columns, seed)
+    if chosen is None:
         return None
-    error = error_without = change = 0.0
+    numbers, unshown = chosen
+    found = Comparison()
     for number in numbers:
         scan = measured(slice(number, number + 1))
-        fewer = without(scan, kept_back)
+        fewer = without(scan, unshown)
         image, alone = (reconstruct(fewer, other) for other in (auxiliary[number][None], None))
-        told = replace(scan, lines=scan.forward(alone))
-        error += float(unseen(scan, kept_back, image).error.sum())
-        error_without += float(unseen(scan, kept_back, alone).error.sum())
-        change += float(unseen(told, kept_back, image).error.sum())
-    return Trial(error, error_without, change, len(numbers))
+        found += compared(scan, unshown, image, alone)
+    return Trial(*astuple(found))

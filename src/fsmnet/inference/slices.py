@@ -178,6 +178,7 @@ def reconstruct_case(
     whole: bool = False,
     alone: bool = False,
     finished: bool = True,
+    phase: bool = False,
     **options: Any,
 ) -> Tensor:
     """Reconstruct a case of a protocol, as it is scored: ``(n, H, W)``.
@@ -188,17 +189,20 @@ def reconstruct_case(
         protocol: how images are finished, and normalised unless the model's checkpoint says how its training did it.
         finished: bring it into the form in which it is scored, see :meth:`Protocol.finish`.
         alone: leave out the auxiliary; of a k-space model.
+        phase: give the images of a k-space model as they are, complex and of all columns.
         whole: give a k-space model a scanner's lines without maps, where that is possible.
         options: the others of :func:`reconstruct_slices`.
     """
     finish = protocol.finish if finished else lambda image: image
+    size = case.zero_filled.shape[-2:]
     return reconstruct_slices(
         model,
         case.zero_filled,
         None if alone else case.slices.auxiliary,
         trained_normalisation(model) if header_of(model).normalisation else protocol.normalisation,
         measured=(whole and case.whole) or case.measured,
-        finish=lambda image: finish(center_fit(image, *case.zero_filled.shape[-2:])),
+        phase=phase,
+        finish=lambda image: image if phase else finish(center_fit(image, *size)),
         auxiliary_zero_filled=case.auxiliary_zero_filled,
         **options,
     )

@@ -1,4 +1,4 @@
-"""A network's magnitude and the measured lines weighed against each other, each by what it may be wrong.
+"""A network's image and the measured lines weighed against each other, each by what it may be wrong.
 
 Hard data consistency believes the lines, noise and all, and leaves the network's errors in the others. Here the most
 likely image is sought (maximum a posteriori, Gaussian errors): with the network's magnitude m, the phase phi of the
@@ -10,6 +10,11 @@ So a network's error is expected where the image is bright, not in the air, and 
 (K < 1): that is what tells missing lines from their mirror images, softly where POCS does it strictly (Haacke et al., J
 Magn Reson 92:126, 1991). c is such that the network's error in the measured lines is :data:`UNSEEN` times what is left
 there above the noise. The minimiser is approached by conjugate gradients in ``a / sqrt(v)`` and ``b / sqrt(K v)``.
+
+A network that takes the lines fits them, noise and all, so that what is left there tells nothing of its error, and it
+has found a phase of its own, which is better than that of the centre lines (``benchmarks/weighed_inside.py``). Of such
+a network phi is its own, and c is such that the error's energy is a share of the image's, which lines tell that it was
+not shown (:mod:`fsmnet.inference.weighing`).
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from fsmnet.errors import UserError
 from fsmnet.physics.acquisition import Acquisition, over_coils
 from fsmnet.physics.coils import conjugate_gradients
 from fsmnet.physics.fourier import TINY
@@ -36,31 +42,38 @@ OUTER = 1 / 4  # of all lines, on either side of the middle, are middle ones
 ALIKE = 2.5  # of six scans the middle ones have 0.7 to 2.3 times the outer ones' energy in air, 4 and more elsewhere
 
 
-def weighed(acquisition: Acquisition, magnitude: Tensor, steps: int = STEPS) -> Tensor:
-    """The most likely image given a network's magnitude and the measured lines; see :mod:`fsmnet.physics.weighed`.
+def weighed(acquisition: Acquisition, image: Tensor, steps: int = STEPS, share: float | None = None) -> Tensor:
+    """The most likely image given a network's and the measured lines; see :mod:`fsmnet.physics.weighed`.
 
     Args:
         acquisition: of one coil, or of several with maps; its noise, where it is told, else :func:`estimated_noise`;
-            an image whose noise is unknown gets its lines put back (hard data consistency).
-        magnitude: the network's, ``(..., H, W)``; negative values count as 0.
+            where it is unknown, a magnitude gets its lines put back (hard data consistency), and a complex image stays.
+        image: the network's, ``(..., H, W)``: a magnitude, whose negative values count as 0, or complex with its phase.
         steps: of conjugate gradients.
+        share: of a complex image's energy that is wrong in each line that was not measured, as if all lines were alike.
 
     Returns:
         Complex ``(..., H, W)``.
+
+    Raises:
+        UserError: a complex image without a share, or the other way about.
     """
-    start = magnitude.clamp_min(0)
-    turn = centre_phase(acquisition)
+    if image.is_complex() != (share is not None):
+        raise UserError("a complex image is weighed by the share of it that is wrong, a magnitude without")
+    start = image.abs() if image.is_complex() else image.clamp_min(0)
+    turn = torch.polar(torch.ones_like(start), image.angle()) if image.is_complex() else centre_phase(acquisition)
     rest = acquisition.lines - acquisition.forward(start * turn)
     found = noise_of(acquisition)
     noise = found.clamp_min(0).square()
     coils, height = rest.shape[-3:-1]
     left = rest.abs().square().sum((-3, -2, -1)) / (height * _count(acquisition.mask))
-    error = (UNSEEN * (left - coils * noise)).clamp_min(0)[..., None, None]
+    seen = UNSEEN * (left - coils * noise)
+    error = (seen if share is None else share * start.square().mean((-2, -1))).clamp_min(0)[..., None, None]
     about = _mean_about(start)
     spread = (error * about / about.mean((-2, -1), keepdim=True).clamp_min(TINY)).sqrt()
     variance = (noise + UNEXPLAINED * left)[..., None, None].clamp_min(TINY)
 
-    def image(u: Tensor) -> Tensor:
+    def change(u: Tensor) -> Tensor:
         return spread * turn * torch.complex(u.real, ACROSS**0.5 * u.imag)
 
     def parts(x: Tensor) -> Tensor:
@@ -68,14 +81,16 @@ def weighed(acquisition: Acquisition, magnitude: Tensor, steps: int = STEPS) -> 
         return torch.complex(along.real, ACROSS**0.5 * along.imag) / variance
 
     u = conjugate_gradients(
-        lambda u: u + parts(acquisition.adjoint(acquisition.forward(image(u)))),
+        lambda u: u + parts(acquisition.adjoint(acquisition.forward(change(u)))),
         parts(acquisition.adjoint(rest)),
         None,
         steps,
     )
     unknown = (found < 0)[..., None, None]
-    likely = start * turn + image(u)
-    return torch.where(unknown, acquisition.consistent(start), likely) if bool(unknown.any()) else likely
+    likely = start * turn + change(u)
+    if not bool(unknown.any()):
+        return likely
+    return torch.where(unknown, image if image.is_complex() else acquisition.consistent(start), likely)
 
 
 def noise_of(acquisition: Acquisition) -> Tensor:

@@ -91,9 +91,10 @@ class ReconstructConfig(ListOptions, RunOptions, SuitabilityOptions, group="inpu
     )
     data_consistency: Literal["auto", "hard", "soft", "weighed", "off"] = option(
         "auto",
-        "hard: put the measured k-space lines back into the network's image; soft: by one weight; weighed: image and "
-        "lines by what each may be wrong; auto: weighed with --kspace, hard with --target; after a network that has it "
-        "inside, as the shipped one, only where --target is simulated",
+        "hard: put the measured k-space lines back into the network's image; soft: by one weight; weighed: with "
+        "--kspace, image and lines by what each may be wrong, after a network that takes k-space, as the shipped one, "
+        "where lines that are kept back confirm it; auto: weighed with --kspace, hard with --target; after a network "
+        "that takes k-space only where --target is simulated",
         group="model",
     )
     adapt: bool = option(

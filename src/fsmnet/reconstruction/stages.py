@@ -30,6 +30,7 @@ from fsmnet.inference.optimise import Precision
 from fsmnet.inference.precision import choice_of, for_inference
 from fsmnet.inference.slices import reconstruct_slices
 from fsmnet.inference.suitability import mask_doubts
+from fsmnet.inference.weighing import Weighing, try_weighing
 from fsmnet.models import create_model, recipe_of, takes_acquisition
 from fsmnet.options import portable
 from fsmnet.physics.acquisition import Acquisition
@@ -48,7 +49,14 @@ from fsmnet.reconstruction.inputs import (
     picture_path,
     sidecar_path,
 )
-from fsmnet.reconstruction.measured import Consistency, Measured, mask_recipe, of_image, of_kspace
+from fsmnet.reconstruction.measured import (
+    Consistency,
+    Measured,
+    mask_recipe,
+    of_image,
+    of_kspace,
+    usual_consistency,
+)
 from fsmnet.reconstruction.options import ReconstructConfig
 from fsmnet.reconstruction.picture import picture_of
 from fsmnet.reconstruction.record import make_record
@@ -149,8 +157,6 @@ def load_network(config: ReconstructConfig) -> Network:
         raise UserError(
             f"{checkpoint}: this network needs --auxiliary, the fully sampled contrast; the shipped one does without"
         )
-    if config.data_consistency == "weighed" and takes_acquisition(model):
-        raise UserError(f"{checkpoint}: has the measured lines inside; weighed is for networks that take images")
     if config.adapt and not takes_acquisition(model):
         raise UserError(f"{checkpoint}: adapt is for networks that take k-space; leave it out")
     as_it_is = classical or config.adapt  # a fitted network has gradients
@@ -211,8 +217,10 @@ def compute(inputs: Inputs, network: Network, progress: str = "", trust: Check |
     if inside and helper is not None and not config.keep_auxiliary:
         helper, tried = _helpful(passes, measured, helper, target.name, input_files(config)[0].name)
     network, fitted = _adapted(config, network, measured, helper)
-    trying = time.perf_counter() - trying
     consistency = _consistency(config, inside)
+    if inside and consistency == "weighed":
+        consistency = _weighing(passes, measured, helper, target.name, input_files(config)[0].name)
+    trying = time.perf_counter() - trying
     stored = chosen(target, config.dtype)
     packed = begin_nifti(inputs.target, config.out, DESCRIPTION, stored)
     with Finishing(
@@ -378,18 +386,35 @@ def _adapted(
     return replace(network, model=model), fitted
 
 
-def _consistency(config: ReconstructConfig, inside: bool) -> Consistency:
-    """What is done with measured lines after the network.
+def _weighing(
+    passes: Callable[..., Tensor], measured: Measured, auxiliary: Tensor | None, target: str, file: str
+) -> Weighing | None:
+    """How a k-space network's image is weighed; None, with a warning, where its lines do not speak for that.
 
-    After a k-space model ``auto`` puts them back only where the scan was simulated, without noise. Of a patient that it
-    was not trained on (OMS-26, T2 with T1, the shipped network) PSNR then rose by 0.3 dB at 3x, 0.2 dB at 4x and 0.1 dB
-    at 8x; it fell by 0.3, 0.2 and 0.0 dB with noise of 1% of the maximum, and by 1.3, 0.9 and 0.2 dB with 2%. After a
-    network for images it weighs those of a scanner (:mod:`fsmnet.physics.weighed`, ``benchmarks/weighed.py``).
+    Args:
+        passes: zero-filled images, auxiliary or None, lines -> images.
+        measured: the scan.
+        auxiliary: on all columns of the field of view; None without one.
+        target: what a warning calls the scan.
+        file: the target's file name, by which lines are drawn.
     """
+    assert measured.mask is not None
+
+    def reconstruct(lines: Acquisition, number: int) -> Tensor:
+        other = None if auxiliary is None else auxiliary[number, None]
+        return passes(lines.zero_filled, other, lambda _: lines)
+
+    count, seed = len(measured.zero_filled), seed_from_name(file)
+    weighing = try_weighing(reconstruct, measured.lines, count, measured.mask.columns, seed)
+    if not weighing.helps:
+        logger.warning("%s: %s", target, weighing.why_not)
+    return weighing if weighing.helps else None
+
+
+def _consistency(config: ReconstructConfig, inside: bool) -> Consistency:
+    """What is done with measured lines after the network, as far as the options say."""
     if config.data_consistency == "auto":
-        if config.kspace is None:
-            return "hard"
-        return None if inside else "weighed"
+        return usual_consistency(inside, config.kspace is None)
     if config.data_consistency == "soft":
         return config.noise_weight
     return None if config.data_consistency == "off" else config.data_consistency

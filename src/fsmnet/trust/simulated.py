@@ -15,7 +15,7 @@ from fsmnet.models import takes_acquisition
 from fsmnet.physics.acquisition import Acquisition
 from fsmnet.protocols.cases import Accelerated
 from fsmnet.reconstruction.again import Again
-from fsmnet.reconstruction.measured import Consistency, Measured
+from fsmnet.reconstruction.measured import Measured, usual_consistency
 
 
 def reconstructed(name: str, network: nn.Module, case: Accelerated, auxiliary: Tensor | None = None) -> Again:
@@ -41,7 +41,7 @@ def reconstructed(name: str, network: nn.Module, case: Accelerated, auxiliary: T
     scan = Measured(
         case.zero_filled, case.mask, case.slices.target, "", lambda number: measured(slice(number, number + 1))[0]
     )
-    consistency: Consistency = "hard" if measured(slice(0, 1)).real else (None if inside else "weighed")
+    consistency = usual_consistency(inside, measured(slice(0, 1)).real)
     other = case.slices.auxiliary if auxiliary is None else auxiliary
     again = Again(name, scan, other, passes, consistency, model=network)
     return replace(again, result=torch.stack([again.magnitude(number) for number in range(len(case.zero_filled))]))
