@@ -65,6 +65,7 @@ def test_a_convolution_of_any_height(height, strip, monkeypatch):
 def test_a_large_convolution_with_what_follows(activation, with_sum, monkeypatch):
     calls = []
     convolution = winograd.convolution
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(winograd, "convolution", lambda *args: calls.append(1) or convolution(*args))
     block = nn.Sequential(nn.Conv2d(64, 48, 3, padding=1)).requires_grad_(False)
     block[0].weight.copy_(kernels(48, 64))
@@ -81,6 +82,7 @@ def test_a_large_convolution_with_what_follows(activation, with_sum, monkeypatch
 @here
 def test_other_convolutions_are_computed_as_before(monkeypatch):
     monkeypatch.setattr(winograd, "convolution", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     shapes = [
         nn.Conv2d(48, 48, 3, padding=1, stride=2),
         nn.Conv2d(48, 48, 3),
@@ -96,6 +98,8 @@ def test_other_convolutions_are_computed_as_before(monkeypatch):
             convolve(layer, x)
         fuse(small := nn.Sequential(nn.Conv2d(48, 48, 3, padding=1)).requires_grad_(False))
         small(x[..., :40])
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        small(x)
 
 
 @here

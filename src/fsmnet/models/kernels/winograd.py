@@ -26,10 +26,15 @@ TOLERANCE = 1e-5  # of values about 1
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether a convolution of ``x`` with ``weight``, of stride 1 and padded by 1, is computed faster so."""
+    """Whether a convolution of ``x`` with ``weight``, of stride 1 and padded by 1, is computed faster so.
+
+    Not by several threads: they would meet after each of some hundred small steps in place of once, and where other
+    programs want the processor too, waiting for each other takes several times as long as it saves.
+    """
+    alone = torch.get_num_threads() == 1
     wide = min(weight.shape[:2]) >= FEWEST_CHANNELS and weight.shape[2:] == (TAPS, TAPS)
     large = x.shape[-2] * x.shape[-1] >= FEWEST_PIXELS
-    return wide and large and weight.dtype == torch.float32 and available()
+    return alone and wide and large and weight.dtype == torch.float32 and available()
 
 
 @torch.no_grad()
