@@ -261,17 +261,19 @@ def brats(report: Row) -> str:
 def ablation(report: Row) -> str:
     """Scores of each variant on the validation patient, and their distance to the mean of the first three.
 
-    These differ in the seed alone; bold is what is farther from their mean than they are from each other.
+    These differ in the seed alone; bold is what is farther from their mean than they are from each other in any column
+    of its kind, since three that fall together in one column do so by luck.
     """
     scores = {f"psnr_{a}x{kind}": f"{a}x{name}" for kind, name in (("", ""), ("_blank", " alone")) for a in (4, 8)}
     scores |= {f"{kind}_{a}x": f"{kind} {a}x" for kind in ("kept", "false") for a in (4, 8)}
     seeds = report["rows"][:SEEDS]
     mean = {k: sum(r[k] for r in seeds) / SEEDS for k in scores}
     spread = {k: max(r[k] for r in seeds) - min(r[k] for r in seeds) for k in scores}
+    widest = {k: max(value for other, value in spread.items() if other[:4] == k[:4]) for k in scores}
     body = []
     for r in report["rows"]:
         told = {k: f"{r[k]:.2f}" + (f" ({r[k] - mean[k]:+.2f})" if "psnr" in k else "") for k in scores}
-        cells = [f"**{cell}**" if abs(r[k] - mean[k]) > spread[k] else cell for k, cell in told.items()]
+        cells = [f"**{cell}**" if abs(r[k] - mean[k]) > widest[k] else cell for k, cell in told.items()]
         body.append([r["variant"], f"{r['parameters']:,}", f"{r['steps']:,}", *cells])
     body.insert(SEEDS, ["largest less smallest of these", "", "", *(f"{spread[k]:.2f}" for k in scores)])
     return markdown(["", "parameters", "steps", *scores.values()], body)
