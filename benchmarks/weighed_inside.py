@@ -69,28 +69,29 @@ def pass_of(network: nn.Module, scan: Acquisition, auxiliary: Tensor) -> Tensor:
     )
 
 
-def tried(network: nn.Module, case: Accelerated, name: str) -> Weighing:
-    """As ``reconstruct`` tries it."""
+def tried(network: nn.Module, case: Accelerated, name: str) -> tuple[Weighing, dict[int, Tensor]]:
+    """As ``reconstruct`` tries it, and the images from fewer lines by their slices."""
     assert case.measured is not None
     auxiliary, columns = case.slices.auxiliary, case.mask.columns
+    images: dict[int, Tensor] = {}
 
     def reconstruct(fewer: Acquisition, number: int) -> Tensor:
-        return pass_of(network, fewer, auxiliary[number, None])
+        images[number] = pass_of(network, fewer, auxiliary[number, None])
+        return images[number]
 
-    return try_weighing(reconstruct, case.measured, len(auxiliary), columns, seed_from_name(name))
+    return try_weighing(reconstruct, case.measured, len(auxiliary), columns, seed_from_name(name)), images
 
 
-def by_centre(network: nn.Module, case: Accelerated, name: str) -> float | None:
+def by_centre(case: Accelerated, images: dict[int, Tensor], name: str) -> float | None:
     """The share that lines kept back confirm of weighing by the magnitude and the phase of the centre lines."""
     assert case.measured is not None
     chosen = kept_back(case.measured, len(case.zero_filled), case.mask.columns, seed_from_name(name))
-    if chosen is None:
+    if chosen is None or not images:
         return None
     found = Comparison()
-    for number in chosen[0]:
+    for number, image in images.items():
         scan = case.measured(slice(number, number + 1))
         fewer = without(scan, chosen[1])
-        image = pass_of(network, fewer, case.slices.auxiliary[number, None])
         found += compared(scan, chosen[1], weighed(fewer, image.abs()), image)
     return round(found.confirmed, 4)
 
@@ -100,7 +101,8 @@ def scores(network: nn.Module, case: Accelerated, protocol: Complex, name: str) 
     target = case.slices.target
     assert case.measured is not None
     scan = case.measured(slice(0, len(target)))
-    image, trial = pass_of(network, scan, case.slices.auxiliary), tried(network, case, name)
+    image = pass_of(network, scan, case.slices.auxiliary)
+    trial, images = tried(network, case, name)
     made = {"network": image, "hard": scan.consistent(image), "centre": weighed(scan, image.abs())}
     made["own"] = weighed(scan, image, share=trial.share)
     head = head_mask(target.numpy())
@@ -110,13 +112,13 @@ def scores(network: nn.Module, case: Accelerated, protocol: Complex, name: str) 
         values = {"psnr": whole.psnr, "ssim": whole.ssim, "head_psnr": inside.psnr, "head_ssim": inside.ssim}
         found[method] = {key: round(value, 4) for key, value in values.items()}
     own = round(trial.comparison.confirmed, 4) if trial.comparison.slices else None
-    return found | {"confirmed": {"own": own, "centre": by_centre(network, case, name)}, "share": trial.share}
+    return found | {"confirmed": {"own": own, "centre": by_centre(case, images, name)}, "share": trial.share}
 
 
 def lesions(network: nn.Module, case: Accelerated, protocol: Complex, name: str) -> dict[str, list[float]]:
     """By method, of each lesion in the target the share kept, and of each in the auxiliary the share copied."""
     found: dict[str, list[float]] = {}
-    columns, trial = torch.from_numpy(case.mask.columns), tried(network, case, name)
+    columns, (trial, _) = torch.from_numpy(case.mask.columns), tried(network, case, name)
     slices = zip(case.slices.target, case.slices.auxiliary, case.slices.numbers, strict=True)
     for target, auxiliary, number in slices:
         added, other = place(target, LESIONS, 7 * number, 1.0), place(auxiliary, LESIONS, 7 * number + 3, 1.0)
