@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsmnet.data.quadrants import exchanged, require_in_place
+from fsmnet.data.quadrants import exchanged, require_in_place, rolled
 from fsmnet.data.volume import Volume
 from fsmnet.errors import UserError
 from fsmnet.physics.masks import make_mask
@@ -82,3 +82,11 @@ def test_contrasts_with_little_in_common_in_a_tight_field_of_view():
     auxiliary = np.where(auxiliary > 0, 1.05 * auxiliary.max() - auxiliary, 0).astype(np.float32)
     assert exchanged(target, auxiliary) == ()
     assert exchanged(np.roll(target, target.shape[1] // 2, 1), auxiliary) == (0,)
+
+
+def test_a_patch_of_a_few_pixels_says_nothing():
+    image = np.zeros((1, 6, 6), np.float32)
+    image[:, :3] = 1
+    assert exchanged(image, np.roll(image, 3, 1)) == ()
+    large = image.repeat(2, 1).repeat(2, 2)
+    assert rolled(large, np.roll(large, 6, 1)) == (0,)

@@ -413,6 +413,7 @@ REFUSED = {
         "--auxiliary is missing; give the fully sampled contrast",
     ),
     "noise": (COLUMNS, {"noise": -1.0}, "noise must be a finite number, 0 or more, not -1"),
+    "noise in other units": (COLUMNS, {"noise": 1e6}, "--noise 1e.06 is more than the strongest value of the k-space"),
     "zero-filled": (COLUMNS, {"target_is": "zero-filled"}, "--target-is and --target-series describe an image"),
     "soft": (COLUMNS, {"data_consistency": "soft"}, "--data-consistency soft and --noise-weight belong together"),
     "hard and a weight": (COLUMNS, {"noise_weight": 2.0}, "--data-consistency soft and --noise-weight belong together"),

@@ -80,9 +80,16 @@ def magnitudes(array: npt.NDArray[Any], where: object) -> Values:
 
 def _check_range(array: npt.NDArray[Any], where: object) -> None:
     """Values and their squares must keep their meaning in single precision."""
-    if array.dtype.kind != "f":
-        return
-    largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+    if array.dtype.kind == "f":
+        require_range(float(np.abs(array[np.isfinite(array)]).max(initial=0.0)), where)
+
+
+def require_range(largest: float, where: object) -> None:
+    """Refuse values whose squares single precision does not hold; ``largest`` is the largest magnitude of them.
+
+    Raises:
+        UserError: too large, or too small.
+    """
     if largest > RANGE[1] or 0 < largest < RANGE[0]:
         what, remedy = ("large", "divide") if largest > 1 else ("small", "multiply")
         raise UserError(

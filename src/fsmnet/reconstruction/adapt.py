@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fsmnet.errors import UserError
 from fsmnet.models.output import as_output
 from fsmnet.physics.acquisition import Acquisition, over_coils
-from fsmnet.physics.holdout import Unseen, folds, unseen, without
+from fsmnet.physics.holdout import Columns, Unseen, folds, unseen, without
 from fsmnet.protocols.cases import thinned
 
 STEPS = 24
@@ -52,7 +52,7 @@ def adapt(
     shown = [scan(number) for number in thinned(slices, SLICES, ends=False)]
     real = shown[0][0].real
     columns = shown[0][0].mask.flatten().cpu().numpy()
-    stopping = folds(columns, 1, seed, real)[0]
+    stopping = _kept_back(columns, seed, real)
 
     def explained() -> float:
         found: list[Unseen] = []
@@ -67,7 +67,7 @@ def adapt(
     steps, kept = 0, [parameter.detach().clone() for parameter in parameters]
     for step in range(1, STEPS + 1):
         lines, auxiliary = shown[step % len(shown)]
-        hidden = folds(columns & ~stopping, 1, (*seed, step), real)[0]
+        hidden = _kept_back(columns & ~stopping, (*seed, step), real)
         rest = without(lines, stopping)
         image = as_output(fitted(without(rest, hidden), auxiliary)).image[:, 0]
         asked = over_coils(torch.from_numpy(hidden).to(rest.device))
@@ -87,3 +87,10 @@ def adapt(
         "StepsTried": STEPS,
         "HeldOutExplained": {"before": before, "after": best},
     }
+
+
+def _kept_back(columns: Columns, seed: tuple[int, ...], real: bool) -> Columns:
+    try:
+        return folds(columns, 1, seed, real)[0]
+    except UserError as error:
+        raise UserError(f"adapt keeps lines back twice, and {error}; leave it out") from None

@@ -200,8 +200,9 @@ def of_kspace(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe, kee
         maximum: divides the k-space, so that images lie on about [0, 1].
 
     Raises:
-        UserError: see :func:`choose_mask` and :func:`coil_maps`.
+        UserError: see :func:`choose_mask` and :func:`coil_maps`; noise that no line comes up to.
     """
+    _require_signal(kspace, config.noise)
     mask, simulation, full = choose_mask(kspace, config, recipe)
     columns, (rows, across) = torch.from_numpy(mask.columns), window(kspace)
     numbers = np.flatnonzero(keep.numpy()).tolist()
@@ -233,6 +234,16 @@ def of_kspace(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe, kee
             "Matrix": list(kspace.data.shape[-2:]),
         },
     )
+
+
+def _require_signal(kspace: KSpace, noise: float | None) -> None:
+    """Refuse a noise in other units: more than any value of the k-space."""
+    strongest = max(float(np.abs(one).max()) for one in kspace.data) if noise else 0.0
+    if noise and noise > strongest:
+        raise UserError(
+            f"{kspace.source}: --noise {noise:g} is more than the strongest value of the k-space, {strongest:.3g}; give "
+            "it in the units of the k-space, or leave it out"
+        )
 
 
 def choose_mask(kspace: KSpace, config: ReconstructConfig, recipe: MaskRecipe) -> tuple[Mask, str, bool]:

@@ -252,8 +252,8 @@ def unusual(sight: Sight, reference: Mapping[str, Any]) -> list[str]:
         apart = unlike(_together(sight), reference.get("likeness", []))
         if apart is not None and apart[0] > apart[1]:
             found.append(
-                f"taken together, its greys and structure are {apart[0]:.2g} away from those of known scans, which "
-                f"are at most {apart[1]:.2g} away from one another; most of it by {_in_words(apart[2][0])}"
+                f"taken together, its greys and structure are {apart[0]:.3g} away from those of known scans, which "
+                f"are at most {apart[1]:.3g} away from one another; most of it by {_in_words(apart[2][0])}"
             )
         if sight.displacement > reference["displacement"]:
             found.append(

@@ -94,6 +94,14 @@ REFUSED = {
         r"has the shape \(2, 2, 2, 6, 6\); k-space has axes \(H, W\), \(S",
     ),
     "nan": (np.full((6, 6), np.nan, np.complex64), "36 of 36 k-space values are NaN or infinite; export it again"),
+    "huge": (
+        np.full((6, 6), 1e30, np.complex64),
+        "its largest value is 1e\\+30, too large for single precision; divide",
+    ),
+    "faint": (
+        np.full((6, 6), 1e-30, np.complex64),
+        "its largest value is 1e-30, too small for single precision; multiply",
+    ),
     "zero": (np.zeros((6, 6), np.complex64), "every value of the k-space is 0; there is nothing to reconstruct"),
     "one axis": (
         np.fft.ifftshift(centred(0, 16, 16), axes=-1),

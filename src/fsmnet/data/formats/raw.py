@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fsmnet.data.values import require_range
 from fsmnet.data.volume import Samples
 from fsmnet.errors import UserError
 from fsmnet.files import open_numpy
@@ -117,7 +118,7 @@ def _maps(array: Any, path: Path) -> Samples:
 
 
 def check_values(data: Samples, path: Path) -> None:
-    """Refuse values that are not finite, all zero, or not centred.
+    """Refuse values that are not finite, all zero, beyond single precision, or not centred.
 
     Raises:
         UserError: ``path`` names the file.
@@ -125,11 +126,14 @@ def check_values(data: Samples, path: Path) -> None:
     n_broken = int(data.size - np.count_nonzero(np.isfinite(data)))
     if n_broken:
         raise UserError(f"{path}: {n_broken} of {data.size} k-space values are NaN or infinite; export it again")
-    energy = np.zeros(data.shape[-2:])
+    energy, largest = np.zeros(data.shape[-2:]), 0.0
     for one in data:  # a whole volume's would take as much memory again
-        energy += np.square(np.abs(one)).sum(0)
-    if not energy.any():
+        magnitude = np.abs(one).astype(np.float64)
+        energy += np.square(magnitude).sum(0)
+        largest = max(largest, float(magnitude.max()))
+    if not largest:
         raise UserError(f"{path}: every value of the k-space is 0; there is nothing to reconstruct")
+    require_range(largest, path)
     height, width = map(int, energy.shape)
     row, column = divmod(int(energy.argmax()), width)
     off = [axis for axis, place, side in ((-2, row, height), (-1, column, width)) if _far(place, side)]
