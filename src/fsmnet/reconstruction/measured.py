@@ -241,8 +241,8 @@ def _require_signal(kspace: KSpace, noise: float | None) -> None:
     strongest = max(float(np.abs(one).max()) for one in kspace.data) if noise else 0.0
     if noise and noise > strongest:
         raise UserError(
-            f"{kspace.source}: --noise {noise:g} is more than the strongest value of the k-space, {strongest:.3g}; give "
-            "it in the units of the k-space, or leave it out"
+            f"{kspace.source}: --noise {noise:g} is more than the strongest value of the k-space, {strongest:.3g}; "
+            "give it in the units of the k-space, or leave it out"
         )
 
 
