@@ -181,6 +181,11 @@ def test_a_number_beyond_the_most_that_is_taken():
         ("benchmark", "--thread-counts"),
         ("benchmark", "--threads"),
         ("demo", "--subjects"),
+        ("train", "--seed", "--data", "DATA", "-o", "OUT"),
+        ("train", "--split-seed", "--data", "DATA", "-o", "OUT"),
+        ("demo", "--seed"),
+        ("evaluate", "--phase", "--data", "DATA", "--models", "pocs", "-o", "OUT"),
+        ("evaluate", "--noise", "--data", "DATA", "--models", "pocs", "-o", "OUT"),
         ("evaluate", "--simulated-coils", "--data", "DATA", "--models", "pocs", "-o", "OUT"),
         ("reconstruct", "--processes", "--pairs", "pairs.csv", "-o", "OUT"),
     ],
@@ -190,7 +195,7 @@ def test_sizes_that_no_machine_has_are_refused_before_any_work(words, tmp_path, 
     monkeypatch.chdir(tmp_path)
     command, flag, *rest = words
     with pytest.raises(SystemExit, match="2"):
-        main([command, flag, "1000000000", *rest])
+        main([command, flag, "9999999999", *rest])
     assert f"{flag[2:].replace('-', '_')} must be at most" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

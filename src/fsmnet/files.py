@@ -33,6 +33,7 @@ ENTRY = ".npy"  # how the names of an archive's arrays end
 PART = ".part-"  # how the names of unfinished files begin; then place and number of the process, letters, the name
 EARLIER = f"{PART}earlier0-"  # and of what was set aside
 _UNFINISHED = re.compile(r"\.part-(?:([0-9a-f]{8})-(\d+)-)?\w{8}-(.+)", re.DOTALL)
+_DELIMITER = re.compile(r"sep=([,;\t])\s*$")
 _SEEN: set[Path] = set()  # folders in which this process has looked for what dead ones left
 MOST_PACKED = 1100  # bytes that one stored byte can stand for; deflate reaches 1032
 _UMASK = threading.Lock()
@@ -492,16 +493,19 @@ def read_csv(path: Path) -> list[tuple[int, list[str]]]:
     """Lines of a CSV file with the numbers they end on, those that hold nothing left out.
 
     Between the values stand commas, semicolons (of spreadsheets where the comma is decimal) or tabs, whichever the
-    first line has most of.
+    first line has most of, or what a spreadsheet's line ``sep=;`` before it says.
 
     Raises:
         UserError: it cannot be read, or is none.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may have put a mark in front
-        delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
+        first = text.lstrip().partition("\n")[0]
+        said = _DELIMITER.match(first)
+        delimiter = said[1] if said else max(",;\t", key=first.count)
         reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-        return [(reader.line_num, row) for row in reader if any(value.strip() for value in row)]
+        rows = [(reader.line_num, row) for row in reader if any(value.strip() for value in row)]
+        return rows[1:] if said else rows
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}); give another table") from None
     except (UnicodeDecodeError, csv.Error) as error:

@@ -106,7 +106,7 @@ class DemoConfig(RunOptions, group="data"):
     acceleration: float = option(4, "requested acceleration", group="mask")
     subjects: int = option(6, "subjects made for training; one more is held out", most=1_000)
     optimise: bool = option(True, OPTIMISE, group="device")
-    seed: int = option(0, "seed of the subjects and of the training")
+    seed: int = option(0, "seed of the subjects and of the training", most=2**32 - 1)
 
 
 @dataclass(kw_only=True)

@@ -31,8 +31,10 @@ class PairOptions(Options, group="data"):
         "how to simulate and score: complex (phase and noise), float (of magnitudes) or fastmri (measured k-space), "
         "all three per volume; or the paper's brats (of magnitudes in 8 bits, per slice)",
     )
-    phase: float = option(1.0, "complex: standard deviation of the smooth random phase, in radians")
-    noise: float = option(0.01, "complex: standard deviation of the noise in k-space, the volume's maximum being 1")
+    phase: float = option(1.0, "complex: standard deviation of the smooth random phase, in radians", most=100)
+    noise: float = option(
+        0.01, "complex: standard deviation of the noise in k-space, the volume's maximum being 1", most=100
+    )
     simulated_coils: int = option(1, "complex: number of coils", most=256)
     patient: str | None = option(
         None,
@@ -60,7 +62,7 @@ class SplitOptions(Options, group="split"):
     """Which patients are trained on, which choose the checkpoint, which are scored."""
 
     split: Path | None = option(None, "JSON file with train, validation and test cases; made from split_seed if absent")
-    split_seed: int = option(0, "seed of the split by patient")
+    split_seed: int = option(0, "seed of the split by patient", most=2**32 - 1)
     validation_fraction: float = option(0.1, "share of the patients kept for choosing the best checkpoint")
     test_fraction: float = option(0.0, "share of the patients left untouched, for 'fsmnet evaluate'")
 

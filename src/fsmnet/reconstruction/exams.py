@@ -96,7 +96,8 @@ def _network_for(config: ReconstructConfig) -> str:
     network = load_network(config if here else replace(config, device="cpu", optimise=False))
     if here:
         keep_network(config, network)
-    logger.info("network: %s", purpose_of(network.model))
+    if network.sha256:  # POCS has no weights, and no purpose of theirs
+        logger.info("network: %s", purpose_of(network.model))
     return network.sha256
 
 

@@ -21,7 +21,7 @@ class ModelOptions(Options, group="model"):
     model: str = option("fsmnet", "name, see 'fsmnet models'")
     model_options: dict[str, Any] = option({}, "constructor options of the model, e.g. '{features: 16, blocks: 2}'")
     init: Path | None = option(None, "start from the weights of this checkpoint")
-    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation")
+    seed: int = option(0, "seed of the weights, the order of the slices and the augmentation", most=2**32 - 1)
 
 
 @dataclass(kw_only=True)

@@ -81,6 +81,8 @@ def test_a_table_as_a_spreadsheet_saves_it_where_the_comma_is_decimal(tmp_path, 
     rows = ["", "case target auxiliary status reason", "A 1,5mm.nii b.nii  ", "    ", "B   rejected none"]
     table.write_bytes("\r\n".join(rows).replace(" ", delimiter).encode())
     assert read_table(table) == [Pair("A", tmp_path / "1,5mm.nii", tmp_path / "b.nii")]
+    table.write_bytes(f"sep={delimiter}\r\n".encode() + table.read_bytes())
+    assert read_table(table) == [Pair("A", tmp_path / "1,5mm.nii", tmp_path / "b.nii")]
 
 
 @pytest.mark.parametrize(
