@@ -70,6 +70,16 @@ def test_another_network_is_also_compared_with_the_plain_released_one(monkeypatc
     assert (result["speedup"], result["released_seconds_per_slice"], result["speedup_over_released"]) == (2, 6, 4)
 
 
+def test_one_that_is_stopped_leaves_no_folder(monkeypatch, tmp_path):
+    def stop(config, *more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_measure_inference", stop)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(BenchmarkConfig(model="mdunet", device="cpu", precision="float32", out=tmp_path / "out", **SMALL))
+    assert not (tmp_path / "out").exists()
+
+
 def test_training_is_timed_and_memory_measured_when_asked(monkeypatch):
     config = BenchmarkConfig(model="mdunet", training=True, training_batch=1, device="cpu", batches=[1, 2], **SMALL)
     asked = []

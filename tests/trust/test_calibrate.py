@@ -89,6 +89,7 @@ def test_too_few_patients_are_told_before_anything_is_computed(calibrated, heads
         ({"out": "copy.pt"}, "ends in .safetensors"),
         ({"slices": 0}, "slices must be at least 1"),
         ({"protocol": "fastmri"}, "fastmri"),
+        ({"accelerations": [20.0], "slices": 1}, "at 20x: .* too few to keep some back; lower --accelerations"),
     ],
 )
 def test_options_that_cannot_be(calibrated, heads, tmp_path, options, words):

@@ -16,7 +16,7 @@ from fsmnet.benchmark.quality import draw, quality_against_time
 from fsmnet.benchmark.tasks import Task, fresh, image_of, inference, options_of, smooth_slices, training
 from fsmnet.errors import UserError
 from fsmnet.export.parity import psnr_between
-from fsmnet.files import json_text, make_folder, write_text
+from fsmnet.files import json_text, require_writable, write_text
 from fsmnet.inference.allocator import keep_freed_blocks
 from fsmnet.inference.cost import predict_cost
 from fsmnet.inference.device import choose_device
@@ -61,7 +61,7 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         "gflops": cost.gflops,
     }
     if config.out is not None:
-        make_folder(config.out)
+        require_writable(config.out, config.out)
     if config.models:  # first, since files can be wrong
         result["quality"] = quality_against_time(config, precision, device)
     result |= _measure_inference(config, precision, device)

@@ -128,10 +128,16 @@ def measure(
 
     Returns:
         The estimator of its error.
+
+    Raises:
+        UserError: a mask of too few lines.
     """
     again = reconstructed(name, network, case)
     every = list(range(len(case.zero_filled)))
-    sets = folds(case.mask.columns, 1, seed_from_name(again.name), again.lines(0).real)
+    try:
+        sets = folds(case.mask.columns, 1, seed_from_name(again.name), again.lines(0).real)
+    except UserError as error:
+        raise UserError(f"{name} at {acceleration:g}x: {error}; lower --accelerations, or leave it out") from None
     unseen = held_out(again, sets)
     change = None if again.auxiliary is None else influence(again, every, every[:1]).blank
     apart = spread_over_folds(again, sets, every)
