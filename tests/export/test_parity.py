@@ -39,15 +39,42 @@ def test_the_largest_difference_and_the_psnr_are_those_of_all_slices(monkeypatch
 
     monkeypatch.setattr(parity, "open_file", lambda path: exported)
     check = parity.compare(tmp_path / "network.pt2", model, inputs)
-    assert check.slices == 2
+    assert check.slices == 4
     assert check.largest_difference == pytest.approx(0.25)
+    assert check.beyond_rounding == pytest.approx(0.25, abs=1e-4)
     images = np.concatenate([(x + 0.1 * y).numpy().ravel() for x, y in inputs.slices]).astype(np.float64)
-    expected = 20 * math.log10(np.ptp(images)) - 10 * math.log10(2 * 0.25**2 / images.size)
+    expected = 20 * math.log10(np.ptp(images)) - 10 * math.log10(4 * 0.25**2 / images.size)
     assert check.psnr_between == pytest.approx(expected, abs=1e-4)
     assert all(size % 8 == 0 for shape in sizes for size in shape)
-    assert str(check).startswith("2 slices of noise: within 2.5e-01 of the model's image, PSNR ")
+    assert str(check).startswith("4 slices of noise: within 2.5e-01 of the model's image, PSNR ")
     monkeypatch.setattr(parity, "open_file", lambda path: lambda x, y: model(x, y).image)
     assert parity.compare(tmp_path / "network.pt2", model, inputs).psnr_between is None
+
+
+class Cut(nn.Module):
+    """The target, and three more where a sum of the auxiliary is above a bound: of one slice it is next to it."""
+
+    def __init__(self, bound):
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, target, auxiliary):
+        return Output(target + 3.0 * (auxiliary.double().sum() > self.bound).to(target.dtype))
+
+
+def test_what_rounding_alone_does_to_the_model_is_no_fault_of_the_file(monkeypatch, tmp_path):
+    inputs = parity.noise()
+    near = float(parity.pad_to_multiple(inputs.slices[1][1], 8).double().sum()) - 1e-7
+    model = Cut(near)
+    changes = [parity.unsettled(parity.original(model), given) for given in inputs.slices]
+    assert [change > 1 for change in changes] == [False, True, False, False]
+    monkeypatch.setattr(parity, "open_file", lambda path: lambda x, y: Cut(near + 2e-7)(x, y).image)
+    check = parity.compare(tmp_path / "network.pt2", model, inputs)
+    assert check.largest_difference == pytest.approx(3)
+    assert check.beyond_rounding == 0
+    assert str(check).endswith(", which rounding alone does to the model's own")
+    monkeypatch.setattr(parity, "open_file", lambda path: lambda x, y: Cut(near)(x, y).image + 0.25)
+    assert parity.compare(tmp_path / "network.pt2", model, inputs).beyond_rounding == pytest.approx(0.25, abs=1e-4)
 
 
 def test_slices_of_a_scan_are_under_sampled_as_the_network_was_trained_for(

@@ -121,7 +121,7 @@ def _checked(
     checks = [parity.compare(path, model, each) for each in inputs]
     for check in checks:
         logger.info("%s", check)
-        if not check.largest_difference <= config.tolerance:
+        if not check.beyond_rounding <= config.tolerance:
             raise UserError(
                 f"{config.out}: not written; its image of {check.of} differs from the model's by "
                 f"{check.largest_difference:.2g}, more than --tolerance {config.tolerance:g}; a newer PyTorch, which "
