@@ -104,7 +104,7 @@ def spread(errors: Iterable[float]) -> list[float]:
 
 
 def metrics(reference: Tensor, image: Tensor) -> dict[str, Any]:
-    """PSNR and SSIM of slices ``(n, H, W)``, whole and within the head, of all together; and by slice how it spreads."""
+    """PSNR and SSIM of slices ``(n, H, W)``, whole and within the head; and how PSNR spreads over the slices."""
     g, x = reference.numpy().astype(np.float64), image.numpy().astype(np.float64)
     head, squares = head_of(g), (g - x) ** 2
     maps = [structural_similarity(a, b, data_range=1.0, full=True) for a, b in zip(g, x, strict=True)]

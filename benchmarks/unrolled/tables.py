@@ -45,6 +45,19 @@ def psnr(results: Row, kind: str) -> str:
     return markdown(["", "", *(f"{a:g}x" for a in accelerations)], body)
 
 
+def spread(results: Row) -> str:
+    """Tenth to ninetieth percentile of the slices' PSNR, whole and within the head."""
+    found = rows_of(results, "psnr")
+    accelerations = sorted({r["acceleration"] for r in found})
+    body = []
+    for task in dict.fromkeys((r["case"], r["target"], r["auxiliary"]) for r in found):
+        by = {r["acceleration"]: r for r in found if (r["case"], r["target"], r["auxiliary"]) == task}
+        for name, key in (("whole", "psnr_slices"), ("head", "psnr_head_slices")):
+            cells = ["{:.1f} to {:.1f}".format(*by[a][key]) for a in accelerations]
+            body.append([f"{task[0]}, {task[1]} with {task[2]}", by[accelerations[0]]["slices"], name, *cells])
+    return markdown(["", "slices", "", *(f"{a:g}x" for a in accelerations)], body)
+
+
 def conditions(results: Row) -> str:
     """PSNR under more noise, and with one mask for a volume."""
     found = [r for r in rows_of(results, "psnr") if r["noise_percent"] != 0.5 or r["masks"] != "slice"]
@@ -367,6 +380,7 @@ def main() -> None:
         "training": training(report),
         "psnr": psnr(results, ""),
         "psnr_head": psnr(results, "_head"),
+        "spread": spread(json.loads((HERE / "spread.json").read_text())),
         "conditions": conditions(results),
         "lesions": lesions(results),
         "robustness": robustness(results, "TCGA-FG-6692"),
