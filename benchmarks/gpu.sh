@@ -8,7 +8,7 @@
 # captured beside each other while the tests run; then each has the GPU for itself. A network that takes long to be
 # compiled is best trained late. OUT gets a few files, renewed after every network, so that a call that is cut off has not
 # been in vain: figures.tar (logs, scores, speed), weights.tar, and on their own weights of over 8 MB. TESTS=0 and SPEED=0
-# leave those out; WHICH are arguments of pytest, "tests" by default.
+# leave those out; WHICH are arguments of pytest, by default the files that have tests for a GPU.
 set -u
 data=$(realpath "$1") && mkdir -p "$2" && out=$(realpath "$2")
 cd "$(dirname "$0")/.." || exit
@@ -51,7 +51,7 @@ done < "$plan"
 
 if [ "${TESTS:-1}" = 1 ]; then
   # shellcheck disable=SC2086
-  timeout 150 "$python" -m pytest -q -m cuda ${WHICH:-tests} > "$work/figures/tests.log" 2>&1
+  timeout 150 "$python" -m pytest -q -m cuda ${WHICH:-$(grep -rl mark.cuda --include="test_*.py" tests)} > "$work/figures/tests.log" 2>&1
   said "tests: $(tail -1 "$work/figures/tests.log")"
 fi &
 tests=$!
@@ -64,9 +64,7 @@ fi
 if [ -n "${speed:-}" ]; then # what is timed has the GPU for itself
   for _ in $(seq 150); do ready && break; sleep 1; done
   said "ready: $(cd "$work/turns" && echo *.ready)"
-fi
-touch "$work/turns/all.go"
-if [ -n "${speed:-}" ]; then
+  touch "$work/turns/all.go"
   wait "$speed"
   said "speed: $(wc -l < "$work/figures/speed.log") lines"
 fi

@@ -83,21 +83,21 @@ def network_rows(name: str, args: argparse.Namespace) -> list[dict[str, object]]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name_of_device = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     model, arguments = task(name, args.batch, args.size, device)
+    row = {"network": name, "device": name_of_device, "batch": args.batch, "size": args.size}
     rows: list[dict[str, object]] = []
     prepared = {}
     for way, run in ways(model, arguments, device).items():
-        row = {"network": name, "way": way, "device": name_of_device, "batch": args.batch, "size": args.size}
         try:
             run()
             prepared[way] = graph_of(run) if way.endswith("graph") else run
         except RuntimeError as error:  # what cannot be captured or compiled is said, and the others still run
-            rows.append(row | {"error": str(error).splitlines()[0]})
+            rows.append(row | {"way": way, "error": str(error).splitlines()[0]})
     while args.after and not args.after.exists():
         time.sleep(0.05)
     with turn:
         for way, run in prepared.items():
-            row = {"network": name, "way": way, "device": name_of_device, "batch": args.batch, "size": args.size}
-            rows.append(row | {"milliseconds_a_slice": milliseconds(run, args.repeats, device) / args.batch})
+            time_of_slice = milliseconds(run, args.repeats, device) / args.batch
+            rows.append(row | {"way": way, "milliseconds_a_slice": time_of_slice})
     return rows
 
 

@@ -11,18 +11,14 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from tables import longest
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
-BUDGET = "60 s of a GPU"  # of the networks trained alike that are drawn; README.md has all budgets
 
 
 def task_of(row: Row) -> tuple[str, str, str]:
     return row["case"], row["target"], row["auxiliary"]
-
-
-def drawn(row: Row) -> bool:
-    return BUDGET in row["method"] or not row["method"].startswith("equal: ")
 
 
 def looks(rows: list[Row]) -> dict[str, dict[str, Any]]:
@@ -74,7 +70,7 @@ def over_acceleration(rows: list[Row], look: dict[str, dict[str, Any]]) -> None:
 
 def main() -> None:
     mpl.use("agg")
-    rows = [r for run in json.loads((HERE / "equal.json").read_text())["psnr"] for r in run["rows"] if drawn(r)]
+    rows = [r for run in json.loads((HERE / "equal.json").read_text())["psnr"] for r in run["rows"] if longest(r)]
     look = looks(rows)
     against_seconds(rows, look)
     over_acceleration(rows, look)

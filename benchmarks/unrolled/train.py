@@ -419,7 +419,7 @@ def captured(step: Callable[[], None], pool: object) -> Callable[[], None]:
 
 
 def ready(training: Training, variant: Variant, eager: bool, pool: object) -> Callable[[], None]:
-    """A step on one kind of batch, compiled and a CUDA graph where that is possible; says what was not."""
+    """A step on one kind of batch, on CUDA a graph; after an error in it the process is of no more use."""
 
     def step() -> None:
         training.step(variant)
@@ -429,13 +429,6 @@ def ready(training: Training, variant: Variant, eager: bool, pool: object) -> Ca
     Step.forward = COMPILED if training.compiled else STEP
     try:
         return captured(step, pool)
-    except RuntimeError as error:
-        print(f"{training.name}: no graph, compiled: {training.compiled} ({str(error)[:300]})", flush=True)
-        torch.cuda.synchronize()
-        if not training.compiled:
-            return step
-        training.compiled = False
-        return ready(training, variant, eager, pool)
     finally:
         Step.forward = STEP
 
@@ -552,7 +545,7 @@ def main() -> None:
     parser.add_argument("--ready", type=Path, help="file to make when the first network is compiled and captured")
     parser.add_argument("--after", type=Path, help="file to wait for before the first network trains")
     parser.add_argument("--kinds", nargs="+", default=["whole", "detailed", "coils", "tight"], help="of batches")
-    parser.add_argument("--eager", action="store_true", help="no CUDA graphs")
+    parser.add_argument("--eager", action="store_true", help="no CUDA graphs, nothing compiled")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -583,7 +576,7 @@ def main() -> None:
         if number == 0 and args.init:
             model.load_state_dict({k: v.float() for k, v in load_file(args.init).items()})
         peak = args.peak if number == 0 and args.peak else peak
-        training = Training(name, model, device, peak, args.seed, args.compile)
+        training = Training(name, model, device, peak, args.seed, args.compile and not args.eager)
         order = ["whole", "detailed", "whole", "coils", "whole", "detailed", "whole", "tight"]
         if "coils" not in args.kinds or not isinstance(model, UnrolledFSMNet):  # image networks know nothing of coils
             order[order.index("coils")] = "whole"
